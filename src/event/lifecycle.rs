@@ -1,0 +1,115 @@
+//! The life of the run and of its log.
+
+use serde::{Deserialize, Serialize};
+
+use crate::run::{Outcome, Phase, RunError, Status};
+
+/// First event of a log, and first of each epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogOpened {
+    /// Identity of the log: 32 lower-case hexadecimal digits, random.
+    pub epoch: String,
+    /// First sequence number of this epoch.
+    pub first_seq: u64,
+    /// Bytes that were cut from the torn tail before this event; 0 for a new log.
+    pub cut_bytes: u64,
+    /// Version of the log's format.
+    pub schema_version: u32,
+}
+
+/// The run entered a phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPhase {
+    /// The phase entered.
+    pub phase: Phase,
+    /// The status that goes with it.
+    pub status: Status,
+    /// Why, where that is not plain from the phase.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// `starting` only: addresses of the status API.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub listen: Option<Listen>,
+}
+
+/// Where the status API can be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Listen {
+    /// TCP address and port; null when there is no TCP listener.
+    pub address: Option<String>,
+    /// Path of the Unix socket; null when there is none.
+    pub socket: Option<String>,
+}
+
+/// What the sandbox was asked for and what it enforces.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Isolation {
+    /// The tier asked for.
+    pub requested: String,
+    /// The tier in force.
+    pub enforced: String,
+    /// Names of the layers in force.
+    pub layers: Vec<String>,
+    /// Layers that are not in force, each with the reason.
+    #[serde(default)]
+    pub missing: Vec<MissingLayer>,
+    /// The network that the workload sees: `none` or `host`.
+    pub network: String,
+}
+
+/// A layer that is not in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingLayer {
+    /// Its name.
+    pub layer: String,
+    /// Why it is not in force.
+    pub reason: String,
+}
+
+/// Resources of the whole run.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// CPU time of the launched processes and their waited-for children, milliseconds.
+    pub cpu_ms: u64,
+    /// Largest resident set of one launched process, bytes.
+    pub max_rss_bytes: u64,
+    /// Bytes of output that the workload wrote.
+    pub output_bytes: u64,
+    /// Tokens, as the agent said.
+    pub tokens: u64,
+    /// Cost in US dollars, as the agent said.
+    pub cost_usd: f64,
+}
+
+/// Processes of the workload that outlived its own end and had to be killed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Survivors {
+    /// How many.
+    pub killed: u64,
+    /// Command names of some of them.
+    #[serde(default)]
+    pub names: Vec<String>,
+}
+
+/// The terminal event: everything that the end of the run decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Complete {
+    /// Terminal status.
+    pub status: Status,
+    /// Why the run ended.
+    pub outcome: Outcome,
+    /// Present exactly when the status is not `completed`.
+    pub error: Option<RunError>,
+    /// Summary of the result, if the agent gave one.
+    pub result: Option<String>,
+    /// Structured result, if the agent gave one.
+    pub data: Option<serde_json::Value>,
+    /// Actions in the log.
+    pub action_count: u64,
+    /// From the start of the supervisor to the terminal event, milliseconds.
+    pub duration_ms: u64,
+    /// Resources.
+    pub usage: Usage,
+    /// Processes that had to be killed.
+    pub survivors: Survivors,
+}

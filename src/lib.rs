@@ -1,0 +1,12 @@
+//! Stockade: the supervisor at the door of an AI agent's sandbox.
+
+#![forbid(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("stockade confines processes with Linux namespaces and runs on Linux only");
+
+pub mod run;
+pub mod event;
+pub mod log;
+pub mod redact;
+pub mod text;

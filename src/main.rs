@@ -1,0 +1,3 @@
+//! The `stockade` binary; its commands come with the modules that do their work.
+
+fn main() {}
