@@ -1,0 +1,161 @@
+//! When patience with the supervisor ends.
+//!
+//! Owns the two clocks of a run: the backstop behind the deadline and the backstop behind a stop.
+//! Never does: kill, or read the time. Invariant: more stop requests never move the kill to a later instant.
+//!
+//! ```text
+//! running --stop--> stopping (grace + 2 s) --stop--> hurried (1 s + 1 s) --stop--> kill now
+//!    |                  |                               |
+//!    +---- backstop ----+------------ time up ----------+--> kill
+//! ```
+
+use std::time::{Duration, Instant};
+
+/// What the guardian waits beyond the grace: the supervisor keeps the grace itself, and must have the time to be right.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// What a second stop request leaves of the grace.
+const HURRIED_GRACE: Duration = Duration::from_secs(1);
+
+/// What the guardian waits beyond the hurried grace.
+const HURRIED_MARGIN: Duration = Duration::from_secs(1);
+
+/// Why the supervisor is to be killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KillReason {
+    /// A stop took too long, or was asked for three times.
+    Stop,
+    /// The run outlived its backstop.
+    Deadline,
+}
+
+/// The clocks of one run.
+#[derive(Debug)]
+pub(crate) struct Escalation {
+    /// What the first stop request allows.
+    grace: Duration,
+    /// When the backstop of the deadline strikes.
+    backstop_at: Option<Instant>,
+    /// When the backstop of the stop strikes; set by the first stop.
+    stop_ends_at: Option<Instant>,
+    /// Stop signals so far.
+    stop_requests: u32,
+}
+
+impl Escalation {
+    /// Sets the clocks; a backstop too far away to be expressed is none.
+    pub(crate) fn new(started_at: Instant, backstop: Option<Duration>, grace: Duration) -> Self {
+        let backstop_at = backstop.and_then(|backstop| started_at.checked_add(backstop));
+        Self {
+            grace,
+            backstop_at,
+            stop_ends_at: None,
+            stop_requests: 0,
+        }
+    }
+
+    /// A stop signal arrived.
+    pub(crate) fn stop_requested(&mut self, now: Instant) {
+        self.stop_requests = self.stop_requests.saturating_add(1);
+        let patience = match self.stop_requests {
+            1 => self.grace.saturating_add(MARGIN),
+            2 => HURRIED_GRACE + HURRIED_MARGIN,
+            _ => Duration::ZERO,
+        };
+        self.end_stop_within(patience, now);
+    }
+
+    /// The supervisor says that it is stopping on its own account.
+    pub(crate) fn stop_begun(&mut self, grace: Duration, now: Instant) {
+        self.end_stop_within(grace.saturating_add(MARGIN), now);
+    }
+
+    /// Whether a stop signal arrived.
+    pub(crate) fn stop_was_requested(&self) -> bool {
+        self.stop_requests > 0
+    }
+
+    /// The next instant at which `due` may say something new.
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        [self.backstop_at, self.stop_ends_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether the supervisor is to be killed now, and why; a stop explains more than the deadline behind it.
+    pub(crate) fn due(&self, now: Instant) -> Option<KillReason> {
+        let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if passed(self.stop_ends_at) {
+            Some(KillReason::Stop)
+        } else if passed(self.backstop_at) {
+            Some(KillReason::Deadline)
+        } else {
+            None
+        }
+    }
+
+    /// Moves the end of the stop forward, never back.
+    fn end_stop_within(&mut self, patience: Duration, now: Instant) {
+        let proposed = now.checked_add(patience);
+        self.stop_ends_at = [self.stop_ends_at, proposed].into_iter().flatten().min();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(8);
+
+    #[test]
+    fn each_stop_request_leaves_less_time() {
+        let now = Instant::now();
+        let mut escalation = Escalation::new(now, None, GRACE);
+        assert_eq!(
+            (escalation.next_at(), escalation.stop_was_requested()),
+            (None, false)
+        );
+        for seconds in [10, 2, 0, 0] {
+            escalation.stop_requested(now);
+            assert_eq!(
+                escalation.next_at(),
+                Some(now + Duration::from_secs(seconds))
+            );
+        }
+        assert_eq!(escalation.due(now), Some(KillReason::Stop));
+    }
+
+    #[test]
+    fn a_late_second_request_does_not_prolong_the_stop() {
+        let now = Instant::now();
+        let mut escalation = Escalation::new(now, None, GRACE);
+        escalation.stop_requested(now);
+        escalation.stop_requested(now + Duration::from_secs(9));
+        assert_eq!(escalation.next_at(), Some(now + Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn the_backstop_strikes_without_any_request() {
+        let now = Instant::now();
+        let escalation = Escalation::new(now, Some(Duration::from_secs(5)), GRACE);
+        assert_eq!(escalation.due(now + Duration::from_secs(4)), None);
+        assert_eq!(
+            escalation.due(now + Duration::from_secs(5)),
+            Some(KillReason::Deadline)
+        );
+        assert!(!escalation.stop_was_requested());
+    }
+
+    #[test]
+    fn an_announced_stop_is_guarded_but_is_no_request() {
+        let now = Instant::now();
+        let mut escalation = Escalation::new(now, None, GRACE);
+        escalation.stop_begun(Duration::from_secs(3), now);
+        assert_eq!(escalation.next_at(), Some(now + Duration::from_secs(5)));
+        assert!(!escalation.stop_was_requested());
+        let mut endless = Escalation::new(now, Some(Duration::MAX), Duration::MAX);
+        endless.stop_requested(now);
+        assert_eq!(endless.next_at(), None);
+    }
+}

@@ -1,0 +1,188 @@
+//! `stockade finalize` as a child process, and the crash status when it cannot run.
+//!
+//! Owns the last resort. Never does: write a status itself, or ask whether one is there: `finalize` does nothing to a run
+//! that has its terminal state.
+//!
+//! Contract with `finalize --from-guardian`: it exits, with the run's exit code, only when a terminal status is on disk.
+//! One that fails must end by a signal (`std::process::abort`), since every exit code may be a run's.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use nix::fcntl::renameat;
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, UnlinkatFlags, fsync, unlinkat};
+
+use crate::ending::{End, Ending, Finalized};
+use crate::launch::{Bond, Launch};
+use crate::notice::notice;
+use crate::reaper::Reaper;
+use crate::supervisor::argument_vector;
+use crate::sweep::Patience;
+
+/// The run's directory in `finalize`.
+const RUN_DIR_FD: RawFd = 3;
+
+/// The locked `run.lock` in `finalize`.
+const LOCK_FD: RawFd = 4;
+
+/// Longest `finalize`: it reads one log and writes one file, and an orchestrator waits for us.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Longest wait for the death of a `finalize` that was killed.
+const DEATH_LIMIT: Duration = Duration::from_secs(1);
+
+/// The name of the status document in the run's directory.
+const STATUS: &str = "status.json";
+
+/// The run's files, as the guardian holds them.
+#[derive(Debug)]
+pub(crate) struct RunFiles {
+    /// The run's directory.
+    pub(crate) run_dir: OwnedFd,
+    /// The locked `run.lock`.
+    pub(crate) lock: OwnedFd,
+    /// Name of the prepared crash status.
+    pub(crate) crash_status: Option<OsString>,
+}
+
+/// What `finalize` is told.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    /// How the supervisor went.
+    pub(crate) ending: Ending,
+    /// Processes that had to be killed after it.
+    pub(crate) survivors: u32,
+    /// Exit code of a stopped run, if it is not the usual one.
+    pub(crate) stop_exit_code: Option<u8>,
+}
+
+impl Evidence {
+    /// The command line of `finalize`.
+    fn words(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["finalize".into(), "--from-guardian".into()];
+        let mut push = |flag: &str, value: String| words.extend([flag.into(), value.into()]);
+        push("--run-dir-fd", RUN_DIR_FD.to_string());
+        push("--lock-fd", LOCK_FD.to_string());
+        push("--cause", self.ending.cause().to_string());
+        push(
+            "--stop-requested",
+            u8::from(self.ending.stop_requested).to_string(),
+        );
+        push("--survivors", self.survivors.to_string());
+        if let Some(code) = self.stop_exit_code {
+            push("--stop-exit-code", code.to_string());
+        }
+        words
+    }
+}
+
+impl RunFiles {
+    /// Runs `finalize` and waits for it, and puts the crash status into place if it fails.
+    pub(crate) fn finalize(
+        &self,
+        program: &CString,
+        evidence: &Evidence,
+        reaper: &mut Reaper,
+    ) -> Finalized {
+        let finalized = match self.start(program, evidence, reaper) {
+            Ok(finalized) => finalized,
+            Err(error) => {
+                notice(format_args!("cannot start finalize: {error}"));
+                Finalized::Failed
+            }
+        };
+        match finalized {
+            Finalized::Failed => self.publish_crash_status(),
+            Finalized::Exited(_) | Finalized::NotNeeded => self.remove_crash_status(),
+        }
+        finalized
+    }
+
+    /// Removes the prepared crash status: the run has its terminal state.
+    pub(crate) fn remove_crash_status(&self) {
+        if let Some(name) = &self.crash_status {
+            // It may be gone already, and one that stays harms nobody: it is never read under its own name.
+            let _ = unlinkat(&self.run_dir, name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+
+    /// Renames the crash status over whatever status there is, durably.
+    pub(crate) fn publish_crash_status(&self) {
+        let Some(name) = &self.crash_status else {
+            notice(format_args!(
+                "no crash status was prepared, the run keeps the status that it has"
+            ));
+            return;
+        };
+        if let Err(error) = self.rename_durably(name) {
+            notice(format_args!(
+                "cannot put the crash status {name:?} into place: {error}"
+            ));
+        }
+    }
+
+    /// Renames a file of the run's directory to `status.json` and syncs the directory; the file was synced when it was written.
+    fn rename_durably(&self, name: &OsStr) -> nix::Result<()> {
+        renameat(&self.run_dir, name, &self.run_dir, STATUS)?;
+        fsync(&self.run_dir)
+    }
+
+    /// Starts `finalize` and waits for its end.
+    fn start(
+        &self,
+        program: &CString,
+        evidence: &Evidence,
+        reaper: &mut Reaper,
+    ) -> io::Result<Finalized> {
+        let arguments = argument_vector(program, &evidence.words())
+            .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+        let child = Launch {
+            program,
+            arguments: &arguments,
+            descriptors: &[
+                (self.run_dir.as_fd(), RUN_DIR_FD),
+                (self.lock.as_fd(), LOCK_FD),
+            ],
+            directory: None,
+            bond: Bond::OutlivesGuardian,
+        }
+        .start()?;
+        reaper.watch(child.pid);
+        if !ended_within(LIMIT, reaper) {
+            notice(format_args!("finalize takes too long and is killed"));
+            // It is our child and not reaped, so the number is its own.
+            let _ = kill(Pid::from_raw(child.pid), Signal::SIGKILL);
+            ended_within(DEATH_LIMIT, reaper);
+            return Ok(Finalized::Failed);
+        }
+        if let Some(errno) = child.start_failure() {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        Ok(match reaper.status().map(End::of) {
+            Some(End::Exited(code)) => Finalized::Exited(code),
+            Some(End::Signaled(signal)) => {
+                notice(format_args!("finalize was killed by signal {signal}"));
+                Finalized::Failed
+            }
+            Some(End::StartFailed(_)) | None => Finalized::Failed,
+        })
+    }
+}
+
+/// Reaps until the watched child has ended; false when the time is up.
+fn ended_within(limit: Duration, reaper: &mut Reaper) -> bool {
+    let mut patience = Patience::new(limit);
+    loop {
+        reaper.reap();
+        if reaper.status().is_some() {
+            return true;
+        }
+        if !patience.pause() {
+            return false;
+        }
+    }
+}

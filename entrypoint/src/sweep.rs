@@ -1,0 +1,197 @@
+//! Killing what is left.
+//!
+//! Owns the repetition: kill, reap, look again, until none is left or the time is up.
+//! Never does: kill what does not descend from this process, except as PID 1, for which everything descends.
+//! Invariant: `sweep_to_the_last` reports nothing remaining only if the kernel says that there is no child.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::ppoll;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Pid, getpid};
+
+use crate::descendants::{Process, find_descendants, kill_found};
+use crate::notice::notice;
+use crate::reaper::{Children, Reaper};
+
+/// Longest sweep on request: it must fit into a stop, and the guardian forwards no signal meanwhile.
+const REQUESTED_LIMIT: Duration = Duration::from_secs(1);
+
+/// Longest sweep at the end: what does not die of SIGKILL by then sleeps in the kernel.
+const LAST_LIMIT: Duration = Duration::from_secs(2);
+
+/// First pause between two looks; a killed process needs about this long to end.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// Longest pause between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// Processes that were alive and had to be killed.
+    pub(crate) killed: u32,
+    /// Processes that were still alive at the end.
+    pub(crate) remaining: u32,
+}
+
+/// Pauses that grow, up to a limit in all.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    /// When it is over.
+    ends_at: Instant,
+    /// The next pause.
+    pause: Duration,
+}
+
+impl Patience {
+    /// Starts the clock.
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self {
+            ends_at: Instant::now() + limit,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Pauses once; false when the time is up.
+    pub(crate) fn pause(&mut self) -> bool {
+        if Instant::now() >= self.ends_at {
+            return false;
+        }
+        // Signals are blocked, so only the time ends this, or a stop of the whole process; both are fine.
+        let _ = ppoll(&mut [], Some(TimeSpec::from_duration(self.pause)), None);
+        self.pause = LONGEST_PAUSE.min(self.pause * 2);
+        true
+    }
+}
+
+/// Kills all descendants but those in `spared`, repeatedly, until two looks in a row find none.
+///
+/// Two, because a process whose parent ends during a look can be missed by that look, and not by the next.
+pub(crate) fn sweep_on_request(spared: &[i32], reaper: &mut Reaper) -> Swept {
+    let mut patience = Patience::new(REQUESTED_LIMIT);
+    let mut killed = Killed::default();
+    let mut empty_looks = 0;
+    loop {
+        let alive = match killed.look_and_kill(spared) {
+            Ok(alive) => alive,
+            Err(error) => {
+                notice(format_args!("cannot sweep: {error}"));
+                return Swept {
+                    killed: killed.count(),
+                    remaining: u32::MAX,
+                };
+            }
+        };
+        reaper.reap();
+        empty_looks = if alive == 0 { empty_looks + 1 } else { 0 };
+        if empty_looks == 2 || (alive > 0 && !patience.pause()) {
+            return Swept {
+                killed: killed.count(),
+                remaining: alive,
+            };
+        }
+    }
+}
+
+/// Kills everything that is left once the supervisor is gone, and reaps it.
+pub(crate) fn sweep_to_the_last(reaper: &mut Reaper) -> Swept {
+    if getpid().as_raw() == 1 {
+        sweep_namespace(reaper)
+    } else {
+        sweep_descendants(reaper)
+    }
+}
+
+/// As PID 1: everything in the namespace, in one atomic call, so that nothing can fork away from it.
+///
+/// Survivors are counted before the kill, because a parent may reap a killed child before it dies itself; where `/proc`
+/// cannot tell, what is reaped here is the count.
+fn sweep_namespace(reaper: &mut Reaper) -> Swept {
+    let mut patience = Patience::new(LAST_LIMIT);
+    reaper.reap();
+    let reaped_before = reaper.reaped();
+    let found = find_descendants().map_or(0, |found| count(found.len()));
+    loop {
+        let all = kill(Pid::from_raw(-1), Signal::SIGKILL);
+        let children = reaper.reap();
+        let killed = found.max(reaper.reaped().saturating_sub(reaped_before));
+        if all == Err(Errno::ESRCH) || children == Children::None {
+            return Swept {
+                killed,
+                remaining: 0,
+            };
+        }
+        if !patience.pause() {
+            return Swept {
+                killed,
+                remaining: find_descendants().map_or(u32::MAX, |found| count(found.len())),
+            };
+        }
+    }
+}
+
+/// As subreaper: our descendants, look by look, until there is no child.
+fn sweep_descendants(reaper: &mut Reaper) -> Swept {
+    let mut patience = Patience::new(LAST_LIMIT);
+    let mut killed = Killed::default();
+    loop {
+        if reaper.reap() == Children::None {
+            return Swept {
+                killed: killed.count(),
+                remaining: 0,
+            };
+        }
+        let alive = killed.look_and_kill(&[]);
+        if !patience.pause() {
+            if let Err(error) = &alive {
+                notice(format_args!("cannot sweep: {error}"));
+            }
+            return Swept {
+                killed: killed.count(),
+                remaining: alive.unwrap_or(u32::MAX),
+            };
+        }
+    }
+}
+
+/// The processes killed so far; a process that takes its time to die is counted once.
+#[derive(Debug, Default)]
+struct Killed(Vec<(i32, u64)>);
+
+impl Killed {
+    /// Kills all living descendants but those in `spared`, and says how many there were.
+    fn look_and_kill(&mut self, spared: &[i32]) -> io::Result<u32> {
+        let mut alive: u32 = 0;
+        for process in find_descendants()? {
+            if spared.contains(&process.pid) {
+                continue;
+            }
+            alive = alive.saturating_add(1);
+            kill_found(process);
+            self.remember(process);
+        }
+        Ok(alive)
+    }
+
+    /// Adds a process, sorted, unless it is there.
+    fn remember(&mut self, process: Process) {
+        let name = (process.pid, process.started_ticks);
+        if let Err(place) = self.0.binary_search(&name) {
+            self.0.insert(place, name);
+        }
+    }
+
+    /// How many there were.
+    fn count(&self) -> u32 {
+        count(self.0.len())
+    }
+}
+
+/// A length as it is reported.
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

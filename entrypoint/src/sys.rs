@@ -1,0 +1,245 @@
+//! System calls that neither std nor nix offers: signal sets with real-time signals, fork, exec, raw waiting.
+//!
+//! Owns every unsafe block of this crate.
+//! Never does: decide anything; each function is one system call and returns `io::Result`.
+//! Invariant: no function here allocates, so that all of them may be called between fork and exec.
+#![allow(
+    unsafe_code,
+    reason = "signal sets with real-time signals, fork, exec and wait4 have no safe wrapper in std or nix"
+)]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_long};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::ptr;
+
+use nix::libc;
+
+/// Bytes in the kernel's own signal set: 64 signals. The C library's `sigset_t` is larger and its functions hide two of them.
+const KERNEL_SIGNAL_SET_BYTES: usize = size_of::<u64>();
+
+/// The two sides of a fork.
+#[derive(Debug)]
+pub(crate) enum Fork {
+    /// The caller goes on as the parent of this process.
+    Parent(i32),
+    /// The caller is the new process.
+    Child,
+}
+
+/// The argument vector of an `execve`, laid out before the fork.
+#[derive(Debug)]
+pub(crate) struct ArgumentVector {
+    /// Pointers into `strings`, ended by a null pointer.
+    pointers: Vec<*const c_char>,
+    /// Keeps alive what `pointers` points to; never changed after construction.
+    #[expect(dead_code, reason = "owns the memory that the pointers refer to")]
+    strings: Vec<CString>,
+}
+
+impl ArgumentVector {
+    /// Lays out `strings` as the kernel expects them.
+    pub(crate) fn new(strings: Vec<CString>) -> Self {
+        let pointers = strings
+            .iter()
+            .map(|string| string.as_ptr())
+            .chain([ptr::null()])
+            .collect();
+        Self { pointers, strings }
+    }
+}
+
+/// Replaces the calling thread's signal mask; bit n-1 stands for signal n.
+pub(crate) fn set_signal_mask(mask: u64) -> io::Result<()> {
+    // SAFETY: the kernel reads exactly KERNEL_SIGNAL_SET_BYTES from `mask`, which is a live u64 of that size, and a null
+    // pointer for the old set is allowed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            ptr::null_mut::<u64>(),
+            KERNEL_SIGNAL_SET_BYTES,
+        )
+    };
+    check(result).map(drop)
+}
+
+/// Opens a non-blocking, close-on-exec signalfd for the signals in `mask`.
+pub(crate) fn open_signal_descriptor(mask: u64) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads exactly KERNEL_SIGNAL_SET_BYTES from `mask`, which is a live u64 of that size; -1 asks for a
+    // new descriptor, so none that is owned elsewhere is changed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_signalfd4,
+            -1,
+            &raw const mask,
+            KERNEL_SIGNAL_SET_BYTES,
+            libc::SFD_NONBLOCK | libc::SFD_CLOEXEC,
+        )
+    };
+    let number = check_descriptor(result)?;
+    // SAFETY: the kernel has just created `number` for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Whether the signal's disposition is to be ignored.
+pub(crate) fn is_ignored(signal: c_int) -> io::Result<bool> {
+    // SAFETY: `sigaction` is a C structure of integers and of an optional function pointer; all zeros is valid for each.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: a null pointer for the new action changes nothing, and `action` is a live `sigaction` for the old one.
+    let result = unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
+    check(c_long::from(result))?;
+    Ok(action.sa_sigaction == libc::SIG_IGN)
+}
+
+/// Gives the signal its default disposition.
+///
+/// The raw call, because the C library refuses its own two signals (32 and 33), and glibc's `posix_spawn` leaves exactly
+/// these ignored in its children.
+pub(crate) fn reset_disposition(signal: c_int) -> io::Result<()> {
+    // The kernel's structure is a handler, flags, on some machines a restorer, and a mask: never more than four words.
+    // All zeros is the default disposition without flags.
+    let action = [0_u64; 4];
+    // SAFETY: the kernel reads its structure from `action`, which is at least as large and fully initialised; it asks for
+    // the default, so no handler address is ever called; a null pointer for the old action is allowed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            &raw const action,
+            ptr::null_mut::<u64>(),
+            KERNEL_SIGNAL_SET_BYTES,
+        )
+    };
+    check(result).map(drop)
+}
+
+/// Splits the process in two.
+///
+/// The caller has made sure that there is one thread, and the child calls nothing but functions of this module and other
+/// plain system calls until it execs or exits.
+pub(crate) fn fork() -> io::Result<Fork> {
+    // SAFETY: fork has no memory preconditions of its own; with one thread (checked at start by the guardian) no lock can be
+    // held by a thread that the child lacks.
+    let result = unsafe { libc::fork() };
+    match check(c_long::from(result))? {
+        0 => Ok(Fork::Child),
+        _ => Ok(Fork::Parent(result)),
+    }
+}
+
+/// Replaces the process image, keeping the environment; returns only on failure.
+pub(crate) fn execute(program: &CStr, arguments: &ArgumentVector) -> io::Error {
+    // SAFETY: `program` is null-terminated; `pointers` ends with a null pointer and every other element points to a
+    // null-terminated string that `arguments` owns and never changes.
+    unsafe { libc::execv(program.as_ptr(), arguments.pointers.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Ends the process at once, without destructors or exit handlers: the right end for a forked child that could not exec.
+pub(crate) fn exit_at_once(code: c_int) -> ! {
+    // SAFETY: _exit has no preconditions and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Makes `number` a second name of `descriptor`, without close-on-exec; whatever had that number before is closed.
+///
+/// Called only in a forked child, whose descriptors are about to be replaced by those of the next program.
+pub(crate) fn install_descriptor(descriptor: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    // SAFETY: `descriptor` is open for the call. `number` may be owned in the parent's memory image, but the forked child
+    // that calls this runs no destructor and touches no owned descriptor of that number before exec.
+    let result = unsafe { libc::dup2(descriptor.as_raw_fd(), number) };
+    check(c_long::from(result)).map(drop)
+}
+
+/// Duplicates a descriptor to the lowest free number not below `minimum`, close-on-exec.
+pub(crate) fn duplicate_above(descriptor: BorrowedFd<'_>, minimum: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes an integer argument and touches no memory; `descriptor` is open for the call.
+    let result = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, minimum) };
+    let number = check_descriptor(c_long::from(result))?;
+    // SAFETY: the kernel has just created `number` for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Sets close-on-exec on `number` and takes its ownership; fails when it is not open.
+///
+/// The caller makes sure that nothing else in the process owns it.
+pub(crate) fn adopt_descriptor(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_SETFD takes an integer argument and touches no memory; on a closed number it fails with EBADF.
+    let result = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    check(c_long::from(result))?;
+    // SAFETY: the call above succeeded, so `number` is open; `inherited::take_descriptor`, the only caller, hands out each
+    // number once, and only numbers that the previous program image left open for this one.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Closes every descriptor from `first` to `last`, both included.
+///
+/// The caller makes sure that nothing in the process owns one of them.
+pub(crate) fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: close_range touches no memory. The guardian, its only caller, passes the gaps between the descriptors that it
+    // owns, before it creates any other.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    check(result).map(drop)
+}
+
+/// Reaps one child that has ended, whatever its exit signal: `None` when all children are alive, `ECHILD` when there is none.
+///
+/// nix cannot be used: it refuses the status of a death by a real-time signal.
+pub(crate) fn reap_any() -> io::Result<Option<(i32, ExitStatus)>> {
+    let mut raw_status: c_int = 0;
+    // SAFETY: `raw_status` is a live int for the status, and a null pointer means that resource use is not wanted.
+    let result = unsafe {
+        libc::wait4(
+            -1,
+            &raw mut raw_status,
+            libc::WNOHANG | libc::__WALL,
+            ptr::null_mut(),
+        )
+    };
+    match check(c_long::from(result))? {
+        0 => Ok(None),
+        _ => Ok(Some((result, ExitStatus::from_raw(raw_status)))),
+    }
+}
+
+/// Opens a descriptor that refers to the process and not to its number.
+pub(crate) fn open_process(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers and touches no memory.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let number = check_descriptor(result)?;
+    // SAFETY: the kernel has just created `number` for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Sends SIGKILL to the process behind a descriptor of `open_process`.
+pub(crate) fn kill_process(process: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a null pointer for the signal information is allowed, and the other arguments are integers.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            libc::SIGKILL,
+            ptr::null::<u8>(),
+            0,
+        )
+    };
+    check(result).map(drop)
+}
+
+/// Turns -1 into the error that the call has left in `errno`.
+fn check(result: c_long) -> io::Result<c_long> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// As `check`, for calls that return a descriptor.
+fn check_descriptor(result: c_long) -> io::Result<RawFd> {
+    RawFd::try_from(check(result)?).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))
+}
