@@ -1,0 +1,230 @@
+//! From the launch helper's child to the in-sandbox init.
+//!
+//! Owns the order of confinement. Never returns: it ends in the init's loop or exits.
+//! Invariant: when the set-up is reported ready, the process has no privilege, no descriptor and no text of its parents.
+//!
+//! Order:
+//! 1. a death signal and a wait for the id maps: if the launch helper is gone by then, the socket tells;
+//! 2. an own session and keyring, a higher out-of-memory score, and the argument list overwritten while /proc can still
+//!    be written;
+//! 3. the sandbox's identity, host name, loopback and private root;
+//! 4. limits, no_new_privs, capabilities;
+//! 5. not dumpable, descriptors closed, the death signal again because credentials changed.
+
+use crate::failure::{At, Failure, Step};
+use crate::identity::{Identity, Starter};
+use crate::init::Init;
+use crate::layer::{Layer, MissingLayer};
+use crate::plan::PlanSpec;
+use crate::policy::{Isolation, Network};
+use crate::protocol::{Go, SetUp, not_asked_for};
+use crate::root;
+use crate::sys::{credential, descriptor, network, process};
+use crate::wire::{self, Deadline};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::stat::{Mode, umask};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// Host name of every sandbox.
+pub const HOST_NAME: &str = "stockade";
+
+/// Out-of-memory score of all that runs in a sandbox: above the supervisor's, below what is sure to be chosen first.
+const OUT_OF_MEMORY_SCORE: &str = "500";
+
+/// More capabilities than any kernel has; the loop ends at the first that does not exist.
+const MAX_CAPABILITIES: libc::c_ulong = 64;
+
+/// What the child needs.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) plan: PlanSpec,
+    pub(crate) identity: Identity,
+    pub(crate) control: OwnedFd,
+    pub(crate) reports: OwnedFd,
+    pub(crate) lifeline: OwnedFd,
+    pub(crate) planned: Vec<OwnedFd>,
+    pub(crate) copied: Option<Vec<OwnedFd>>,
+    pub(crate) deadline: Deadline,
+}
+
+impl Child {
+    /// Confines the calling process, becomes the init, and reports how that went.
+    pub(crate) fn run(mut self) -> ! {
+        let plan = self.plan.clone();
+        match self.confine(&plan) {
+            Ok(missing) => {
+                let has_proc = missing
+                    .iter()
+                    .all(|entry| entry.layer != Layer::PrivateProc);
+                // Without an init the lifeline closes unanswered, which the launch helper takes as a failure. The init
+                // returns when its supervisor or its launch helper is gone.
+                let _ = Init::new(
+                    self.control,
+                    self.reports,
+                    self.lifeline,
+                    plan.isolation,
+                    has_proc,
+                )
+                .and_then(|init| init.run(missing));
+            }
+            Err(failure) => {
+                let _ = wire::send(self.lifeline.as_fd(), &SetUp::Failed(failure), &[]);
+            }
+        }
+        process::exit_now(0)
+    }
+
+    fn confine(&mut self, plan: &PlanSpec) -> Result<Vec<MissingLayer>, Failure> {
+        let isolated = plan.isolation == Isolation::Full;
+        if isolated {
+            die_with_helper()?;
+        }
+        wire::receive_before::<Go>(self.lifeline.as_fd(), self.deadline)
+            .at(Step::Exchange, "the launch helper")?;
+        let _ = nix::unistd::setsid();
+        // Not every host grants it, and nothing is weaker without it.
+        let _ = fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE);
+        // The launch helper has no secret in its arguments, so a kernel that forbids this loses nothing but tidiness.
+        let _ = wipe_arguments();
+        // A possessed key could be read whatever the namespaces. Where keyctl is filtered the workload has none either.
+        let _ = credential::leave_session_keyring();
+        credential::set_name(c"stockade-init").at(Step::PrepareInit, "the name")?;
+        umask(Mode::empty());
+        let mut missing = Vec::new();
+        if isolated {
+            missing = self.isolate(plan)?;
+        } else {
+            credential::adopt_orphans().at(Step::PrepareInit, "the adoption of orphans")?;
+        }
+        umask(Mode::from_bits_truncate(0o022));
+        setrlimit(Resource::RLIMIT_CORE, 0, 0).at(Step::DropPrivileges, "core dumps")?;
+        credential::forbid_new_privileges().at(Step::DropPrivileges, "new privileges")?;
+        if isolated {
+            drop_capabilities().at(Step::DropPrivileges, "capabilities")?;
+            die_with_helper()?;
+        } else {
+            report_privileges(&mut missing)?;
+        }
+        credential::forbid_dumps().at(Step::PrepareInit, "no dumps")?;
+        self.close_descriptors()?;
+        Ok(missing)
+    }
+
+    fn isolate(&mut self, plan: &PlanSpec) -> Result<Vec<MissingLayer>, Failure> {
+        let Identity {
+            inside_user,
+            inside_group,
+            starter,
+            ..
+        } = self.identity;
+        if starter != Starter::User {
+            credential::clear_groups().at(Step::ChangeIdentity, "no groups")?;
+            credential::set_group(inside_group).at(Step::ChangeIdentity, inside_group)?;
+            credential::set_user(inside_user).at(Step::ChangeIdentity, inside_user)?;
+            die_with_helper()?;
+        }
+        network::set_host_name(HOST_NAME).at(Step::SetHostName, HOST_NAME)?;
+        let mut missing = Vec::new();
+        match plan.network {
+            Network::None => raise_loopback().at(Step::RaiseLoopback, "lo")?,
+            Network::Host => missing.push(not_asked_for(Layer::NetworkNamespace)),
+        }
+        let planned = std::mem::take(&mut self.planned);
+        missing.extend(root::enter(plan, &planned, self.copied.take())?);
+        Ok(missing)
+    }
+
+    /// Leaves three sockets, and /dev/null as standard input, output and error.
+    fn close_descriptors(&self) -> Result<(), Failure> {
+        let null = nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+            .at(Step::CloseDescriptors, "/dev/null")?;
+        for number in 0..3 {
+            descriptor::place_at(null.as_fd(), number).at(Step::CloseDescriptors, number)?;
+        }
+        drop(null);
+        let mut kept = [&self.control, &self.reports, &self.lifeline]
+            .map(|socket| socket.as_raw_fd().unsigned_abs());
+        kept.sort_unstable();
+        let mut first = 3;
+        for number in kept {
+            if first < number {
+                descriptor::close_between(first, number - 1).at(Step::CloseDescriptors, first)?;
+            }
+            first = number + 1;
+        }
+        descriptor::close_between(first, u32::MAX).at(Step::CloseDescriptors, first)
+    }
+}
+
+/// Asks for SIGKILL when the launch helper ends. It has one thread, so this is not bound to a thread that ends earlier.
+/// Whether it was gone before is told by the lifeline, since getppid is 0 across a pid namespace.
+fn die_with_helper() -> Result<(), Failure> {
+    credential::die_with_parent(libc::SIGKILL).at(Step::PrepareInit, "the death signal")
+}
+
+fn raise_loopback() -> io::Result<()> {
+    let any = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    network::bring_loopback_up(any.as_fd())
+}
+
+fn drop_capabilities() -> io::Result<()> {
+    for number in 0..MAX_CAPABILITIES {
+        match credential::drop_bounding(number) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            other => other?,
+        }
+    }
+    credential::clear_ambient()?;
+    credential::clear_capabilities()
+}
+
+/// Without isolation the workload keeps the caller's privileges, whatever they are.
+fn report_privileges(missing: &mut Vec<MissingLayer>) -> Result<(), Failure> {
+    if nix::unistd::geteuid().is_root() {
+        missing.push(MissingLayer::new(
+            Layer::UnprivilegedId,
+            "isolation none keeps the caller's id, which is root",
+        ));
+    }
+    if credential::has_capabilities().at(Step::DropPrivileges, "capabilities")? {
+        missing.push(MissingLayer::new(
+            Layer::NoCapabilities,
+            "isolation none keeps the caller's capabilities",
+        ));
+    }
+    Ok(())
+}
+
+/// Overwrites the argument list and the environment that /proc/PID/cmdline and environ show of this process.
+///
+/// It writes through /proc/self/mem, since their addresses are known to the kernel only, proc_pid_stat(5).
+fn wipe_arguments() -> io::Result<()> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let (_, rest) = stat.rsplit_once(") ").ok_or(Errno::EINVAL)?;
+    // Fields 48 to 51 of the line, of which 3 is the first here: arg_start, arg_end, env_start, env_end.
+    let mut fields = rest
+        .split_ascii_whitespace()
+        .skip(45)
+        .map(|field| field.parse::<u64>().unwrap_or(0));
+    let mut memory = OpenOptions::new().write(true).open("/proc/self/mem")?;
+    for _ in 0..2 {
+        let (start, end) = (fields.next().unwrap_or(0), fields.next().unwrap_or(0));
+        let length = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
+        if start != 0 && length != 0 {
+            memory.seek(SeekFrom::Start(start))?;
+            memory.write_all(&vec![0; length])?;
+        }
+    }
+    Ok(())
+}

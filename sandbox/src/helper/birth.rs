@@ -1,0 +1,190 @@
+//! The birth of one sandbox.
+//!
+//! Owns the parent's half of a build. Never leaves a child behind when it fails.
+
+use crate::confine::Child;
+use crate::failure::{At, Failure, Step};
+use crate::host_mount::{self, Owners};
+use crate::identity::{Identity, Starter};
+use crate::layer::{Layer, MissingLayer};
+use crate::plan::{BindSpec, PlanSpec, Role};
+use crate::policy::{Access, Isolation, Network};
+use crate::protocol::{Go, SetUp};
+use crate::sys::process::clone_into;
+use crate::sys::signal;
+use crate::wire::{self, Deadline};
+use nix::libc;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// A sandbox that is ready.
+pub(super) struct Born {
+    pub(super) pid: i32,
+    pub(super) lifeline: OwnedFd,
+    pub(super) missing: Vec<MissingLayer>,
+}
+
+/// Builds a sandbox. The child of a failed build is killed here and reaped by the server's loop.
+pub(super) fn build(
+    plan: PlanSpec,
+    descriptors: Vec<OwnedFd>,
+    deadline: Deadline,
+) -> Result<Born, Failure> {
+    let mut descriptors = descriptors.into_iter();
+    let (Some(control), Some(reports)) = (descriptors.next(), descriptors.next()) else {
+        let error = io::Error::from(io::ErrorKind::InvalidInput);
+        return Err(Failure::new(Step::Exchange, "the supervisor", &error));
+    };
+    let planned: Vec<OwnedFd> = descriptors.collect();
+    let isolation = plan.isolation;
+    let mut missing = Vec::new();
+    let mut identity = Identity::choose();
+    let mut copied = None;
+    if isolation == Isolation::Full {
+        (identity, copied) = copy_binds(&plan, &planned, identity, &mut missing)?;
+    }
+    let (ours, lifeline) = wire::pair().at(Step::PrepareInit, "the lifeline")?;
+    let child = clone_into(namespaces(&plan)).at(Step::CreateNamespaces, "the sandbox")?;
+    let Some(pid) = child else {
+        drop(ours);
+        let child = Child {
+            plan,
+            identity,
+            control,
+            reports,
+            lifeline,
+            planned,
+            copied,
+            deadline,
+        };
+        child.run();
+    };
+    drop(lifeline);
+    let outcome = (|| {
+        if isolation == Isolation::Full {
+            identity.write_maps(pid)?;
+        }
+        wire::send(ours.as_fd(), &Go, &[]).at(Step::Exchange, "the in-sandbox init")?;
+        let (outcome, _) = wire::receive_before::<SetUp>(ours.as_fd(), deadline)
+            .at(Step::Exchange, "the in-sandbox init")?;
+        match outcome {
+            SetUp::Ready(more) => Ok(more),
+            SetUp::Failed(failure) => Err(failure),
+        }
+    })();
+    match outcome {
+        Ok(more) => {
+            missing.extend(more);
+            Ok(Born {
+                pid,
+                lifeline: ours,
+                missing,
+            })
+        }
+        Err(failure) => {
+            let _ = signal::send(pid, libc::SIGKILL);
+            Err(failure)
+        }
+    }
+}
+
+fn namespaces(plan: &PlanSpec) -> i32 {
+    match (plan.isolation, plan.network) {
+        (Isolation::None, _) => 0,
+        (Isolation::Full, Network::Host) => SHARED_NAMESPACES,
+        (Isolation::Full, Network::None) => SHARED_NAMESPACES | libc::CLONE_NEWNET,
+    }
+}
+
+/// The namespaces that every isolated sandbox has.
+const SHARED_NAMESPACES: i32 = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP;
+
+type Copies = Option<Vec<OwnedFd>>;
+
+/// Copies the binds where that must happen outside, and settles under which host id the workload may write.
+///
+/// A writable workspace of another owner is id-mapped; where that is refused, the workload gets its owner's id, unless
+/// that is root: then the build fails.
+fn copy_binds(
+    plan: &PlanSpec,
+    planned: &[OwnedFd],
+    chosen: Identity,
+    missing: &mut Vec<MissingLayer>,
+) -> Result<(Identity, Copies), Failure> {
+    let workspace = plan.binds.iter().find(|bind| bind.role == Role::Workspace);
+    let not_mapped = |reason: &str| MissingLayer::new(Layer::IdMappedWorkspace, reason);
+    match chosen.starter {
+        Starter::User => {
+            missing.push(not_mapped(
+                "the workload has the id of the ordinary user who started it",
+            ));
+            Ok((chosen, None))
+        }
+        Starter::PlainRoot => {
+            missing.push(not_mapped(
+                "root may not map ids here, it lacks CAP_SYS_ADMIN",
+            ));
+            let identity = workspace.map_or(Ok(chosen), |bind| as_owner(bind, chosen))?;
+            Ok((identity, None))
+        }
+        Starter::Administrator => {
+            let mut identity = chosen;
+            let (copies, owners) = match copy_all(plan, planned, identity) {
+                Ok(copies) => copies,
+                Err(failure) if failure.step == Step::MapOwners => {
+                    let Some(bind) = workspace else {
+                        return Err(failure);
+                    };
+                    identity = as_owner(bind, chosen).map_err(|_| failure)?;
+                    copy_all(plan, planned, identity)?
+                }
+                Err(failure) => return Err(failure),
+            };
+            if owners == Owners::AsTheyAre {
+                missing.push(not_mapped(match workspace {
+                    None => "the policy has no workspace",
+                    Some(_) => "its owner needs none, or its filesystem does not allow it",
+                }));
+            }
+            Ok((identity, Some(copies)))
+        }
+    }
+}
+
+fn copy_all(
+    plan: &PlanSpec,
+    planned: &[OwnedFd],
+    identity: Identity,
+) -> Result<(Vec<OwnedFd>, Owners), Failure> {
+    let mut workspace_owners = Owners::AsTheyAre;
+    let mut copies = Vec::new();
+    for (bind, source) in plan.binds.iter().zip(planned) {
+        let (copied, owners) = host_mount::copy(bind, source.as_fd(), identity)?;
+        if bind.role == Role::Workspace {
+            workspace_owners = owners;
+        }
+        copies.push(copied);
+    }
+    Ok((copies, workspace_owners))
+}
+
+/// Gives the workload the id of a workspace's owner, so that it may write there. Never root's.
+fn as_owner(bind: &BindSpec, identity: Identity) -> Result<Identity, Failure> {
+    if bind.owner == 0 || bind.group == 0 {
+        if bind.access == Access::ReadOnly {
+            return Ok(identity);
+        }
+        let error = io::Error::from_raw_os_error(libc::EPERM);
+        return Err(Failure::new(Step::MapOwners, &bind.source, &error));
+    }
+    Ok(Identity {
+        host_user: bind.owner,
+        host_group: bind.group,
+        ..identity
+    })
+}

@@ -1,0 +1,189 @@
+//! The supervisor's side of the launch helper.
+//!
+//! Owns the helper's process and the socket to it. Never waits without a limit.
+//! Invariant: dropping the handle ends the helper, which ends every sandbox that it gave birth to, and reaps it.
+
+use crate::caller::{CallError, Caller};
+use crate::failure::Failure;
+use crate::layer::{Enforced, Tier};
+use crate::plan::Plan;
+use crate::policy::Isolation;
+use crate::protocol::{Destruction, HelperAnswer, HelperRequest};
+use crate::sandbox::Sandbox;
+use crate::sys::signal;
+use crate::wire::{self, Deadline};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Time that a dropped helper has to end its sandboxes and itself before it is killed.
+const EXIT_LIMIT: Duration = Duration::from_secs(6);
+
+/// Why a sandbox cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A step of the set-up failed.
+    #[error("cannot build the sandbox")]
+    SetUp(#[source] Failure),
+    /// The launch helper did not answer in time or is gone.
+    #[error("cannot reach the launch helper")]
+    Helper(#[source] io::Error),
+}
+
+impl BuildError {
+    /// Tells whether the host refuses isolation as such. Then only a caller that is told to may go without.
+    #[must_use]
+    pub fn isolation_unavailable(&self) -> bool {
+        match self {
+            Self::SetUp(failure) => failure.isolation_unavailable(),
+            Self::Helper(_) => false,
+        }
+    }
+
+    /// Returns the step that failed, what it was done to, and the errno.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::SetUp(failure) => Some(failure),
+            Self::Helper(_) => None,
+        }
+    }
+}
+
+/// Why a destruction cannot be confirmed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach the launch helper")]
+pub struct DestroyError(#[source] io::Error);
+
+/// The launch helper: one small process from which every sandbox is born.
+#[derive(Debug)]
+pub struct Helper {
+    caller: Option<Caller>,
+    process: Child,
+    pid: i32,
+}
+
+impl Helper {
+    /// Starts the helper: `program` with `args` must run [`helper_main`](crate::helper_main) and nothing else.
+    ///
+    /// Its environment is empty; its standard error is the caller's. It must be in the mount namespace in which plans are
+    /// made, since the kernel copies no mount of another.
+    ///
+    /// # Errors
+    /// If the program cannot be started.
+    pub fn spawn(program: &Path, args: &[&str]) -> io::Result<Self> {
+        let (ours, theirs) = wire::pair()?;
+        let process = Command::new(program)
+            .args(args)
+            .env_clear()
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .spawn()?;
+        let pid =
+            i32::try_from(process.id()).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+        Ok(Self {
+            caller: Some(Caller::new(ours)),
+            process,
+            pid,
+        })
+    }
+
+    /// Returns the helper's pid.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Builds a sandbox from a plan.
+    ///
+    /// # Errors
+    /// If a step fails or the deadline passes; then nothing of the sandbox is left. After a deadline the helper may be
+    /// stuck in the kernel: drop it.
+    pub fn build(&self, plan: Plan, deadline: Duration) -> Result<Sandbox, BuildError> {
+        let tier = match plan.spec.isolation {
+            Isolation::Full => Tier::Full,
+            Isolation::None => Tier::None,
+        };
+        let (control, init_control) = wire::pair().map_err(BuildError::Helper)?;
+        let (reports, init_reports) = wire::pair().map_err(BuildError::Helper)?;
+        let mut descriptors = vec![init_control.as_fd(), init_reports.as_fd()];
+        descriptors.extend(plan.descriptors.iter().map(AsFd::as_fd));
+        let request = HelperRequest::Build {
+            plan: plan.spec,
+            limit: deadline,
+        };
+        match self.call(request, &descriptors, deadline) {
+            Err(error) => Err(BuildError::Helper(error)),
+            Ok(HelperAnswer::Refused(failure)) => Err(BuildError::SetUp(failure)),
+            Ok(HelperAnswer::Built { pid, missing }) => Ok(Sandbox::new(
+                control,
+                reports,
+                pid,
+                Enforced::new(tier, missing),
+            )),
+            Ok(HelperAnswer::Destroyed(_)) => Err(BuildError::Helper(unexpected())),
+        }
+    }
+
+    /// Kills a sandbox's init, and with it everything in the sandbox, without asking the init.
+    ///
+    /// # Errors
+    /// If the helper does not answer in time.
+    pub fn destroy(
+        &self,
+        sandbox: &Sandbox,
+        deadline: Duration,
+    ) -> Result<Destruction, DestroyError> {
+        let request = HelperRequest::Destroy {
+            pid: sandbox.init_pid(),
+            limit: deadline,
+        };
+        match self.call(request, &[], deadline) {
+            Ok(HelperAnswer::Destroyed(destruction)) => Ok(destruction),
+            Ok(HelperAnswer::Built { .. } | HelperAnswer::Refused(_)) => {
+                Err(DestroyError(unexpected()))
+            }
+            Err(error) => Err(DestroyError(error)),
+        }
+    }
+
+    fn call(
+        &self,
+        request: HelperRequest,
+        descriptors: &[BorrowedFd<'_>],
+        limit: Duration,
+    ) -> io::Result<HelperAnswer> {
+        // The helper gives up at the same limit, so its answer to that is waited for a little longer.
+        let deadline = Deadline::after(limit.saturating_add(ANSWER_MARGIN));
+        self.caller
+            .as_ref()
+            .ok_or(io::ErrorKind::NotConnected)?
+            .call(request, descriptors, deadline)
+            .map_err(CallError::into_io)
+    }
+}
+
+/// Time beyond a request's own limit in which its "too late" is still read.
+const ANSWER_MARGIN: Duration = Duration::from_millis(250);
+
+fn unexpected() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the answer belongs to another request",
+    )
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // Closing the socket is the request to end.
+        drop(self.caller.take());
+        let has_ended = signal::open_process(self.pid)
+            .and_then(|pidfd| wire::wait_readable(pidfd.as_fd(), Deadline::after(EXIT_LIMIT)));
+        if has_ended.is_err() {
+            let _ = self.process.kill();
+        }
+        let _ = self.process.wait();
+    }
+}

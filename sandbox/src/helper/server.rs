@@ -1,0 +1,197 @@
+//! The launch helper's process.
+//!
+//! Owns the inits that it gave birth to, and their reaping. Never holds a secret: it starts with an empty environment.
+//! Invariant: it has one thread, so that a fork copies no lock and the parent-death signal is bound to the process.
+
+use super::birth;
+use crate::policy::Isolation;
+use crate::protocol::{Answer, Destruction, HelperAnswer, HelperRequest, Request};
+use crate::sweep::{self, KillReport};
+use crate::sys::process::Ended;
+use crate::sys::{credential, descriptor, signal};
+use crate::wire::{self, Deadline, Received};
+use nix::libc;
+use nix::poll::PollFlags;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Time to end what is left when the supervisor is gone.
+const LAST_SWEEP_LIMIT: Duration = Duration::from_secs(5);
+
+/// A sandbox's init that is not reaped yet.
+#[derive(Debug)]
+pub(super) struct Living {
+    pub(super) isolation: Isolation,
+    /// Closed when this process ends or gives the init up; the init takes that as its end.
+    pub(super) _lifeline: OwnedFd,
+}
+
+/// Runs the launch helper on the socket at standard input until the supervisor is gone.
+#[must_use]
+pub fn helper_main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run() -> io::Result<()> {
+    signal::reset()?;
+    let supervisor = descriptor::take_standard_input()?;
+    let number = std::os::fd::AsRawFd::as_raw_fd(&supervisor).unsigned_abs();
+    if number > 3 {
+        descriptor::close_between(3, number - 1)?;
+    }
+    descriptor::close_between(number + 1, u32::MAX)?;
+    let null = std::fs::File::open("/dev/null")?;
+    descriptor::place_at(null.as_fd(), 0)?;
+    drop(null);
+    // A terminal's interrupt is the supervisor's to handle.
+    let _ = nix::unistd::setsid();
+    credential::adopt_orphans()?;
+    let mut wanted = SigSet::empty();
+    wanted.add(Signal::SIGCHLD);
+    wanted.thread_block()?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    let mut server = Server {
+        supervisor,
+        child_signals: SignalFd::with_flags(&wanted, flags)?,
+        living: HashMap::new(),
+    };
+    let outcome = server.serve();
+    server.end()?;
+    outcome
+}
+
+struct Server {
+    supervisor: OwnedFd,
+    child_signals: SignalFd,
+    living: HashMap<i32, Living>,
+}
+
+impl Server {
+    fn serve(&mut self) -> io::Result<()> {
+        loop {
+            let [is_asked, has_ended] = wire::wait_any([
+                (self.supervisor.as_fd(), PollFlags::POLLIN),
+                (self.child_signals.as_fd(), PollFlags::POLLIN),
+            ])?;
+            if has_ended {
+                while self.child_signals.read_signal()?.is_some() {}
+                self.reap()?;
+            }
+            if !is_asked {
+                continue;
+            }
+            match wire::receive::<Request<HelperRequest>>(self.supervisor.as_fd())? {
+                Received::Closed => return Ok(()),
+                Received::Nothing => {}
+                Received::Message(request, descriptors) => {
+                    let answer = Answer {
+                        number: request.number,
+                        body: self.answer(request.body, descriptors)?,
+                    };
+                    wire::send(self.supervisor.as_fd(), &answer, &[])?;
+                }
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        request: HelperRequest,
+        descriptors: Vec<OwnedFd>,
+    ) -> io::Result<HelperAnswer> {
+        match request {
+            HelperRequest::Build { plan, limit } => {
+                let isolation = plan.isolation;
+                match birth::build(plan, descriptors, Deadline::after(limit)) {
+                    Err(failure) => Ok(HelperAnswer::Refused(failure)),
+                    Ok(born) => {
+                        let living = Living {
+                            isolation,
+                            _lifeline: born.lifeline,
+                        };
+                        self.living.insert(born.pid, living);
+                        Ok(HelperAnswer::Built {
+                            pid: born.pid,
+                            missing: born.missing,
+                        })
+                    }
+                }
+            }
+            HelperRequest::Destroy { pid, limit } => self
+                .destroy(pid, Deadline::after(limit))
+                .map(HelperAnswer::Destroyed),
+        }
+    }
+
+    /// Kills an init and waits for its end; a pid that is not one of ours any more has ended before.
+    fn destroy(&mut self, pid: i32, deadline: Deadline) -> io::Result<Destruction> {
+        let Some(living) = self.living.get(&pid) else {
+            return Ok(Destruction {
+                init_status: None,
+                swept: self.sweep(deadline)?,
+            });
+        };
+        let isolation = living.isolation;
+        // The pid is ours until it is reaped here, so it cannot name another process.
+        let descriptor = signal::open_process(pid)?;
+        signal::send(pid, libc::SIGKILL)?;
+        let _ = wire::wait_readable(descriptor.as_fd(), deadline);
+        let mut init_status = None;
+        let living = &mut self.living;
+        sweep::reap_ended(&mut |ended: Ended| {
+            living.remove(&ended.pid);
+            if ended.pid == pid {
+                init_status = Some(ended.status);
+            }
+        })?;
+        let swept = match isolation {
+            Isolation::Full => KillReport {
+                left: u32::from(init_status.is_none()),
+                ..KillReport::default()
+            },
+            Isolation::None => self.sweep(deadline)?,
+        };
+        Ok(Destruction { init_status, swept })
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        let mut must_sweep = false;
+        let living = &mut self.living;
+        sweep::reap_ended(&mut |ended| {
+            let init = living.remove(&ended.pid);
+            must_sweep |= init.is_some_and(|init| init.isolation == Isolation::None);
+        })?;
+        if must_sweep {
+            self.sweep(Deadline::after(LAST_SWEEP_LIMIT))?;
+        }
+        Ok(())
+    }
+
+    /// Kills what inits without a pid namespace left to this process, their subreaper.
+    fn sweep(&mut self, deadline: Deadline) -> io::Result<KillReport> {
+        let spared: Vec<i32> = self.living.keys().copied().collect();
+        let living = &mut self.living;
+        sweep::kill_descendants(&spared, deadline, &mut |ended| {
+            living.remove(&ended.pid);
+        })
+    }
+
+    /// Kills everything. An init with a pid namespace takes its processes with it, the others are swept.
+    fn end(&mut self) -> io::Result<()> {
+        let deadline = Deadline::after(LAST_SWEEP_LIMIT);
+        for (pid, living) in self.living.drain() {
+            if living.isolation == Isolation::Full {
+                let _ = signal::send(pid, libc::SIGKILL);
+            }
+        }
+        sweep::kill_descendants(&[], deadline, &mut |_| {}).map(drop)
+    }
+}

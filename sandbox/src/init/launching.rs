@@ -1,0 +1,185 @@
+//! The fork and the exec of a launch.
+//!
+//! Owns the order between them. Everything that can be made before the fork is; after it, system calls only.
+//! Invariant: a child that cannot exec tells step and errno over a pipe and exits, so a launch is started or failed, never
+//! half.
+
+use crate::failure::{At, Failure, Step};
+use crate::policy::Isolation;
+use crate::protocol::LaunchSpec;
+use crate::sys::process::{self, Image};
+use crate::sys::{credential, descriptor, signal};
+use crate::text::Text;
+use crate::wire::{self, Deadline};
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::sys::signal::SigSet;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// Time from fork to exec; a dead network filesystem must not hold the init for ever.
+const EXEC_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where programs are searched if the launch's environment has no PATH.
+const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
+
+/// The steps that a child may report, by their index on the pipe.
+const CHILD_STEPS: [Step; 5] = [
+    Step::NewSession,
+    Step::PlaceDescriptors,
+    Step::EnterDirectory,
+    Step::Execute,
+    Step::Exchange,
+];
+
+/// Launches and returns the child's pid as the init sees it.
+pub(super) fn start(
+    launch: &LaunchSpec,
+    descriptors: &[OwnedFd],
+    isolation: Isolation,
+) -> Result<i32, Failure> {
+    let program = launch
+        .arguments
+        .first()
+        .map(Text::to_string)
+        .unwrap_or_default();
+    let targets: Vec<i32> = (0..3).chain(launch.extra.iter().copied()).collect();
+    if targets.len() != descriptors.len() {
+        let error = io::Error::from(io::ErrorKind::InvalidInput);
+        return Err(Failure::new(Step::PlaceDescriptors, program, &error));
+    }
+    let image = image(launch).at(Step::Execute, &program)?;
+    let directory = launch
+        .directory
+        .to_c()
+        .at(Step::EnterDirectory, &launch.directory)?;
+    let highest = targets.iter().copied().max().unwrap_or(2);
+    let (listen, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).at(Step::Fork, &program)?;
+    let Some(pid) = process::clone_into(0).at(Step::Fork, &program)? else {
+        let child = Child {
+            targets: &targets,
+            descriptors,
+            highest,
+            directory: &directory,
+            image: &image,
+            isolation,
+        };
+        child.run(tell.as_fd());
+    };
+    drop(tell);
+    let mut word = [0_u8; 8];
+    let told = wire::wait_readable(listen.as_fd(), Deadline::after(EXEC_LIMIT))
+        .and_then(|()| Ok(nix::unistd::read(&listen, &mut word)?));
+    match told {
+        // The pipe was closed by the exec. A child that was killed before it is a started launch that was killed.
+        Ok(0) => Ok(pid),
+        Ok(_) => {
+            let [step, a, b, c, d, ..] = word;
+            let step = CHILD_STEPS
+                .get(usize::from(step))
+                .copied()
+                .unwrap_or(Step::Exchange);
+            let error = io::Error::from_raw_os_error(i32::from_le_bytes([a, b, c, d]));
+            let object = if step == Step::EnterDirectory {
+                launch.directory.to_string()
+            } else {
+                program
+            };
+            Err(Failure::new(step, object, &error))
+        }
+        Err(error) => {
+            let _ = signal::send(pid, libc::SIGKILL);
+            Err(Failure::new(Step::Execute, program, &error))
+        }
+    }
+}
+
+/// Finds the files to try, as execvp(3) does, except that an empty entry of PATH is not the working directory.
+fn image(launch: &LaunchSpec) -> io::Result<Image> {
+    let to_c = |texts: &[Text]| texts.iter().map(Text::to_c).collect::<io::Result<Vec<_>>>();
+    let arguments = to_c(&launch.arguments)?;
+    let environment = to_c(&launch.environment)?;
+    let program = arguments.first().ok_or(io::ErrorKind::InvalidInput)?;
+    let candidates = if program.as_bytes().contains(&b'/') || program.is_empty() {
+        vec![program.clone()]
+    } else {
+        launch
+            .environment
+            .iter()
+            .find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="))
+            .unwrap_or(DEFAULT_PATH)
+            .split(|byte| *byte == b':')
+            .filter(|directory| !directory.is_empty())
+            .map(|directory| CString::new([directory, b"/", program.as_bytes()].concat()))
+            .collect::<Result<_, _>>()?
+    };
+    Ok(Image::new(candidates, arguments, environment))
+}
+
+/// What the child uses between fork and exec.
+struct Child<'a> {
+    targets: &'a [i32],
+    descriptors: &'a [OwnedFd],
+    highest: i32,
+    directory: &'a CString,
+    image: &'a Image,
+    isolation: Isolation,
+}
+
+impl Child<'_> {
+    fn run(&self, tell: BorrowedFd<'_>) -> ! {
+        // The pipe is moved out of the way of the targets first, so that telling works at every step.
+        let Ok(tell) = descriptor::copy_above(tell, self.highest + 1) else {
+            process::exit_now(127);
+        };
+        let (step, error) = self.execute();
+        let index = CHILD_STEPS.iter().position(|known| *known == step);
+        let [a, b, c, d] = error.raw_os_error().unwrap_or(libc::EIO).to_le_bytes();
+        let step = index
+            .and_then(|index| u8::try_from(index).ok())
+            .unwrap_or(u8::MAX);
+        let _ = nix::unistd::write(&tell, &[step, a, b, c, d, 0, 0, 0]);
+        process::exit_now(127)
+    }
+
+    fn execute(&self) -> (Step, io::Error) {
+        if let Err(errno) = nix::unistd::setsid() {
+            return (Step::NewSession, errno.into());
+        }
+        if let Err(error) = self.place() {
+            return (Step::PlaceDescriptors, error);
+        }
+        if let Err(errno) = nix::unistd::chdir(self.directory.as_c_str()) {
+            return (Step::EnterDirectory, errno.into());
+        }
+        if self.isolation == Isolation::None {
+            // Without a pid namespace the workload would outlive a killed init until the launch helper's sweep.
+            let _ = credential::die_with_parent(libc::SIGKILL);
+        }
+        // Dispositions are the default already, since the launch helper reset them and the init installs none.
+        if let Err(errno) = SigSet::empty().thread_set_mask() {
+            return (Step::NewSession, errno.into());
+        }
+        (Step::Execute, self.image.execute())
+    }
+
+    /// Moves every source above all targets, marks everything close-on-exec, and only then fills the targets: so no
+    /// target overwrites a source, and nothing else survives the exec. The list is the one allocation after the fork; the
+    /// init has one thread, so no lock of the allocator can be held.
+    fn place(&self) -> io::Result<()> {
+        let sources = self
+            .descriptors
+            .iter()
+            .map(|source| descriptor::copy_above(source.as_fd(), self.highest + 1))
+            .collect::<io::Result<Vec<_>>>()?;
+        descriptor::close_on_exec_from(0)?;
+        for (source, target) in sources.iter().zip(self.targets) {
+            descriptor::place_at(source.as_fd(), *target)?;
+        }
+        // The copies are marked, so the exec closes them; dropping them here would only cost calls.
+        std::mem::forget(sources);
+        Ok(())
+    }
+}

@@ -1,0 +1,309 @@
+//! The in-sandbox init: pid 1 of the sandbox, never the workload.
+//!
+//! Owns the launches and the reaping. Never runs a program itself and never speaks to the workload.
+//! Invariant: it sleeps unless a request, an end of a child or the end of its supervisor or launch helper wakes it.
+//!
+//! ```text
+//!   control socket --> request --> answer --> control socket
+//!   SIGCHLD        --> reap    --> report --> unsent queue --> report socket
+//!   control or lifeline closed --> kill everything --> exit
+//! ```
+
+mod launching;
+
+use crate::failure::{Failure, Step};
+use crate::layer::MissingLayer;
+use crate::policy::Isolation;
+use crate::process_table;
+use crate::protocol::{
+    Answer, End, InitAnswer, InitRequest, LaunchId, Report, Request, SetUp, Target,
+};
+use crate::sweep::{self, KillReport, Tally};
+use crate::sys::process::{self, Ended, Wait};
+use crate::sys::signal;
+use crate::wire::{self, Deadline, Received};
+use nix::libc;
+use nix::poll::PollFlags;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// Most launches whose report was not taken yet; each costs the init a table entry or a queued report.
+pub const MAX_UNREPORTED_LAUNCHES: usize = 4_096;
+
+/// Time for the last sweep without a pid namespace, after which the init leaves the rest to the launch helper.
+const LAST_SWEEP_LIMIT: Duration = Duration::from_secs(5);
+
+/// A launch whose main process lives.
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    launch: LaunchId,
+    started: Duration,
+}
+
+/// The init's state.
+#[derive(Debug)]
+pub(crate) struct Init {
+    control: OwnedFd,
+    reports: OwnedFd,
+    lifeline: OwnedFd,
+    child_signals: SignalFd,
+    isolation: Isolation,
+    has_proc: bool,
+    running: HashMap<i32, Running>,
+    unsent: VecDeque<Report>,
+    next_launch: u64,
+}
+
+impl Init {
+    /// Takes over the sockets; blocks every signal, so that SIGCHLD is read and no other ends the init.
+    pub(crate) fn new(
+        control: OwnedFd,
+        reports: OwnedFd,
+        lifeline: OwnedFd,
+        isolation: Isolation,
+        has_proc: bool,
+    ) -> io::Result<Self> {
+        SigSet::all().thread_block()?;
+        let mut wanted = SigSet::empty();
+        wanted.add(Signal::SIGCHLD);
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(Self {
+            control,
+            reports,
+            lifeline,
+            child_signals: SignalFd::with_flags(&wanted, flags)?,
+            isolation,
+            has_proc,
+            running: HashMap::new(),
+            unsent: VecDeque::new(),
+            next_launch: 1,
+        })
+    }
+
+    /// Reports that the sandbox is ready, serves until supervisor or launch helper is gone, then kills everything.
+    pub(crate) fn run(mut self, missing: Vec<MissingLayer>) -> io::Result<()> {
+        wire::send(self.lifeline.as_fd(), &SetUp::Ready(missing), &[])?;
+        let outcome = self.serve();
+        // With a pid namespace the kernel kills the rest when pid 1 exits.
+        if self.isolation == Isolation::None {
+            self.kill_all(LAST_SWEEP_LIMIT)?;
+        }
+        outcome
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        loop {
+            let outgoing = if self.unsent.is_empty() {
+                PollFlags::empty()
+            } else {
+                PollFlags::POLLOUT
+            };
+            let [is_asked, has_ended, is_orphaned, can_report] = wire::wait_any([
+                (self.control.as_fd(), PollFlags::POLLIN),
+                (self.child_signals.as_fd(), PollFlags::POLLIN),
+                (self.lifeline.as_fd(), PollFlags::POLLIN),
+                (self.reports.as_fd(), outgoing),
+            ])?;
+            if is_orphaned {
+                return Ok(());
+            }
+            if has_ended {
+                while self.child_signals.read_signal()?.is_some() {}
+                self.reap()?;
+            }
+            if has_ended || can_report {
+                self.send_reports()?;
+            }
+            if is_asked {
+                match wire::receive::<Request<InitRequest>>(self.control.as_fd())? {
+                    Received::Closed => return Ok(()),
+                    Received::Nothing => {}
+                    Received::Message(request, descriptors) => {
+                        let answer = Answer {
+                            number: request.number,
+                            body: self.answer(request.body, descriptors),
+                        };
+                        wire::send(self.control.as_fd(), &answer, &[])?;
+                        self.send_reports()?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, request: InitRequest, descriptors: Vec<OwnedFd>) -> InitAnswer {
+        let answered = match request {
+            InitRequest::Launch(launch) => return self.launch(&launch, &descriptors),
+            InitRequest::Signal { target, signo } => {
+                self.signal(target, signo).map(|()| InitAnswer::Done)
+            }
+            InitRequest::Count => self.count().map(InitAnswer::Counted),
+            InitRequest::KillAll { limit } => self.kill_all(limit).map(InitAnswer::Killed),
+        };
+        answered.unwrap_or_else(|error| {
+            InitAnswer::Failed(Failure::new(Step::Exchange, "the workload", &error))
+        })
+    }
+
+    fn launch(
+        &mut self,
+        launch: &crate::protocol::LaunchSpec,
+        descriptors: &[OwnedFd],
+    ) -> InitAnswer {
+        if self.running.len() + self.unsent.len() >= MAX_UNREPORTED_LAUNCHES {
+            let error = io::Error::from_raw_os_error(libc::EAGAIN);
+            return InitAnswer::Failed(Failure::new(Step::Fork, "the launch", &error));
+        }
+        let started = process::monotonic();
+        match launching::start(launch, descriptors, self.isolation) {
+            Err(failure) => InitAnswer::Failed(failure),
+            Ok(pid) => {
+                let launch = LaunchId(self.next_launch);
+                self.next_launch += 1;
+                self.running.insert(pid, Running { launch, started });
+                InitAnswer::Started { launch, pid }
+            }
+        }
+    }
+
+    fn signal(&mut self, target: Target, signo: i32) -> io::Result<()> {
+        let wakes = !matches!(
+            signo,
+            0 | libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU | libc::SIGCONT
+        );
+        let signals = [Some(signo), wakes.then_some(libc::SIGCONT)];
+        for signo in signals.into_iter().flatten() {
+            match (target, self.isolation) {
+                (Target::Launch(launch), _) => {
+                    let pid = self
+                        .running
+                        .iter()
+                        .find_map(|(pid, running)| (running.launch == launch).then_some(*pid))
+                        .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+                    // A launch leads its group, and its pid is not reused before it is reaped here.
+                    signal::send(-pid, signo)?;
+                }
+                (Target::All, Isolation::Full) => send_to_all(signo)?,
+                (Target::All, Isolation::None) => {
+                    for entry in self.live()? {
+                        let _ = sweep::signal_exactly(&entry, signo);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self) -> io::Result<u32> {
+        if !self.has_proc {
+            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+        }
+        u32::try_from(self.live()?.len()).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Lists the live processes of the sandbox but this one.
+    fn live(&self) -> io::Result<Vec<process_table::Entry>> {
+        let table = process_table::scan()?;
+        let own = sweep::own_pid()?;
+        let mut live = match self.isolation {
+            Isolation::Full => table,
+            Isolation::None => process_table::descendants(&table, own, &[]),
+        };
+        live.retain(|entry| entry.is_alive && entry.pid != own);
+        Ok(live)
+    }
+
+    fn kill_all(&mut self, limit: Duration) -> io::Result<KillReport> {
+        let deadline = Deadline::after(limit);
+        let mut ended = Vec::new();
+        let report = match self.isolation {
+            Isolation::None => sweep::kill_descendants(&[], deadline, &mut |one| ended.push(one)),
+            Isolation::Full => self.kill_namespace(&mut ended),
+        };
+        for one in ended {
+            self.record(one);
+        }
+        report
+    }
+
+    /// Kills every process of the pid namespace, which no fork can outrun: a process with a pending SIGKILL cannot fork.
+    fn kill_namespace(&self, ended: &mut Vec<Ended>) -> io::Result<KillReport> {
+        let mut tally = Tally::default();
+        loop {
+            let live = if self.has_proc {
+                self.live()?
+            } else {
+                Vec::new()
+            };
+            for entry in &live {
+                tally.count(entry);
+            }
+            send_to_all(libc::SIGKILL)?;
+            // Every orphan of the namespace becomes a child of this process, so no child means no process.
+            loop {
+                match process::reap(Wait::Block) {
+                    Ok(one) => ended.extend(one),
+                    Err(error) if error.raw_os_error() == Some(libc::ECHILD) => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            if live.is_empty() {
+                let mut report = tally.finish(0);
+                if !self.has_proc {
+                    // What was reaped is the only count there is without a /proc.
+                    report.killed = u32::try_from(ended.len()).unwrap_or(u32::MAX);
+                }
+                return Ok(report);
+            }
+        }
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        let mut ended = Vec::new();
+        sweep::reap_ended(&mut |one| ended.push(one))?;
+        for one in ended {
+            self.record(one);
+        }
+        Ok(())
+    }
+
+    /// Queues the report of a launch; the end of an orphan is nobody's.
+    fn record(&mut self, ended: Ended) {
+        if let Some(Running { launch, started }) = self.running.remove(&ended.pid) {
+            self.unsent.push_back(Report {
+                launch,
+                end: End::from_status(ended.status),
+                status: ended.status,
+                user_cpu: ended.user_cpu,
+                system_cpu: ended.system_cpu,
+                max_rss_bytes: ended.max_rss_bytes,
+                started,
+                ended: process::monotonic(),
+            });
+        }
+    }
+
+    /// Sends what the supervisor's socket takes; the rest waits for it.
+    fn send_reports(&mut self) -> io::Result<()> {
+        while let Some(report) = self.unsent.front() {
+            match wire::send(self.reports.as_fd(), report, &[]) {
+                Ok(()) => self.unsent.pop_front(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Signals every process of the pid namespace but the init; no process at all is not an error.
+fn send_to_all(signo: i32) -> io::Result<()> {
+    match signal::send(-1, signo) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        other => other,
+    }
+}

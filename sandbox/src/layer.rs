@@ -1,0 +1,196 @@
+//! What is enforced, layer by layer.
+//!
+//! Owns the closed lists of tiers and layers and their wire names. Never claims a layer that the build did not report.
+//! Invariant: every layer is in exactly one of `layers` and `missing`.
+
+use serde::{Deserialize, Serialize};
+
+/// A set of layers that a host allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// Namespaces and a private root.
+    Full,
+    /// No isolation; the tree is still tracked and killed.
+    None,
+}
+
+/// One thing that confines the workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// A user namespace that maps one id.
+    UserNamespace,
+    /// A mount namespace of its own.
+    MountNamespace,
+    /// A pid namespace of its own: no process of the host can be seen or signalled.
+    PidNamespace,
+    /// A network namespace with nothing but loopback.
+    NetworkNamespace,
+    /// No System V IPC or message queues of the host.
+    IpcNamespace,
+    /// A host name of its own.
+    UtsNamespace,
+    /// Control group paths begin at the sandbox.
+    CgroupNamespace,
+    /// A root that shows only what the policy names.
+    PrivateRoot,
+    /// A procfs of the sandbox's own pid namespace, with `/proc/sys` read-only and host details masked.
+    PrivateProc,
+    /// A `/dev` of harmless devices, with terminals of its own.
+    PrivateDev,
+    /// A `/tmp`, home and `/dev/shm` that end with the sandbox and share one size limit.
+    PrivateTmp,
+    /// The workload has an unprivileged id on the host.
+    UnprivilegedId,
+    /// A workspace whose files keep their owner although another id writes them.
+    IdMappedWorkspace,
+    /// Setuid files give nothing.
+    NoNewPrivileges,
+    /// No capability, not even in the sandbox's own user namespace.
+    NoCapabilities,
+    /// No descriptor but those that the launch names.
+    ClosedDescriptors,
+    /// No variable but those that the launch names.
+    CleanEnvironment,
+    /// A session without a terminal of the host.
+    OwnSession,
+    /// An init that reaps, is not the workload and cannot be read by it.
+    InSandboxInit,
+    /// Landlock rules.
+    Landlock,
+    /// A seccomp filter.
+    Seccomp,
+    /// Limits by control group.
+    CgroupLimits,
+}
+
+impl Layer {
+    /// Every layer, from the outside in.
+    pub const ALL: [Self; 22] = [
+        Self::UserNamespace,
+        Self::MountNamespace,
+        Self::PidNamespace,
+        Self::NetworkNamespace,
+        Self::IpcNamespace,
+        Self::UtsNamespace,
+        Self::CgroupNamespace,
+        Self::PrivateRoot,
+        Self::PrivateProc,
+        Self::PrivateDev,
+        Self::PrivateTmp,
+        Self::UnprivilegedId,
+        Self::IdMappedWorkspace,
+        Self::NoNewPrivileges,
+        Self::NoCapabilities,
+        Self::ClosedDescriptors,
+        Self::CleanEnvironment,
+        Self::OwnSession,
+        Self::InSandboxInit,
+        Self::Landlock,
+        Self::Seccomp,
+        Self::CgroupLimits,
+    ];
+
+    /// Tells whether this build of the crate can enforce the layer at all.
+    fn is_built(self) -> bool {
+        !matches!(self, Self::Landlock | Self::Seccomp | Self::CgroupLimits)
+    }
+
+    /// Tells whether the layer is there without any namespace.
+    fn holds_without_namespaces(self) -> bool {
+        matches!(
+            self,
+            Self::NoNewPrivileges
+                | Self::ClosedDescriptors
+                | Self::CleanEnvironment
+                | Self::OwnSession
+                | Self::InSandboxInit
+                | Self::UnprivilegedId
+                | Self::NoCapabilities
+        )
+    }
+}
+
+/// A layer that is not enforced, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingLayer {
+    /// The layer.
+    pub layer: Layer,
+    /// The reason, lower case, for people.
+    pub reason: String,
+}
+
+impl MissingLayer {
+    pub(crate) fn new(layer: Layer, reason: impl Into<String>) -> Self {
+        Self {
+            layer,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// What a sandbox enforces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enforced {
+    /// The tier that was built.
+    pub tier: Tier,
+    /// The layers that hold.
+    pub layers: Vec<Layer>,
+    /// The layers that do not, with the reason for each.
+    pub missing: Vec<MissingLayer>,
+}
+
+impl Enforced {
+    /// Sorts every layer into enforced and missing; `missing` is what the build reported.
+    pub(crate) fn new(tier: Tier, reported: Vec<MissingLayer>) -> Self {
+        let mut missing = reported;
+        let mut layers = Vec::new();
+        for layer in Layer::ALL {
+            if missing.iter().any(|entry| entry.layer == layer) {
+                continue;
+            }
+            if !layer.is_built() {
+                missing.push(MissingLayer::new(layer, "not in this build"));
+            } else if tier == Tier::None && !layer.holds_without_namespaces() {
+                missing.push(MissingLayer::new(layer, "isolation none was asked for"));
+            } else {
+                layers.push(layer);
+            }
+        }
+        Self {
+            tier,
+            layers,
+            missing,
+        }
+    }
+
+    /// Tells whether a layer holds.
+    #[must_use]
+    pub fn has(&self, layer: Layer) -> bool {
+        self.layers.contains(&layer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Enforced, Layer, MissingLayer, Tier};
+
+    #[test]
+    fn every_layer_is_either_enforced_or_missing() {
+        for tier in [Tier::Full, Tier::None] {
+            let reported = vec![MissingLayer::new(Layer::NetworkNamespace, "asked for")];
+            let enforced = Enforced::new(tier, reported);
+            for layer in Layer::ALL {
+                let missing = enforced.missing.iter().filter(|m| m.layer == layer).count();
+                assert_eq!(usize::from(enforced.has(layer)) + missing, 1, "{layer:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn layers_have_kebab_case_names() {
+        let name = serde_json::to_string(&Layer::NoNewPrivileges).expect("serialises");
+        assert_eq!(name, "\"no-new-privileges\"");
+    }
+}

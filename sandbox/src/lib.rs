@@ -1,0 +1,48 @@
+//! Confines a process tree and launches into it: `Policy -> plan -> Sandbox -> launch* -> report`.
+//!
+//! Owns namespaces, the private root, the in-sandbox init and the launches. Never decides what the policy is, never
+//! writes a log, and has neither threads nor an async runtime. Invariant: what [`Sandbox::enforced`] names was done, and
+//! nothing that was launched outlives the [`Helper`].
+//!
+//! ```text
+//!   supervisor --exec--> launch helper --clone--> in-sandbox init --fork, exec--> launches
+//!       |                     ^                        ^
+//!       |--- build, destroy --+                        |
+//!       +--- launch, signal, kill; reports <-----------+
+//! ```
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("stockade-sandbox confines with Linux namespaces and builds on Linux only");
+
+mod caller;
+mod confine;
+mod failure;
+mod helper;
+mod host_mount;
+mod identity;
+mod init;
+mod launch;
+mod layer;
+mod plan;
+mod policy;
+mod process_table;
+mod protocol;
+mod root;
+mod sandbox;
+mod sweep;
+mod sys;
+mod text;
+mod wire;
+
+pub use confine::HOST_NAME;
+pub use failure::{Failure, Step};
+pub use helper::{BuildError, DestroyError, Helper, helper_main};
+pub use identity::{NARROW_HOST_ID, SANDBOX_HOST_ID, SANDBOX_ID};
+pub use init::MAX_UNREPORTED_LAUNCHES;
+pub use launch::{HIGHEST_EXTRA, Launch, LaunchError, MAX_EXTRA};
+pub use layer::{Enforced, Layer, MissingLayer, Tier};
+pub use plan::{Plan, PlanError};
+pub use policy::{Access, Bind, DEFAULT_TMP_BYTES, HOME, Isolation, Network, Policy, Workspace};
+pub use protocol::{Destruction, End, LaunchId, Report, Target};
+pub use sandbox::{KillError, Sandbox};
+pub use sweep::{KillReport, MAX_REPORTED_NAMES};

@@ -1,0 +1,284 @@
+//! A policy made ready: every path opened, every target checked, every mask translated.
+//!
+//! Owns the wire form of what the launch helper and the in-sandbox init carry out. Never mounts anything.
+//! Invariant: mount `n` of the plan was opened as descriptor `n`, and binds are ordered so that outer targets come first.
+
+mod mask;
+mod source;
+
+pub use source::PlanError;
+pub(crate) use source::open_exactly;
+
+use crate::policy::{Access, Bind, Isolation, Network, Policy};
+use crate::text::Text;
+use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// Directories of the host that every sandbox sees read-only, as far as they exist. Links among them stay links.
+const SYSTEM: [&str; 8] = [
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc",
+];
+
+/// Most binds of a plan: they travel in one packet, which carries 253 descriptors.
+const MAX_BINDS: usize = 200;
+
+/// Targets that the sandbox makes itself; a bind on or below them would undo their layer.
+const RESERVED: [&str; 4] = ["/proc", "/dev", "/sys", SCRATCH];
+
+/// Where the private root keeps its own tmpfs while it is made; gone when the workload starts.
+pub(crate) const SCRATCH: &str = "/.stockade";
+
+/// One mount of a file or directory of the host.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BindSpec {
+    pub(crate) source: Text,
+    pub(crate) target: Text,
+    pub(crate) access: Access,
+    pub(crate) kind: Kind,
+    pub(crate) owner: u32,
+    pub(crate) group: u32,
+    /// Whether the bind is the workspace, for the report.
+    pub(crate) role: Role,
+}
+
+/// What a bind is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Role {
+    System,
+    Extra,
+    Workspace,
+}
+
+/// What a bind's target must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    Directory,
+    File,
+}
+
+/// A symbolic link of the private root.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LinkSpec {
+    pub(crate) path: Text,
+    pub(crate) to: Text,
+}
+
+/// The plan on the wire.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PlanSpec {
+    pub(crate) isolation: Isolation,
+    pub(crate) network: Network,
+    pub(crate) tmp_bytes: u64,
+    pub(crate) binds: Vec<BindSpec>,
+    pub(crate) links: Vec<LinkSpec>,
+    /// Paths inside that must be hidden.
+    pub(crate) masks: Vec<Text>,
+    /// Paths inside that are hidden where they exist and can be reached at all.
+    pub(crate) system_masks: Vec<Text>,
+}
+
+/// A policy that was opened and checked, ready for [`Helper::build`](crate::Helper::build).
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) spec: PlanSpec,
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+impl Plan {
+    pub(crate) fn new(policy: &Policy) -> Result<Self, PlanError> {
+        let mut plan = Self {
+            spec: PlanSpec {
+                isolation: policy.isolation,
+                network: policy.network,
+                tmp_bytes: policy.tmp_bytes,
+                binds: Vec::new(),
+                links: Vec::new(),
+                masks: Vec::new(),
+                system_masks: Vec::new(),
+            },
+            descriptors: Vec::new(),
+        };
+        if policy.isolation == Isolation::None {
+            return Ok(plan);
+        }
+        for path in SYSTEM {
+            plan.add_system(Path::new(path))?;
+        }
+        if policy.network == Network::Host {
+            plan.add_resolver()?;
+        }
+        plan.spec.system_masks = mask::system().into_iter().map(Text::from).collect();
+        let mut wanted: Vec<(Role, Bind)> = policy
+            .binds
+            .iter()
+            .map(|bind| (Role::Extra, bind.clone()))
+            .collect();
+        wanted.extend(policy.workspace.iter().map(|workspace| {
+            let bind = Bind {
+                source: workspace.host.clone(),
+                target: workspace.inside.clone(),
+                access: workspace.access,
+            };
+            (Role::Workspace, bind)
+        }));
+        // Outer targets first: the sort is stable, so equal depths keep the operator's order.
+        wanted.sort_by_key(|(_, bind)| bind.target.components().count());
+        if wanted.len() > MAX_BINDS - SYSTEM.len() {
+            return Err(PlanError::TooManyBinds {
+                limit: MAX_BINDS - SYSTEM.len(),
+            });
+        }
+        for (role, bind) in wanted {
+            let target = check_target(&bind.target)?;
+            plan.add(role, &bind.source, target, bind.access)?;
+        }
+        plan.spec.masks = mask::translate(&policy.masks, &plan.spec.binds)?;
+        Ok(plan)
+    }
+
+    fn add_system(&mut self, path: &Path) -> Result<(), PlanError> {
+        match path.read_link() {
+            Ok(to) => {
+                self.spec.links.push(LinkSpec {
+                    path: path.into(),
+                    to: to.into(),
+                });
+                Ok(())
+            }
+            Err(_) if !path.exists() => Ok(()),
+            Err(_) => self.add(Role::System, path, path.to_path_buf(), Access::ReadOnly),
+        }
+    }
+
+    /// Shows the resolver's configuration where /etc only links to it, as systemd-resolved does.
+    fn add_resolver(&mut self) -> Result<(), PlanError> {
+        match Path::new("/etc/resolv.conf").canonicalize() {
+            Ok(path) if !SYSTEM.iter().any(|shown| path.starts_with(shown)) => {
+                self.add(Role::System, &path, path.clone(), Access::ReadOnly)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add(
+        &mut self,
+        role: Role,
+        source: &Path,
+        target: PathBuf,
+        access: Access,
+    ) -> Result<(), PlanError> {
+        let opened = source::open(source)?;
+        self.spec.binds.push(BindSpec {
+            source: opened.path.into(),
+            target: target.into(),
+            access,
+            kind: opened.kind,
+            owner: opened.owner,
+            group: opened.group,
+            role,
+        });
+        self.descriptors.push(opened.descriptor);
+        Ok(())
+    }
+}
+
+/// Returns the target without `.` and doubled slashes.
+fn check_target(target: &Path) -> Result<PathBuf, PlanError> {
+    let refuse = |reason| PlanError::Target {
+        target: target.to_path_buf(),
+        reason,
+    };
+    if !target.is_absolute() {
+        return Err(refuse("it is not absolute"));
+    }
+    if target
+        .components()
+        .any(|part| part == std::path::Component::ParentDir)
+    {
+        return Err(refuse("it has .. in it"));
+    }
+    let clean: PathBuf = target.components().collect();
+    if clean == Path::new("/") {
+        return Err(refuse("it is the root"));
+    }
+    if RESERVED.iter().any(|path| clean.starts_with(path)) {
+        return Err(refuse("the sandbox makes this place itself"));
+    }
+    Ok(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Plan, PlanError, check_target};
+    use crate::policy::{Access, Bind, Isolation, Policy};
+    use std::path::Path;
+
+    #[test]
+    fn targets_that_would_undo_a_layer_are_refused() {
+        let refused = [
+            "relative",
+            "/",
+            "//",
+            "/a/../etc",
+            "/proc",
+            "/proc/1",
+            "/dev/shm",
+            "/sys/x",
+        ];
+        for target in refused {
+            assert!(check_target(Path::new(target)).is_err(), "{target}");
+        }
+        for target in ["/usr/local", "/tmp/x", "/procfs", "/work//ws/."] {
+            assert!(check_target(Path::new(target)).is_ok(), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_mask_that_could_be_created_later_is_refused() {
+        let host = tempfile::tempdir().expect("temporary directory");
+        let mut policy = Policy::new(Isolation::Full);
+        policy.binds.push(Bind {
+            source: host.path().to_path_buf(),
+            target: host.path().to_path_buf(),
+            access: Access::ReadWrite,
+        });
+        policy.masks.push(host.path().join("absent"));
+        let refused = policy.plan();
+        assert!(
+            matches!(refused, Err(PlanError::MaskMissing { .. })),
+            "{refused:?}"
+        );
+        policy.masks = vec![host.path().to_path_buf()];
+        let refused = policy.plan();
+        assert!(
+            matches!(refused, Err(PlanError::MaskedSource { .. })),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn outer_targets_come_first() {
+        let host = tempfile::tempdir().expect("temporary directory");
+        let mut policy = Policy::new(Isolation::Full);
+        for target in ["/a/b/c", "/a", "/a/b"] {
+            policy.binds.push(Bind {
+                source: host.path().to_path_buf(),
+                target: target.into(),
+                access: Access::ReadOnly,
+            });
+        }
+        let plan: Plan = policy.plan().expect("plans");
+        let targets: Vec<_> = plan
+            .spec
+            .binds
+            .iter()
+            .map(|bind| bind.target.to_string())
+            .collect();
+        assert!(
+            targets.ends_with(&["/a".into(), "/a/b".into(), "/a/b/c".into()]),
+            "{targets:?}"
+        );
+        assert_eq!(plan.spec.binds.len(), plan.descriptors.len());
+    }
+}

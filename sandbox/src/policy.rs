@@ -1,0 +1,106 @@
+//! What the operator asks for.
+//!
+//! Owns the policy as data. Never opens or checks anything: that is the plan. Invariant: paths in a policy come from the
+//! operator, never from the agent.
+
+use crate::plan::{Plan, PlanError};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Home directory of the workload in tier full: an empty tmpfs.
+pub const HOME: &str = "/home/agent";
+
+/// Default limit of /tmp, home and /dev/shm together.
+pub const DEFAULT_TMP_BYTES: u64 = 512 << 20;
+
+/// How much isolation is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// Namespaces and a private root, or no sandbox at all.
+    Full,
+    /// None: the workload sees the host as the caller does. Only for a caller that was told so by name.
+    None,
+}
+
+/// What the workload may do with a bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Read and execute.
+    ReadOnly,
+    /// Read, execute and write.
+    ReadWrite,
+}
+
+/// What network the workload sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// A namespace of its own with loopback only.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// The directory that the agent works in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// Where it is on the host.
+    pub host: PathBuf,
+    /// Where the workload sees it; usually the same path, so that paths in its files hold.
+    pub inside: PathBuf,
+    /// What the workload may do with it.
+    pub access: Access,
+}
+
+/// A file or directory of the host that the workload sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// Where it is on the host.
+    pub source: PathBuf,
+    /// Where the workload sees it.
+    pub target: PathBuf,
+    /// What the workload may do with it.
+    pub access: Access,
+}
+
+/// What is asked for a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The isolation.
+    pub isolation: Isolation,
+    /// The workspace, if there is one.
+    pub workspace: Option<Workspace>,
+    /// What is seen of the host beside the system directories.
+    pub binds: Vec<Bind>,
+    /// Paths of the host that stay hidden even where a bind would show them.
+    pub masks: Vec<PathBuf>,
+    /// The network.
+    pub network: Network,
+    /// Limit of /tmp, home and /dev/shm together, in bytes.
+    pub tmp_bytes: u64,
+}
+
+impl Policy {
+    /// Makes the strictest policy of an isolation: no workspace, no binds, no network.
+    #[must_use]
+    pub fn new(isolation: Isolation) -> Self {
+        Self {
+            isolation,
+            workspace: None,
+            binds: Vec::new(),
+            masks: Vec::new(),
+            network: Network::None,
+            tmp_bytes: DEFAULT_TMP_BYTES,
+        }
+    }
+
+    /// Opens and checks all that the policy names; later changes of the host's names do not change the plan.
+    ///
+    /// # Errors
+    /// If a path cannot be opened, is not absolute, or lies where a policy may not put or hide it.
+    pub fn plan(&self) -> Result<Plan, PlanError> {
+        Plan::new(self)
+    }
+}

@@ -1,0 +1,76 @@
+//! The /dev of the sandbox: devices that keep no state, and terminals of its own.
+//!
+//! Owns the list of devices. Never makes a device file: a user namespace may not, so the host's are bound.
+
+use super::place::Place;
+use crate::failure::{At, Failure, Step};
+use crate::plan::open_exactly;
+use crate::sys::mount::{self, Reach};
+use nix::libc;
+use nix::sys::stat::{SFlag, fstat, makedev};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Path and device number of each device, devices.txt of the kernel.
+const DEVICES: [(&str, u64, u64); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// Links that programs expect.
+const LINKS: [(&str, &str); 5] = [
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+    ("pts/ptmx", "/dev/ptmx"),
+];
+
+/// Copies the mounts of the host's devices, after a look that each is the device that its name says.
+pub(super) fn copy() -> Result<Vec<OwnedFd>, Failure> {
+    DEVICES
+        .iter()
+        .map(|&(path, major, minor)| {
+            let device = open_exactly(Path::new(path)).at(Step::CheckSource, path)?;
+            let status = fstat(&device).at(Step::CheckSource, path)?;
+            let is_character =
+                SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
+            if !is_character || status.st_rdev != makedev(major, minor) {
+                let error = io::Error::from_raw_os_error(libc::ENODEV);
+                return Err(Failure::new(Step::CheckSource, path, &error));
+            }
+            let copied = mount::copy_tree(device.as_fd(), Reach::One).at(Step::CopyMount, path)?;
+            let attributes = mount::NO_SETUID | mount::NO_EXEC;
+            mount::restrict(copied.as_fd(), attributes, Reach::One)
+                .at(Step::RestrictMount, path)?;
+            Ok(copied)
+        })
+        .collect()
+}
+
+/// Makes /dev from the copies.
+pub(super) fn make(place: &mut Place, copies: Vec<OwnedFd>) -> Result<(), Failure> {
+    for ((path, _, _), copied) in DEVICES.iter().zip(copies) {
+        let target = place.file(Path::new(path))?;
+        mount::attach(copied.as_fd(), target.as_fd()).at(Step::AttachMount, path)?;
+    }
+    for (to, path) in LINKS {
+        place.link(Path::new(to), Path::new(path))?;
+    }
+    let name = "/dev/pts";
+    let terminals = mount::open_filesystem(c"devpts").at(Step::MakeFilesystem, name)?;
+    for (key, value) in [(c"ptmxmode", c"0666"), (c"mode", c"0620")] {
+        mount::configure(terminals.as_fd(), key, value).at(Step::MakeFilesystem, name)?;
+    }
+    mount::create(terminals.as_fd()).at(Step::MakeFilesystem, name)?;
+    let attributes = mount::NO_SETUID | mount::NO_EXEC;
+    let terminals =
+        mount::detached(terminals.as_fd(), attributes).at(Step::MakeFilesystem, name)?;
+    let target = place.directory(Path::new(name))?;
+    mount::attach(terminals.as_fd(), target.as_fd()).at(Step::AttachMount, name)
+}

@@ -1,0 +1,197 @@
+//! A sandbox that is built: the supervisor's side of the in-sandbox init.
+//!
+//! Owns the two sockets to the init. Never starts a process of its own.
+//! Invariant: when the handle is dropped the init sees both sockets close, kills everything and ends.
+
+use crate::caller::{CallError, Caller};
+use crate::failure::Failure;
+use crate::launch::{Launch, LaunchError};
+use crate::layer::Enforced;
+use crate::protocol::{InitAnswer, InitRequest, LaunchId, Report, Target};
+use crate::sweep::KillReport;
+use crate::sys::signal;
+use crate::wire::{self, Deadline, Received};
+use nix::libc;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// Time for the answer to a launch: the init gives an exec 5 s.
+const LAUNCH_LIMIT: Duration = Duration::from_secs(7);
+
+/// Time for the answer to a signal or a count, which takes the init well below a millisecond.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why killing everything could not be confirmed.
+#[derive(Debug, thiserror::Error)]
+pub enum KillError {
+    /// The init did not answer in time or is gone: destroy the sandbox through its launch helper.
+    #[error("the sandbox did not answer the order to kill everything")]
+    NoAnswer(#[source] io::Error),
+    /// The init could not do it: destroy the sandbox through its launch helper.
+    #[error("the sandbox could not kill everything")]
+    Failed(#[source] Failure),
+}
+
+/// A sandbox, in which everything that the agent starts is launched.
+#[derive(Debug)]
+pub struct Sandbox {
+    control: Caller,
+    reports: OwnedFd,
+    init_pid: i32,
+    enforced: Enforced,
+}
+
+impl Sandbox {
+    pub(crate) fn new(
+        control: OwnedFd,
+        reports: OwnedFd,
+        init_pid: i32,
+        enforced: Enforced,
+    ) -> Self {
+        Self {
+            control: Caller::new(control),
+            reports,
+            init_pid,
+            enforced,
+        }
+    }
+
+    /// Starts a program; its end comes as a [`Report`]. Blocks until the exec succeeded or failed, at most 7 s.
+    ///
+    /// # Errors
+    /// If the program cannot be started, with the reason; after [`LaunchError::NoAnswer`] it may have been started.
+    pub fn launch(&self, launch: Launch) -> Result<LaunchId, LaunchError> {
+        let (spec, descriptors) = launch.into_wire()?;
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let deadline = Deadline::after(LAUNCH_LIMIT);
+        match self
+            .control
+            .call(InitRequest::Launch(spec), &borrowed, deadline)
+        {
+            Ok(InitAnswer::Started { launch, .. }) => Ok(launch),
+            Ok(InitAnswer::Failed(failure)) => Err(LaunchError::from_failure(failure)),
+            Ok(InitAnswer::Done | InitAnswer::Counted(_) | InitAnswer::Killed(_)) => {
+                Err(LaunchError::NoAnswer(io::ErrorKind::InvalidData.into()))
+            }
+            Err(CallError::Send(error)) => Err(LaunchError::NotSent(error)),
+            Err(CallError::Receive(error)) => Err(LaunchError::NoAnswer(error)),
+        }
+    }
+
+    /// Sends a signal, and SIGCONT after it unless the signal stops, so that a stopped process takes it.
+    ///
+    /// # Errors
+    /// ESRCH if the launch has ended, EINVAL if there is no such signal, or if the init does not answer.
+    pub fn signal(&self, target: Target, signo: i32) -> io::Result<()> {
+        if !(0..=signal::HIGHEST).contains(&signo) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        match self.ask(InitRequest::Signal { target, signo }, ANSWER_LIMIT)? {
+            InitAnswer::Done => Ok(()),
+            other => Err(refusal(&other)),
+        }
+    }
+
+    /// Counts the live processes of the sandbox, the init not among them.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP if the host refused a /proc, or if the init does not answer.
+    pub fn processes(&self) -> io::Result<u32> {
+        match self.ask(InitRequest::Count, ANSWER_LIMIT)? {
+            InitAnswer::Counted(count) => Ok(count),
+            other => Err(refusal(&other)),
+        }
+    }
+
+    /// Kills every process of the sandbox but the init and reaps them; the sandbox can be used again.
+    ///
+    /// # Errors
+    /// If that is not confirmed before the deadline.
+    pub fn kill_all(&self, deadline: Duration) -> Result<KillReport, KillError> {
+        match self.ask(InitRequest::KillAll { limit: deadline }, deadline) {
+            Ok(InitAnswer::Killed(report)) => Ok(report),
+            Ok(InitAnswer::Failed(failure)) => Err(KillError::Failed(failure)),
+            Ok(InitAnswer::Done | InitAnswer::Counted(_) | InitAnswer::Started { .. }) => {
+                Err(KillError::NoAnswer(io::ErrorKind::InvalidData.into()))
+            }
+            Err(error) => Err(KillError::NoAnswer(error)),
+        }
+    }
+
+    /// Takes the next report, if one is there, without waiting. Reports come in the order in which launches ended.
+    ///
+    /// # Errors
+    /// `BrokenPipe` if the init is gone: no launch lives, and no report of those that did will come.
+    pub fn try_report(&self) -> io::Result<Option<Report>> {
+        match wire::receive(self.reports.as_fd())? {
+            Received::Message(report, _) => Ok(Some(report)),
+            Received::Nothing => Ok(None),
+            Received::Closed => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Waits for the next report until the deadline.
+    ///
+    /// # Errors
+    /// `TimedOut` at the deadline, `BrokenPipe` if the init is gone.
+    pub fn wait_report(&self, deadline: Duration) -> io::Result<Report> {
+        wire::receive_before(self.reports.as_fd(), Deadline::after(deadline))
+            .map(|(report, _)| report)
+    }
+
+    /// Returns what is enforced.
+    #[must_use]
+    pub fn enforced(&self) -> &Enforced {
+        &self.enforced
+    }
+
+    /// Returns the init's pid on the host.
+    #[must_use]
+    pub fn init_pid(&self) -> i32 {
+        self.init_pid
+    }
+
+    fn ask(&self, request: InitRequest, limit: Duration) -> io::Result<InitAnswer> {
+        self.control
+            .call(request, &[], Deadline::after(limit))
+            .map_err(CallError::into_io)
+    }
+}
+
+/// Readable when a report is there or the init is gone.
+impl AsFd for Sandbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reports.as_fd()
+    }
+}
+
+/// For event loops that want a number.
+impl AsRawFd for Sandbox {
+    fn as_raw_fd(&self) -> RawFd {
+        self.reports.as_raw_fd()
+    }
+}
+
+fn refusal(answer: &InitAnswer) -> io::Error {
+    match answer {
+        InitAnswer::Failed(failure) => io::Error::from_raw_os_error(failure.errno),
+        InitAnswer::Started { .. }
+        | InitAnswer::Done
+        | InitAnswer::Counted(_)
+        | InitAnswer::Killed(_) => io::ErrorKind::InvalidData.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sandbox;
+    use crate::helper::Helper;
+
+    #[test]
+    fn handles_may_be_shared_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Sandbox>();
+        shared::<Helper>();
+    }
+}

@@ -1,0 +1,128 @@
+//! The killing of all descendants of a process, where no pid namespace does it at once.
+//!
+//! Owns the loop of scan, kill and reap. Never signals by a bare number: a descriptor is opened and the start time is
+//! compared, so that a reused pid is not hit. Invariant: the caller is a subreaper, so no orphan escapes the tree.
+
+use crate::process_table::{self, Entry};
+use crate::sys::process::{self, Ended, Wait};
+use crate::sys::signal;
+use crate::wire::{self, Deadline};
+use nix::libc;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Most names that a report of killed processes carries.
+pub const MAX_REPORTED_NAMES: usize = 32;
+
+/// Most ends that one round waits for; the others are found by the next scan.
+const MAX_AWAITED: usize = 256;
+
+/// What killing everything found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KillReport {
+    /// Live processes that were killed, the in-sandbox init not counted.
+    pub killed: u32,
+    /// Names of the first [`MAX_REPORTED_NAMES`] of them.
+    pub names: Vec<String>,
+    /// Live processes that could not be ended before the deadline.
+    pub left: u32,
+}
+
+/// Counts processes once each, however often they are seen.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    seen: HashSet<(i32, u64)>,
+    report: KillReport,
+}
+
+impl Tally {
+    /// Counts a process that is about to be killed.
+    pub(crate) fn count(&mut self, entry: &Entry) {
+        if !self.seen.insert((entry.pid, entry.started)) {
+            return;
+        }
+        self.report.killed += 1;
+        if self.report.names.len() < MAX_REPORTED_NAMES {
+            self.report.names.push(entry.name.clone());
+        }
+    }
+
+    /// Ends the count.
+    pub(crate) fn finish(self, left: usize) -> KillReport {
+        KillReport {
+            left: u32::try_from(left).unwrap_or(u32::MAX),
+            ..self.report
+        }
+    }
+}
+
+/// Reaps every child that has ended; false if the caller has no child at all.
+pub(crate) fn reap_ended(reaped: &mut dyn FnMut(Ended)) -> io::Result<bool> {
+    loop {
+        match process::reap(Wait::Poll) {
+            Ok(Some(ended)) => reaped(ended),
+            Ok(None) => return Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Kills all descendants of the calling process but the spared subtrees, until none is left or the deadline is over.
+pub(crate) fn kill_descendants(
+    spared: &[i32],
+    deadline: Deadline,
+    reaped: &mut dyn FnMut(Ended),
+) -> io::Result<KillReport> {
+    let root = own_pid()?;
+    let mut tally = Tally::default();
+    loop {
+        let mut live = process_table::descendants(&process_table::scan()?, root, spared);
+        live.retain(|entry| entry.is_alive);
+        if live.is_empty() || deadline.left().is_zero() {
+            reap_ended(reaped)?;
+            return Ok(tally.finish(live.len()));
+        }
+        let mut awaited = Vec::new();
+        let mut refused = 0;
+        for entry in &live {
+            match signal_exactly(entry, libc::SIGKILL) {
+                Ok(descriptor) => {
+                    tally.count(entry);
+                    if awaited.len() < MAX_AWAITED {
+                        awaited.push(descriptor);
+                    }
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EPERM) => refused += 1,
+                Err(_) => {}
+            }
+        }
+        if refused == live.len() {
+            reap_ended(reaped)?;
+            return Ok(tally.finish(refused));
+        }
+        for descriptor in awaited {
+            // A timeout is found by the next look at the deadline.
+            let _ = wire::wait_readable(descriptor.as_fd(), deadline);
+        }
+        reap_ended(reaped)?;
+    }
+}
+
+/// Signals a process that was read from /proc, unless its pid names another one by now; returns its descriptor.
+pub(crate) fn signal_exactly(entry: &Entry, signo: i32) -> io::Result<OwnedFd> {
+    let descriptor = signal::open_process(entry.pid)?;
+    // The descriptor holds the process that has the pid now, so a look after it was opened is final.
+    if process_table::read(entry.pid).is_none_or(|now| now.started != entry.started) {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    signal::send_to(descriptor.as_fd(), signo)?;
+    Ok(descriptor)
+}
+
+/// Returns the pid of the calling process.
+pub(crate) fn own_pid() -> io::Result<i32> {
+    i32::try_from(std::process::id()).map_err(|_| io::ErrorKind::InvalidData.into())
+}

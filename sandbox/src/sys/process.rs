@@ -1,0 +1,198 @@
+//! Birth, replacement and end of processes.
+//!
+//! Owns clone, execve, wait4 and _exit. Never runs from a process with more than one thread: the launch helper and the
+//! in-sandbox init, which are its only callers, have one. Invariant: a child never returns into its parent's code.
+
+use super::{check, check_int};
+use nix::libc;
+use std::ffi::CString;
+use std::io;
+use std::time::Duration;
+
+#[repr(C)]
+#[derive(Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+}
+
+/// Makes a child in new namespaces; `None` is returned in the child, its pid in the parent.
+///
+/// Falls back from clone3 to clone where a seccomp filter answers ENOSYS to hide clone3's pointer argument.
+pub(crate) fn clone_into(namespaces: i32) -> io::Result<Option<i32>> {
+    let exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+    let flags = u64::from(namespaces.unsigned_abs());
+    let arguments = CloneArguments {
+        flags,
+        exit_signal,
+        ..CloneArguments::default()
+    };
+    // SAFETY: without CLONE_VM this is a fork: the child has its own copy of the memory, and since the caller has one
+    // thread, no lock can be held by a thread that the child lacks. The kernel only reads `arguments`.
+    let modern = check(unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const arguments,
+            size_of::<CloneArguments>(),
+        )
+    });
+    let pid = match modern {
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            // SAFETY: as above; a null stack means that the child goes on with its copy of ours.
+            check(unsafe {
+                libc::syscall(
+                    libc::SYS_clone,
+                    flags | exit_signal,
+                    0_usize,
+                    0_usize,
+                    0_usize,
+                    0_usize,
+                )
+            })?
+        }
+        other => other?,
+    };
+    if pid == 0 {
+        return Ok(None);
+    }
+    i32::try_from(pid)
+        .map(Some)
+        .map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))
+}
+
+/// NULL-terminated arrays for execve, made before the fork so that the child allocates nothing.
+#[derive(Debug)]
+pub(crate) struct Image {
+    candidates: Vec<CString>,
+    _arguments: Vec<CString>,
+    _environment: Vec<CString>,
+    argument_pointers: Vec<*const libc::c_char>,
+    environment_pointers: Vec<*const libc::c_char>,
+}
+
+impl Image {
+    /// Prepares the call; `candidates` are the absolute or relative file names to try in turn.
+    pub(crate) fn new(
+        candidates: Vec<CString>,
+        arguments: Vec<CString>,
+        environment: Vec<CString>,
+    ) -> Self {
+        let pointers = |strings: &[CString]| {
+            strings
+                .iter()
+                .map(|text| text.as_ptr())
+                .chain([std::ptr::null()])
+                .collect::<Vec<_>>()
+        };
+        Self {
+            argument_pointers: pointers(&arguments),
+            environment_pointers: pointers(&environment),
+            candidates,
+            _arguments: arguments,
+            _environment: environment,
+        }
+    }
+
+    /// Tries the candidates as execvp(3) does, without its fallback to a shell, and returns why none could be run.
+    pub(crate) fn execute(&self) -> io::Error {
+        let mut refused = None;
+        for candidate in &self.candidates {
+            // SAFETY: both arrays end in NULL and point into CStrings that `self` keeps alive, as does the file name.
+            let _ = unsafe {
+                libc::execve(
+                    candidate.as_ptr(),
+                    self.argument_pointers.as_ptr(),
+                    self.environment_pointers.as_ptr(),
+                )
+            };
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR) => {}
+                Some(libc::EACCES) => refused = Some(error),
+                _ => return error,
+            }
+        }
+        refused.unwrap_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+    }
+}
+
+/// What wait4 tells of a child that ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    pub(crate) pid: i32,
+    /// Raw wait status.
+    pub(crate) status: i32,
+    pub(crate) user_cpu: Duration,
+    pub(crate) system_cpu: Duration,
+    pub(crate) max_rss_bytes: u64,
+}
+
+/// Whether [`reap`] waits for a child to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Return at once if no child has ended.
+    Poll,
+    /// Sleep until a child ends.
+    Block,
+}
+
+/// Reaps one child; `None` means that children live on, ECHILD that there are none.
+pub(crate) fn reap(wait: Wait) -> io::Result<Option<Ended>> {
+    let flags = match wait {
+        Wait::Poll => libc::WNOHANG,
+        Wait::Block => 0,
+    } | libc::__WALL;
+    let mut status = 0;
+    // SAFETY: rusage is plain old data, for which all zeros is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live, writable values of the types that wait4 fills in.
+    let pid = check_int(unsafe { libc::wait4(-1, &raw mut status, flags, &raw mut usage) })?;
+    if pid == 0 {
+        return Ok(None);
+    }
+    Ok(Some(Ended {
+        pid,
+        status,
+        user_cpu: duration(
+            usage.ru_utime.tv_sec,
+            usage.ru_utime.tv_usec.saturating_mul(1_000),
+        ),
+        system_cpu: duration(
+            usage.ru_stime.tv_sec,
+            usage.ru_stime.tv_usec.saturating_mul(1_000),
+        ),
+        max_rss_bytes: u64::try_from(usage.ru_maxrss)
+            .unwrap_or(0)
+            .saturating_mul(1_024),
+    }))
+}
+
+/// Reads the monotonic clock, which supervisor and sandbox share.
+pub(crate) fn monotonic() -> Duration {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a live, writable timespec. CLOCK_MONOTONIC always exists, so the call cannot fail.
+    let _ = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    duration(now.tv_sec, now.tv_nsec)
+}
+
+/// Ends the calling process without running anything that a copied address space inherited.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit takes an integer and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+fn duration(seconds: i64, nanoseconds: i64) -> Duration {
+    Duration::new(
+        u64::try_from(seconds).unwrap_or(0),
+        u32::try_from(nanoseconds).unwrap_or(0),
+    )
+}

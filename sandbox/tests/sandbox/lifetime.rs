@@ -1,0 +1,115 @@
+//! Nothing outlives its supervisor, however that ends.
+
+use crate::harness::{
+    LIMIT, eventually, exists, for_each_starter, full, helper_program, mark, marked,
+};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use stockade_sandbox::KillError;
+
+/// Runs the example's supervisor until it is ready; a blocking read ends when it dies.
+fn driver(tier: &str, mark: &str) -> std::process::Child {
+    let mut driver = Command::new(helper_program())
+        .args(["drive", tier, mark])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut line = String::new();
+    let output = driver.stdout.take().expect("output");
+    BufReader::new(output).read_line(&mut line).expect("line");
+    assert_eq!(line, "ready\n");
+    eventually("three sleepers run", || marked(mark) == 3);
+    driver
+}
+
+#[test]
+fn nothing_survives_a_supervisor_that_is_killed() {
+    for tier in ["full", "none"] {
+        let mark = mark();
+        let mut driver = driver(tier, &mark);
+        driver.kill().expect("kills");
+        driver.wait().expect("waits");
+        eventually("nothing is left", || marked(&mark) == 0);
+    }
+}
+
+#[test]
+fn nothing_survives_a_supervisor_that_ends() {
+    for tier in ["full", "none"] {
+        let mark = mark();
+        let mut driver = driver(tier, &mark);
+        drop(driver.stdin.take());
+        assert!(driver.wait().expect("waits").success());
+        assert_eq!(marked(&mark), 0, "the drop waits for the end: {tier}");
+    }
+}
+
+#[test]
+fn nothing_survives_a_helper_that_is_killed() {
+    for_each_starter(|starter| {
+        // A stopped init sees no closed socket: only the parent-death signal ends it.
+        for stop_first in [None, Some(Signal::SIGSTOP)] {
+            let run = full(starter);
+            let mark = mark();
+            run.shell(&format!("setsid -f sleep {mark}")).success();
+            run.start(&["sleep", &mark]);
+            eventually("both run", || marked(&mark) == 2);
+            let init = run.sandbox.init_pid();
+            if let Some(signal) = stop_first {
+                send(init, signal);
+            }
+            send(run.helper.pid(), Signal::SIGKILL);
+            eventually("nothing is left", || {
+                marked(&mark) == 0 && !is_running(init)
+            });
+        }
+    });
+}
+
+#[test]
+fn an_init_that_does_not_answer_is_destroyed() {
+    for_each_starter(|starter| {
+        let run = full(starter);
+        let mark = mark();
+        run.start(&["sleep", &mark]);
+        send(run.sandbox.init_pid(), Signal::SIGSTOP);
+        let error = run.sandbox.kill_all(Duration::from_millis(50));
+        assert!(
+            matches!(&error, Err(KillError::NoAnswer(cause)) if cause.kind() == ErrorKind::TimedOut),
+            "{error:?}"
+        );
+        let destruction = run.helper.destroy(&run.sandbox, LIMIT).expect("destroys");
+        assert_eq!((destruction.init_status, marked(&mark)), (Some(9), 0));
+    });
+}
+
+#[test]
+fn dropping_leaves_no_process_and_no_zombie() {
+    for_each_starter(|starter| {
+        let run = full(starter);
+        let mark = mark();
+        run.shell(&format!("setsid -f sleep {mark}")).success();
+        let (helper, init) = (run.helper.pid(), run.sandbox.init_pid());
+        drop(run);
+        assert_eq!(
+            (exists(helper), exists(init), marked(&mark)),
+            (false, false, 0)
+        );
+    });
+}
+
+pub(crate) fn send(pid: i32, signal: Signal) {
+    nix::sys::signal::kill(Pid::from_raw(pid), signal).expect("signals");
+}
+
+/// Tells whether a process lives; who adopted it may not have reaped it yet.
+pub(crate) fn is_running(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        stat.rsplit_once(") ")
+            .is_none_or(|(_, rest)| !rest.starts_with('Z'))
+    })
+}

@@ -1,0 +1,19 @@
+//! The sandbox from outside: real processes, one binary, no sleeps.
+//!
+//! Each forbidden act has an allowed twin beside it, so that a test cannot pass because nothing works.
+
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "clippy allows them in test functions only, and the harness around those fails and reports like them"
+)]
+
+mod files;
+mod harness;
+mod identity;
+mod killing;
+mod launches;
+mod lifetime;
+mod network;
+mod none;
+mod refusals;

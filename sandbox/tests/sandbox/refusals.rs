@@ -1,0 +1,146 @@
+//! A host that refuses: the build fails with the step, the object and the errno, and nothing is left.
+
+use crate::harness::{
+    LIMIT, Run, Starter, USER, helper_program, is_root, skip, with_workspace, workspace,
+};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use stockade_sandbox::{Access, Helper, Isolation, Layer, Policy, Step};
+
+/// Starts a launch helper as an ordinary user, in a mount namespace that a script of root has changed before.
+fn helper_after(script: &str) -> Helper {
+    let program = helper_program();
+    let user = USER.to_string();
+    let script = format!("{script}; exec \"$@\"");
+    let arguments = [
+        "-m",
+        "--propagation",
+        "private",
+        "/bin/sh",
+        "-ec",
+        &script,
+        "sh",
+        "/usr/bin/setpriv",
+        "--reuid",
+        &user,
+        "--regid",
+        &user,
+        "--clear-groups",
+        program.to_str().expect("path"),
+        "sandbox-helper",
+    ];
+    Helper::spawn(Path::new("/usr/bin/unshare"), &arguments).expect("spawns")
+}
+
+#[test]
+fn refused_namespaces_are_named_and_none_still_works() {
+    if !is_root() {
+        return skip("only root can refuse namespaces to a user");
+    }
+    // In a changed root the kernel refuses user namespaces with EPERM, as a default container's filter does.
+    let host = tempfile::tempdir().expect("temporary directory");
+    let root = host.path().display();
+    let helper = helper_after(&format!(
+        "chmod 755 {root}; mount --rbind / {root}; set -- /usr/sbin/chroot {root} \"$@\""
+    ));
+    let error = helper
+        .build(Policy::new(Isolation::Full).plan().expect("plans"), LIMIT)
+        .expect_err("refused");
+    assert!(error.isolation_unavailable(), "{error:?}");
+    let failure = error.failure().expect("a step");
+    assert_eq!(
+        (failure.step, failure.errno),
+        (Step::CreateNamespaces, 1),
+        "{failure}"
+    );
+    let sandbox = helper
+        .build(Policy::new(Isolation::None).plan().expect("plans"), LIMIT)
+        .expect("builds");
+    assert!(!sandbox.enforced().has(Layer::PrivateRoot));
+}
+
+#[test]
+fn a_refused_procfs_is_reported_and_everything_else_holds() {
+    if !is_root() {
+        return skip("only root can cover a part of /proc, as container engines do");
+    }
+    let helper = helper_after("mount -t tmpfs none /proc/fs");
+    let sandbox = helper
+        .build(Policy::new(Isolation::Full).plan().expect("plans"), LIMIT)
+        .expect("builds");
+    let run = Run {
+        sandbox,
+        helper,
+        starter: Starter::User,
+    };
+    let enforced = run.sandbox.enforced();
+    assert!(
+        enforced
+            .missing
+            .iter()
+            .any(|entry| entry.layer == Layer::PrivateProc),
+        "{enforced:?}"
+    );
+    assert!(enforced.has(Layer::PidNamespace) && enforced.has(Layer::PrivateRoot));
+    assert_eq!(
+        run.shell("echo /proc/*; test ! -e /work").success(),
+        "/proc/*\n"
+    );
+    run.start(&["sleep", "600"]);
+    assert!(run.sandbox.processes().is_err());
+    let report = run.sandbox.kill_all(LIMIT).expect("kills");
+    assert_eq!((report.killed, report.left), (1, 0));
+}
+
+#[test]
+fn root_without_administration_is_refused_a_workspace_of_root() {
+    if !is_root() {
+        return skip("only root can be a root with fewer capabilities");
+    }
+    let program = helper_program();
+    let arguments = [
+        "--bounding-set=-sys_admin",
+        "--inh-caps=-all",
+        program.to_str().expect("path"),
+        "sandbox-helper",
+    ];
+    let helper = Helper::spawn(Path::new("/usr/bin/setpriv"), &arguments).expect("spawns");
+    let host = workspace(Starter::Root);
+    let policy = with_workspace(host.path(), Access::ReadWrite);
+    let error = helper
+        .build(policy.plan().expect("plans"), LIMIT)
+        .expect_err("refused");
+    assert_eq!(
+        error.failure().expect("a step").step,
+        Step::MapOwners,
+        "{error:?}"
+    );
+    // The workspace of another owner is entered with that owner's id.
+    let host = workspace(Starter::User);
+    let policy = with_workspace(host.path(), Access::ReadWrite);
+    let sandbox = helper
+        .build(policy.plan().expect("plans"), LIMIT)
+        .expect("builds");
+    let run = Run {
+        sandbox,
+        helper,
+        starter: Starter::Root,
+    };
+    run.shell(&format!("echo text > {}/file", host.path().display()))
+        .success();
+    let owner = std::fs::metadata(host.path().join("file"))
+        .expect("made")
+        .uid();
+    assert_eq!(owner, USER);
+    run.shell("echo no > /etc/x").refused();
+}
+
+#[test]
+fn a_helper_that_is_no_helper_is_an_error_in_time() {
+    let helper = Helper::spawn(Path::new("/bin/true"), &[]).expect("spawns");
+    let error = helper
+        .build(Policy::new(Isolation::Full).plan().expect("plans"), LIMIT)
+        .expect_err("no helper");
+    assert!(!error.isolation_unavailable(), "{error:?}");
+    assert!(Helper::spawn(Path::new("/no/such/program"), &[]).is_err());
+}
