@@ -10,3 +10,5 @@ pub mod event;
 pub mod log;
 pub mod redact;
 pub mod text;
+pub mod recordings;
+pub mod status;

@@ -1,0 +1,27 @@
+//! The recordings directory: what outlives the sandbox.
+//!
+//! Owns the store of all runs, the directory of one run, its lock, its claim, its artifacts, and their removal. It
+//! never follows a symbolic link below the store's root, never joins a string that it has not parsed, and never
+//! changes a published file in place. Invariant: a file that is replaced is at every moment, a crash included, either
+//! whole and old or whole and new.
+//!
+//! Everything here blocks on the file system; on an async task it belongs into `spawn_blocking`.
+
+pub mod artifact;
+pub mod claim;
+pub mod directory;
+pub mod error;
+pub mod health;
+pub mod layout;
+pub mod lock;
+pub mod manifest;
+pub mod path;
+pub mod prune;
+pub mod run_dir;
+pub mod store;
+pub mod termination;
+mod tree;
+
+pub use error::RecordingsError;
+pub use run_dir::RunDir;
+pub use store::Store;

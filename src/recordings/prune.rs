@@ -1,0 +1,256 @@
+//! Retention: which runs may go, and their removal.
+//!
+//! Owns the rules and the trash. It never touches a run whose lock is held, the newest run, or a directory that is no
+//! run of ours. Invariant: a run is there as a whole, or its id is free; a removal that was cut short goes on with the
+//! next pruning.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::claim::Occupancy;
+use super::directory::Directory;
+use super::error::RecordingsError;
+use super::layout;
+use super::lock::{Holder, LockError, RunLock};
+use super::run_dir::RunDir;
+use super::store::{Store, StoreEntry};
+use super::tree;
+use crate::run::RunId;
+
+/// What is kept. A limit that is none does not count; without any, nothing goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Longest time since the last change in a run's directory.
+    pub max_age: Option<Duration>,
+    /// Most runs, of any state.
+    pub max_runs: Option<usize>,
+    /// Most bytes of all runs that are kept, newest first.
+    pub max_bytes: Option<u64>,
+}
+
+/// Which limit a run is beyond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemovalReason {
+    /// [`Retention::max_age`].
+    Age,
+    /// [`Retention::max_runs`].
+    Count,
+    /// [`Retention::max_bytes`].
+    Bytes,
+}
+
+/// Why a directory stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepReason {
+    /// It is within every limit.
+    WithinLimits,
+    /// It is the newest run.
+    Newest,
+    /// Somebody holds its lock: it is running, or is read by `finalize`.
+    Locked,
+    /// It ended without a terminal status, and only age removes such a run: somebody may still want to know why.
+    Abandoned,
+    /// It has neither claim nor spec nor log: no run of ours.
+    NotARun,
+}
+
+/// A directory of the store in a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned<R> {
+    /// The run.
+    pub id: RunId,
+    /// When something in it was last changed.
+    pub modified_at: SystemTime,
+    /// Size of its files in bytes; 0 for what is no run.
+    pub bytes: u64,
+    /// Why it goes or stays.
+    pub reason: R,
+}
+
+/// What a pruning would do; newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PrunePlan {
+    /// Runs that go.
+    pub remove: Vec<Planned<RemovalReason>>,
+    /// Directories that stay.
+    pub keep: Vec<Planned<KeepReason>>,
+}
+
+/// What a pruning did.
+#[derive(Debug, Default)]
+pub struct PruneReport {
+    /// Runs that are gone.
+    pub removed: Vec<RunId>,
+    /// Runs that stayed because somebody locked or removed them after the plan was made.
+    pub skipped: Vec<RunId>,
+    /// Runs that could not be removed, and why; where only a part could, the rest is in the trash.
+    pub failed: Vec<(PathBuf, RecordingsError)>,
+}
+
+/// What is known of a run before the limits are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Candidate {
+    Locked,
+    Abandoned,
+    Finished,
+}
+
+/// Decides what goes. Limits count from the newest run; where several are passed, age is named before count and count
+/// before bytes. Only a run without a terminal status is exempt from count and bytes, though it counts for both.
+///
+/// # Errors
+/// When the store or a run cannot be read.
+pub fn plan(
+    store: &Store,
+    retention: &Retention,
+    now: SystemTime,
+) -> Result<PrunePlan, RecordingsError> {
+    let mut plan = PrunePlan::default();
+    let (mut n_runs, mut total_bytes) = (0_usize, 0_u64);
+    for entry in store.list()? {
+        let Some(run) = store.open_run(&entry.id)? else {
+            continue;
+        };
+        let Some(candidate) = candidate(&run)? else {
+            plan.keep.push(planned(entry, 0, KeepReason::NotARun));
+            continue;
+        };
+        let bytes = tree::size_of(run.directory())?;
+        let is_newest = n_runs == 0;
+        let age = now.duration_since(entry.modified_at).unwrap_or_default();
+        let is_old = retention.max_age.is_some_and(|max_age| age > max_age);
+        let is_beyond_count = retention
+            .max_runs
+            .is_some_and(|max_runs| n_runs >= max_runs);
+        let with_this = total_bytes.saturating_add(bytes);
+        let is_beyond_bytes = retention
+            .max_bytes
+            .is_some_and(|max_bytes| with_this > max_bytes);
+        let keep_reason = match candidate {
+            Candidate::Locked => Some(KeepReason::Locked),
+            Candidate::Abandoned | Candidate::Finished if is_newest => Some(KeepReason::Newest),
+            Candidate::Abandoned if !is_old => Some(KeepReason::Abandoned),
+            Candidate::Abandoned | Candidate::Finished => None,
+        };
+        let reason = match keep_reason {
+            Some(reason) => Err(reason),
+            None if is_old => Ok(RemovalReason::Age),
+            None if is_beyond_count => Ok(RemovalReason::Count),
+            None if is_beyond_bytes => Ok(RemovalReason::Bytes),
+            None => Err(KeepReason::WithinLimits),
+        };
+        match reason {
+            Ok(reason) => plan.remove.push(planned(entry, bytes, reason)),
+            Err(reason) => {
+                total_bytes = with_this;
+                plan.keep.push(planned(entry, bytes, reason));
+            }
+        }
+        n_runs += 1;
+    }
+    Ok(plan)
+}
+
+fn planned<R>(entry: StoreEntry, bytes: u64, reason: R) -> Planned<R> {
+    Planned {
+        id: entry.id,
+        modified_at: entry.modified_at,
+        bytes,
+        reason,
+    }
+}
+
+/// Looks at a directory; none when it is no run.
+fn candidate(run: &RunDir) -> Result<Option<Candidate>, RecordingsError> {
+    let is_run = run.contains(layout::CLAIM)?
+        || run.contains(layout::SPEC)?
+        || run.contains(layout::EVENTS)?;
+    if !is_run {
+        return Ok(None);
+    }
+    // A run that is finished may still be locked: its supervisor lingers for late readers.
+    if Holder::of(run)? == Holder::Somebody {
+        return Ok(Some(Candidate::Locked));
+    }
+    Ok(Some(match Occupancy::under_lock(run)? {
+        Occupancy::Finished => Candidate::Finished,
+        // A vacant one has a spec: a run that was created and never started, which only age removes as well.
+        Occupancy::Vacant | Occupancy::Abandoned | Occupancy::Locked => Candidate::Abandoned,
+    }))
+}
+
+/// Removes what the plan names, and what earlier prunings left in the trash. For each run, in this order: (1) take its
+/// lock, (2) look again whether it may go, (3) rename it into the trash, which frees its id, (4) remove it there. One
+/// failure does not end the pruning.
+///
+/// # Errors
+/// When the store's own directory for the trash cannot be used.
+pub fn execute(store: &Store, plan: &PrunePlan) -> Result<PruneReport, RecordingsError> {
+    let internal = store.internal()?;
+    let internal_path = store.path().join(layout::STORE_INTERNAL);
+    let trash = Directory::new(internal.as_fd(), &internal_path);
+    let mut report = PruneReport::default();
+    for run in &plan.remove {
+        match remove_run(store, trash, run) {
+            Ok(Removal::Removed) => report.removed.push(run.id.clone()),
+            Ok(Removal::Skipped) => report.skipped.push(run.id.clone()),
+            Err(error) => report
+                .failed
+                .push((store.path().join(run.id.as_str()), error)),
+        }
+    }
+    for name in trash.names()? {
+        let Some(name) = name.to_str() else { continue };
+        if name.starts_with(layout::TRASH_PREFIX)
+            && let Err(error) = tree::remove(trash, name)
+        {
+            report.failed.push((trash.path_of(name), error));
+        }
+    }
+    Ok(report)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Removal {
+    Removed,
+    Skipped,
+}
+
+fn remove_run(
+    store: &Store,
+    trash: Directory<'_>,
+    planned: &Planned<RemovalReason>,
+) -> Result<Removal, RecordingsError> {
+    let Some(run) = store.open_run(&planned.id)? else {
+        return Ok(Removal::Skipped);
+    };
+    let _lock = match RunLock::try_acquire(&run) {
+        Ok(lock) => lock,
+        Err(LockError::Held { .. } | LockError::Gone { .. }) => return Ok(Removal::Skipped),
+        Err(
+            error @ (LockError::Foreign { .. } | LockError::Io { .. } | LockError::File { .. }),
+        ) => {
+            return Err(error.into());
+        }
+    };
+    // Without a terminal status only age is a reason; a run that was claimed since the plan is not to go.
+    let may_go = match Occupancy::under_lock(&run)? {
+        Occupancy::Finished => true,
+        Occupancy::Vacant | Occupancy::Abandoned | Occupancy::Locked => {
+            planned.reason == RemovalReason::Age
+        }
+    };
+    if !may_go {
+        return Ok(Removal::Skipped);
+    }
+    let trash_name = trash.random_name(layout::TRASH_PREFIX)?;
+    store
+        .directory()
+        .move_to(planned.id.as_str(), trash, &trash_name)?;
+    tree::remove(trash, &trash_name)?;
+    Ok(Removal::Removed)
+}
+
+#[cfg(test)]
+mod tests;

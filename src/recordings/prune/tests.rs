@@ -1,0 +1,259 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+const DAY: u64 = 86_400;
+const NOW_DAYS: u64 = 1_000;
+
+struct Fixture {
+    root: tempfile::TempDir,
+    store: Store,
+}
+
+fn at(days_ago: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs((NOW_DAYS - days_ago) * DAY)
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(root.path()).unwrap();
+        Self { root, store }
+    }
+
+    fn run(&self, name: &str) -> RunDir {
+        self.store.create_run(&name.parse().unwrap()).unwrap()
+    }
+
+    /// A run of 1,000 bytes that was last changed so many days ago.
+    fn add(&self, name: &str, days_ago: u64, status: &str) -> RunDir {
+        let run = self.run(name);
+        let status = format!("{{\"status\":\"{status}\"}}");
+        run.write_status(status.as_bytes()).unwrap();
+        let filler = "x".repeat(1_000 - status.len());
+        run.write_atomic(layout::EVENTS, filler.as_bytes()).unwrap();
+        self.touch(name, days_ago);
+        run
+    }
+
+    fn touch(&self, name: &str, days_ago: u64) {
+        std::fs::File::open(self.root.path().join(name))
+            .unwrap()
+            .set_modified(at(days_ago))
+            .unwrap();
+    }
+
+    fn plan(&self, retention: Retention) -> PrunePlan {
+        plan(&self.store, &retention, at(0)).unwrap()
+    }
+}
+
+fn removed(plan: &PrunePlan) -> Vec<(&str, RemovalReason)> {
+    plan.remove
+        .iter()
+        .map(|run| (run.id.as_str(), run.reason))
+        .collect()
+}
+
+fn kept(plan: &PrunePlan) -> Vec<(&str, KeepReason)> {
+    plan.keep
+        .iter()
+        .map(|run| (run.id.as_str(), run.reason))
+        .collect()
+}
+
+fn days(days: u64) -> Option<Duration> {
+    Some(Duration::from_secs(days * DAY))
+}
+
+#[test]
+fn each_limit_removes_what_is_beyond_it() {
+    use RemovalReason::{Age, Bytes, Count};
+    let fixture = Fixture::new();
+    for (name, days_ago) in [("d1", 1), ("d2", 2), ("d3", 3), ("d4", 4)] {
+        drop(fixture.add(name, days_ago, "completed"));
+    }
+    let none = Retention::default();
+    let table: [(Retention, &[(&str, RemovalReason)]); 9] = [
+        (none, &[]),
+        (
+            Retention {
+                max_age: days(2),
+                ..none
+            },
+            &[("d3", Age), ("d4", Age)],
+        ),
+        (
+            Retention {
+                max_age: days(0),
+                ..none
+            },
+            &[("d2", Age), ("d3", Age), ("d4", Age)],
+        ),
+        (
+            Retention {
+                max_runs: Some(3),
+                ..none
+            },
+            &[("d4", Count)],
+        ),
+        (
+            Retention {
+                max_runs: Some(0),
+                ..none
+            },
+            &[("d2", Count), ("d3", Count), ("d4", Count)],
+        ),
+        (
+            Retention {
+                max_bytes: Some(4_000),
+                ..none
+            },
+            &[],
+        ),
+        (
+            Retention {
+                max_bytes: Some(2_999),
+                ..none
+            },
+            &[("d3", Bytes), ("d4", Bytes)],
+        ),
+        (
+            Retention {
+                max_bytes: Some(0),
+                ..none
+            },
+            &[("d2", Bytes), ("d3", Bytes), ("d4", Bytes)],
+        ),
+        (
+            Retention {
+                max_age: days(3),
+                max_runs: Some(2),
+                max_bytes: Some(1_000),
+            },
+            &[("d2", Bytes), ("d3", Count), ("d4", Age)],
+        ),
+    ];
+    for (retention, expected) in table {
+        let plan = fixture.plan(retention);
+        assert_eq!(removed(&plan), expected, "{retention:?}");
+        assert_eq!(plan.keep[0].reason, KeepReason::Newest);
+        assert_eq!(plan.keep.len() + plan.remove.len(), 4);
+        assert!(plan.keep.iter().all(|run| run.bytes == 1_000));
+    }
+}
+
+#[test]
+fn running_abandoned_and_foreign_directories_have_their_own_rules() {
+    let fixture = Fixture::new();
+    drop(fixture.add("newest", 1, "failed"));
+    fixture
+        .run("foreign")
+        .write_atomic("notes.txt", b"mine")
+        .unwrap();
+    let running = fixture.add("running", 50, "running");
+    let lingering = fixture.add("lingering", 60, "completed");
+    drop(fixture.add("abandoned", 5, "running"));
+    drop(fixture.add("old-abandoned", 30, "running"));
+    drop(fixture.add("finished", 6, "terminated"));
+    let _locks = [
+        RunLock::try_acquire(&running).unwrap(),
+        RunLock::try_acquire(&lingering).unwrap(),
+    ];
+    for (name, days_ago) in [("foreign", 70), ("running", 50), ("lingering", 60)] {
+        fixture.touch(name, days_ago);
+    }
+    let plan = fixture.plan(Retention {
+        max_age: days(20),
+        max_runs: Some(1),
+        max_bytes: Some(1),
+    });
+    assert_eq!(
+        kept(&plan),
+        [
+            ("newest", KeepReason::Newest),
+            ("abandoned", KeepReason::Abandoned),
+            ("running", KeepReason::Locked),
+            ("lingering", KeepReason::Locked),
+            ("foreign", KeepReason::NotARun),
+        ]
+    );
+    assert_eq!(
+        removed(&plan),
+        [
+            ("finished", RemovalReason::Count),
+            ("old-abandoned", RemovalReason::Age)
+        ]
+    );
+}
+
+#[test]
+fn a_removal_takes_the_whole_run_and_follows_no_link() {
+    let fixture = Fixture::new();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("file"), "precious").unwrap();
+    drop(fixture.add("newest", 1, "completed"));
+    drop(fixture.add("old", 2, "completed"));
+    let old = fixture.root.path().join("old");
+    std::fs::create_dir_all(old.join("artifacts/a/b")).unwrap();
+    std::fs::write(old.join("artifacts/a/b/c"), "x").unwrap();
+    symlink(outside.path(), old.join("artifacts/a/link")).unwrap();
+    symlink(outside.path().join("file"), old.join("file-link")).unwrap();
+    fixture.touch("old", 2);
+    let stale = fixture.root.path().join(".stockade/trash-stale/deep");
+    std::fs::create_dir_all(&stale).unwrap();
+    let token = fixture.root.path().join(".stockade/token");
+    std::fs::write(&token, "kept").unwrap();
+    let plan = fixture.plan(Retention {
+        max_runs: Some(1),
+        ..Retention::default()
+    });
+    let report = execute(&fixture.store, &plan).unwrap();
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    assert_eq!(report.removed, ["old".parse().unwrap()]);
+    assert!(!old.exists() && token.exists());
+    let left = std::fs::read_dir(fixture.root.path().join(".stockade")).unwrap();
+    assert_eq!(left.count(), 1, "only the token is left");
+    assert!(outside.path().join("file").exists());
+    // A second execution of the same plan finds nothing to do.
+    let report = execute(&fixture.store, &plan).unwrap();
+    assert_eq!(report.skipped, ["old".parse().unwrap()]);
+}
+
+#[test]
+fn what_was_locked_or_reclaimed_after_the_plan_stays() {
+    let fixture = Fixture::new();
+    drop(fixture.add("newest", 1, "completed"));
+    let locked = fixture.add("locked", 2, "completed");
+    let reused = fixture.add("reused", 3, "completed");
+    let plan = fixture.plan(Retention {
+        max_runs: Some(1),
+        ..Retention::default()
+    });
+    assert_eq!(plan.remove.len(), 2);
+    let lock = RunLock::try_acquire(&locked).unwrap();
+    reused.write_status(br#"{"status":"running"}"#).unwrap();
+    let report = execute(&fixture.store, &plan).unwrap();
+    assert!(report.removed.is_empty());
+    assert_eq!(report.skipped.len(), 2);
+    drop(lock);
+    let report = execute(&fixture.store, &plan).unwrap();
+    assert_eq!(report.removed, ["locked".parse().unwrap()]);
+}
+
+#[test]
+fn who_waited_for_the_lock_of_a_removed_run_learns_that_it_is_gone() {
+    let fixture = Fixture::new();
+    drop(fixture.add("newest", 1, "completed"));
+    let waiting = fixture.add("old", 2, "completed");
+    let plan = fixture.plan(Retention {
+        max_runs: Some(1),
+        ..Retention::default()
+    });
+    execute(&fixture.store, &plan).unwrap();
+    // The directory has no name any more, so no lock file can be made in it.
+    assert!(matches!(
+        RunLock::try_acquire(&waiting),
+        Err(LockError::Gone { .. })
+    ));
+}
