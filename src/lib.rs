@@ -12,3 +12,5 @@ pub mod redact;
 pub mod text;
 pub mod recordings;
 pub mod status;
+pub mod description;
+pub mod cli;

@@ -1,0 +1,340 @@
+//! The flags of `stockade run`, and the way from them to a checked run description.
+//!
+//! It owns the names of flags and their help. Values are taken as text: one validator checks them, whatever their source.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::description::error::ErrorKind;
+use crate::description::keys::Key;
+use crate::description::{
+    DescriptionErrors, Environment, Faults, Given, Layer, Origin, RunDescription, Sources,
+    SupervisorOptions, Value, shown_name,
+};
+
+/// The flags and arguments of `stockade run`. It has no `Debug`: values of `--env` may be secrets.
+#[expect(
+    missing_debug_implementations,
+    reason = "the values of --env may be secrets"
+)]
+#[derive(clap::Args, Default, Clone)]
+pub struct RunFlags {
+    /// Read the run description from FILE (TOML); flags and environment win over it
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub config: Option<String>,
+
+    /// Name the run: a DNS label [default: minted, ordered by time]
+    #[arg(long, value_name = "ID", help_heading = "Run")]
+    pub run_id: Option<String>,
+
+    /// Say in words what the agent is asked to do
+    #[arg(long, value_name = "TEXT", alias = "directive", help_heading = "Run")]
+    pub task: Option<String>,
+
+    /// Mark the run, so that it can be found again; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Run")]
+    pub label: Vec<String>,
+
+    /// Turn the command's output into actions: none, or jsonl for one action a JSON line [default: none]
+    #[arg(long, value_name = "ADAPTER", help_heading = "Run")]
+    pub adapter: Option<String>,
+
+    /// Work in DIR [default: the current directory]
+    #[arg(long, value_name = "DIR", help_heading = "What the workload sees")]
+    pub workspace: Option<String>,
+
+    /// Let the workload change the workspace or not: read-write or read-only [default: read-write]
+    #[arg(long, value_name = "MODE", help_heading = "What the workload sees")]
+    pub workspace_mode: Option<String>,
+
+    /// Show a file or directory of the host, read-only unless :rw is said; may be repeated
+    #[arg(
+        long,
+        value_name = "SOURCE[:TARGET][:ro|rw]",
+        help_heading = "What the workload sees"
+    )]
+    pub mount: Vec<String>,
+
+    /// Set an environment variable; may be repeated
+    #[arg(
+        long,
+        value_name = "NAME=VALUE",
+        help_heading = "What the workload sees"
+    )]
+    pub env: Vec<String>,
+
+    /// Copy an environment variable from the caller; may be repeated
+    #[arg(long, value_name = "NAME", help_heading = "What the workload sees")]
+    pub env_from: Vec<String>,
+
+    /// Give a secret, read from file:PATH, env:VAR or fd:N; may be repeated
+    #[arg(
+        long,
+        value_name = "NAME=SOURCE",
+        help_heading = "What the workload sees"
+    )]
+    pub credential: Vec<String>,
+
+    /// Open the network: none or host [default: none]
+    #[arg(long, value_name = "NETWORK", help_heading = "What the workload sees")]
+    pub net: Option<String>,
+
+    /// Require isolation: full, or none to run unconfined [default: full]
+    #[arg(long, value_name = "TIER", help_heading = "What the workload sees")]
+    pub isolation: Option<String>,
+
+    /// End the run after so long: seconds, or 90s, 10m, 2h [default: 600]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    pub timeout: Option<String>,
+
+    /// End the run when nothing happened for so long; 0 is off [default: 0]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    pub idle_timeout: Option<String>,
+
+    /// Give a stop so long before everything is killed [default: 8]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    pub grace: Option<String>,
+
+    /// Keep the status readable for so long after the end [default: 0]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    pub linger: Option<String>,
+
+    /// End the run after so many actions of the agent [default: 50]
+    #[arg(long, value_name = "COUNT", help_heading = "Limits")]
+    pub max_steps: Option<String>,
+
+    /// End the run when it has put out so much: bytes, or 500MB, 1GiB [default: 1GiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub limit_output: Option<String>,
+
+    /// Keep the recordings of all runs in DIR [default: $XDG_STATE_HOME/stockade/runs]
+    #[arg(long, value_name = "DIR", help_heading = "Recording")]
+    pub recordings: Option<String>,
+
+    /// Show events as soon as they are written, or only once they are durable [default: written]
+    #[arg(long, value_name = "WHEN", help_heading = "Recording")]
+    pub durability: Option<String>,
+
+    /// Serve the status API on ADDRESS:PORT, or none [default: 127.0.0.1:8090 or the next free port]
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Status API")]
+    pub listen: Option<String>,
+
+    /// Serve the status API on a Unix socket, or none [default: under $XDG_RUNTIME_DIR/stockade]
+    #[arg(long, value_name = "PATH", help_heading = "Status API")]
+    pub socket: Option<String>,
+
+    /// Read the token for reading and control from FILE
+    #[arg(long, value_name = "FILE", help_heading = "Status API")]
+    pub token_file: Option<String>,
+
+    /// Read the token for reading alone from FILE
+    #[arg(long, value_name = "FILE", help_heading = "Status API")]
+    pub read_token_file: Option<String>,
+
+    /// Serve an address that is not loopback without any token
+    #[arg(long, help_heading = "Status API")]
+    pub insecure_no_auth: bool,
+
+    /// Write log lines for people (human) or as JSON (json) [default: human]
+    #[arg(long, value_name = "FORMAT", help_heading = "Process")]
+    pub log_format: Option<String>,
+
+    /// Write log lines from this level up: error, warn, info, debug, trace [default: info]
+    #[arg(long, value_name = "LEVEL", help_heading = "Process")]
+    pub log_level: Option<String>,
+
+    /// Exit with CODE when the run was stopped [default: 128 + the signal]
+    #[arg(long, value_name = "CODE", help_heading = "Process")]
+    pub stop_exit_code: Option<String>,
+
+    /// The program that runs in the sandbox, and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Resolves flags, environment and the file that `--config` names, in this order of strength.
+///
+/// `environment` is that of the process, and `current_dir` its absolute current directory. It reads the description file
+/// and the places of credentials and tokens, and nothing else.
+///
+/// # Errors
+///
+/// Every fault of every source.
+pub fn resolve(
+    flags: RunFlags,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    current_dir: &Path,
+) -> Result<(RunDescription, SupervisorOptions), DescriptionErrors> {
+    let environment = Environment::new(environment);
+    let mut faults = Faults::default();
+    let file = flags
+        .config
+        .as_deref()
+        .map(|path| Given::text(path, Origin::flag("config")));
+    let options = supervisor_flags(&flags);
+    let flags = FlagReader {
+        layer: Layer::default(),
+        faults: &mut faults,
+        environment: &environment,
+    }
+    .layer(flags);
+    let sources = Sources {
+        flags,
+        file,
+        options,
+        environment: &environment,
+        current_dir,
+    };
+    crate::description::resolve(sources, faults)
+}
+
+fn supervisor_flags(flags: &RunFlags) -> BTreeMap<&'static str, Given> {
+    let mut options: BTreeMap<&'static str, Given> = [
+        ("recordings", &flags.recordings),
+        ("listen", &flags.listen),
+        ("socket", &flags.socket),
+        ("token-file", &flags.token_file),
+        ("read-token-file", &flags.read_token_file),
+        ("log-format", &flags.log_format),
+        ("log-level", &flags.log_level),
+        ("stop-exit-code", &flags.stop_exit_code),
+    ]
+    .into_iter()
+    .filter_map(|(flag, text)| {
+        let given = Given::text(text.as_deref()?, Origin::flag(flag));
+        Some((flag, given))
+    })
+    .collect();
+    if flags.insecure_no_auth {
+        let flag = "insecure-no-auth";
+        let given = Given {
+            value: Value::Bool(true),
+            origin: Origin::flag(flag),
+        };
+        options.insert(flag, given);
+    }
+    options
+}
+
+/// Turns flags into a layer of keys.
+struct FlagReader<'a> {
+    layer: Layer,
+    faults: &'a mut Faults,
+    environment: &'a Environment,
+}
+
+impl FlagReader<'_> {
+    fn layer(mut self, flags: RunFlags) -> Layer {
+        self.scalar("run_id", "run-id", flags.run_id);
+        self.scalar("task", "task", flags.task);
+        self.list("command", flags.command, || Origin::Arguments);
+        self.scalar("adapter", "adapter", flags.adapter);
+        self.scalar("workspace", "workspace", flags.workspace);
+        self.scalar("workspace_mode", "workspace-mode", flags.workspace_mode);
+        self.pairs("env", "env", flags.env);
+        self.copies(flags.env_from);
+        self.credentials(flags.credential);
+        self.pairs("labels", "label", flags.label);
+        self.scalar("timeout_seconds", "timeout", flags.timeout);
+        self.scalar("idle_timeout_seconds", "idle-timeout", flags.idle_timeout);
+        self.scalar("grace_seconds", "grace", flags.grace);
+        self.scalar("linger_seconds", "linger", flags.linger);
+        self.scalar("max_steps", "max-steps", flags.max_steps);
+        self.scalar("limits.output", "limit-output", flags.limit_output);
+        self.scalar("network", "net", flags.net);
+        self.scalar("isolation", "isolation", flags.isolation);
+        self.list("mounts", flags.mount, || Origin::flag("mount"));
+        self.scalar("recording.durability", "durability", flags.durability);
+        self.layer
+    }
+
+    fn scalar(&mut self, key: &str, flag: &str, text: Option<String>) {
+        if let (Some(key), Some(text)) = (Key::find(key), text) {
+            let given = Given::text(text, Origin::flag(flag));
+            self.layer.insert(key, given, self.faults);
+        }
+    }
+
+    fn list(&mut self, key: &str, texts: Vec<String>, origin: impl Fn() -> Origin) {
+        if let (Some(key), false) = (Key::find(key), texts.is_empty()) {
+            let items = texts.into_iter().map(|text| Given::text(text, origin()));
+            let given = Given {
+                value: Value::List(items.collect()),
+                origin: origin(),
+            };
+            self.layer.insert(key, given, self.faults);
+        }
+    }
+
+    /// `NAME=VALUE`, split at the first `=`.
+    fn pairs(&mut self, key: &str, flag: &str, texts: Vec<String>) {
+        for text in texts {
+            let given = Given::text(text.as_str(), Origin::flag(flag));
+            match text.split_once('=') {
+                Some((name, value)) => {
+                    let value = Given::text(value, given.origin);
+                    self.entry(key, name, value);
+                }
+                None => {
+                    let expected = "give NAME=VALUE";
+                    self.faults.add(ErrorKind::Invalid, key, &given, expected);
+                }
+            }
+        }
+    }
+
+    /// Variables of the caller that the workload gets as they are.
+    fn copies(&mut self, names: Vec<String>) {
+        for name in names {
+            let origin = Origin::flag("env-from");
+            let value = self.environment.get_even_empty(&name);
+            match value.map(|value| value.to_str()) {
+                Some(Some(value)) => self.entry("env", &name, Given::text(value, origin)),
+                Some(None) => {
+                    let expected = "name a variable with UTF-8 text";
+                    let key = format!("env.{}", shown_name(&name));
+                    self.faults
+                        .add_without_value(ErrorKind::Invalid, key, &origin, expected);
+                }
+                None => {
+                    let cause = "it is not in the environment".to_owned();
+                    let expected = "name a variable that is set, or give its value with --env";
+                    let key = format!("env.{}", shown_name(&name));
+                    let kind = ErrorKind::Unusable { cause };
+                    self.faults.add_without_value(kind, key, &origin, expected);
+                }
+            }
+        }
+    }
+
+    /// `NAME=file:PATH`, `NAME=env:VAR` or `NAME=fd:N`; a value itself would show in the list of processes.
+    fn credentials(&mut self, texts: Vec<String>) {
+        for text in texts {
+            let given = Given::text(text.as_str(), Origin::flag("credential"));
+            let parts = text
+                .split_once('=')
+                .and_then(|(name, place)| Some((name, place.split_once(':')?)))
+                .filter(|(_, (kind, _))| matches!(*kind, "file" | "env" | "fd"));
+            match parts {
+                Some((name, (kind, place))) => {
+                    let origin = given.origin;
+                    let place = Given::text(place, origin.clone());
+                    let value = Value::Table(vec![(kind.to_owned(), place)]);
+                    self.entry("credentials", name, Given { value, origin });
+                }
+                None => {
+                    let expected = "give NAME=file:PATH, NAME=env:VAR or NAME=fd:N";
+                    self.faults
+                        .add(ErrorKind::Invalid, "credentials", &given, expected);
+                }
+            }
+        }
+    }
+
+    fn entry(&mut self, key: &str, name: &str, given: Given) {
+        if let Some(key) = Key::find(key) {
+            self.layer.insert_entry(key, name, given, self.faults);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The environment as a source: `STOCKADE_<KEY>`, given as a parameter and never read from the process.
+//!
+//! An empty variable counts as absent. Names that Kubernetes makes are passed over; every other unknown name is a fault.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use super::error::ErrorKind;
+use super::keys::{ENVIRONMENT_PREFIX, KEYS, Key, Shape, environment_name};
+use super::layers::{Faults, Layer, remedy, suggestion};
+use super::origin::Origin;
+use super::value::Given;
+use super::variables::{Reader, VARIABLES, Variable, is_service_link};
+
+/// The environment that the process was started with. It has no `Debug`: it holds secrets.
+pub(crate) struct Environment(Vec<(OsString, OsString)>);
+
+impl Environment {
+    pub(crate) fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        Self(variables.into_iter().collect())
+    }
+
+    /// The value of a variable; an empty one counts as absent.
+    pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
+        self.get_even_empty(name).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a variable.
+    pub(crate) fn get_even_empty(&self, name: &str) -> Option<&OsStr> {
+        self.0
+            .iter()
+            .find(|(existing, _)| existing == name)
+            .map(|(_, value)| value.as_os_str())
+    }
+
+    /// The value of an option of the supervisor as text; one that is not UTF-8 is a fault.
+    pub(crate) fn option(&self, name: &'static str, faults: &mut Faults) -> Option<Given> {
+        let value = self.get(name)?;
+        text(name, value, faults)
+    }
+}
+
+/// Reads all keys of the run description from the environment into a layer.
+pub(crate) fn layer(environment: &Environment, faults: &mut Faults) -> Layer {
+    let mut ours: Vec<(&OsStr, &OsStr)> = environment
+        .0
+        .iter()
+        .filter(|(name, _)| name.as_bytes().starts_with(ENVIRONMENT_PREFIX.as_bytes()))
+        .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+        .collect();
+    ours.sort_unstable();
+    let mut layer = Layer::default();
+    for (name, value) in ours {
+        let name = name.to_string_lossy();
+        let suffix = name.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or(&name);
+        if let Some(key) = Key::find_in_environment(suffix) {
+            if !value.is_empty()
+                && let Some(given) = given(key, &name, value, faults)
+            {
+                layer.insert(key, given, faults);
+            }
+        } else if let Some(variable) = Variable::find(&name) {
+            let is_refused =
+                variable.reader == Reader::Unsupported && !value.is_empty() && value != "0";
+            if is_refused && let Some(given) = text(&name, value, faults) {
+                let expected = "unset it, and give the description by its own keys";
+                faults.add(ErrorKind::Unsupported, name, &given, expected);
+            }
+        } else if !is_service_link(suffix) {
+            unknown_variable(&name, faults);
+        }
+    }
+    layer
+}
+
+fn given(key: &Key, name: &str, value: &OsStr, faults: &mut Faults) -> Option<Given> {
+    let given = text(name, value, faults)?;
+    match key.shape {
+        Shape::Scalar => Some(given),
+        Shape::List | Shape::Map => match serde_json::from_slice(value.as_bytes()) {
+            Ok(json) => Some(Given::from_json(json, &given.origin)),
+            Err(error) => {
+                let cause = format!("not JSON at column {}", error.column());
+                let example = match key.shape {
+                    Shape::List => r#"a JSON list such as ["a", "b"]"#,
+                    Shape::Scalar | Shape::Map => r#"a JSON object such as {"NAME": "value"}"#,
+                };
+                let expected = format!("write {example}; {}", remedy(key));
+                faults.add(ErrorKind::Malformed { cause }, key.name, &given, expected);
+                None
+            }
+        },
+    }
+}
+
+fn text(name: &str, value: &OsStr, faults: &mut Faults) -> Option<Given> {
+    let origin = Origin::Environment(name.to_owned());
+    match value.to_str() {
+        Some(text) => Some(Given::text(text, origin)),
+        None => {
+            faults.add_without_value(ErrorKind::Invalid, name, &origin, "give UTF-8 text");
+            None
+        }
+    }
+}
+
+fn unknown_variable(name: &str, faults: &mut Faults) {
+    let of_keys: Vec<String> = KEYS
+        .iter()
+        .flat_map(Key::names)
+        .map(environment_name)
+        .collect();
+    let known = of_keys
+        .iter()
+        .map(String::as_str)
+        .chain(VARIABLES.iter().filter_map(|variable| variable.name));
+    // The common prefix would make every name look similar.
+    let suffix = name.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or(name);
+    let known = known.filter_map(|name| name.strip_prefix(ENVIRONMENT_PREFIX));
+    let otherwise = "docs/configuration.md lists all variables; unset it";
+    let expected = suggestion(suffix, known, otherwise).replace(
+        "did you mean ",
+        &format!("did you mean {ENVIRONMENT_PREFIX}"),
+    );
+    let origin = Origin::Environment(name.to_owned());
+    faults.add_without_value(ErrorKind::UnknownKey, name, &origin, expected);
+}

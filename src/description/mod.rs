@@ -1,0 +1,111 @@
+//! The run description: what a run is, from file, environment and flags, checked once and then only read.
+//!
+//! It owns the schema, the precedence of the sources and every check; it never starts anything and never reads the
+//! process's environment or arguments by itself. Invariant: a [`RunDescription`] that exists is valid.
+
+pub mod credentials;
+pub mod error;
+pub mod hand_over;
+pub mod keys;
+pub mod origin;
+pub mod secret;
+pub mod settings;
+pub mod supervisor;
+pub mod variables;
+
+mod checker;
+mod environment;
+mod file;
+mod layers;
+mod maps;
+mod mounts;
+mod public;
+mod quantity;
+mod resolution;
+mod spelling;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::run::RunId;
+
+pub use credentials::{Credential, CredentialSource};
+pub use error::{DescriptionError, DescriptionErrors, ErrorClass, ErrorKind};
+pub use hand_over::HandOver;
+pub use origin::Origin;
+pub use secret::Secret;
+pub use settings::{
+    Access, Adapter, Durability, Isolation, Limits, Mount, Network, OnError, OnFull, Recording,
+};
+pub use supervisor::{Authentication, Listen, LogFormat, LogLevel, Socket, SupervisorOptions};
+
+pub(crate) use environment::Environment;
+pub(crate) use layers::{Faults, Layer};
+pub(crate) use resolution::{Sources, resolve};
+pub(crate) use value::{Given, Value, shown_name};
+
+/// One run, described and checked.
+///
+/// `Debug` shows what [`RunDescription::public`] shows. Serialising one with credentials is an error: [`HandOver`] does it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunDescription {
+    /// The run's id, given or minted.
+    pub run_id: RunId,
+    /// What the agent is asked to do; 1 to 10,000 characters.
+    pub task: Option<String>,
+    /// The program and its arguments; never empty, and the program's name is not empty.
+    pub command: Vec<String>,
+    /// How the command's output becomes actions.
+    pub adapter: Adapter,
+    /// The directory that the workload works in: absolute, existing, links resolved, not `/`.
+    pub workspace: PathBuf,
+    /// What the workload may do with the workspace.
+    pub workspace_mode: Access,
+    /// Environment variables of the workload.
+    pub env: BTreeMap<String, String>,
+    /// Secrets of the run, by name; no name is also in `env`.
+    pub credentials: BTreeMap<String, Credential>,
+    /// Marks of the orchestrator.
+    pub labels: BTreeMap<String, String>,
+    /// The deadline of the run, from its start.
+    pub timeout: Duration,
+    /// How long no event may be recorded; absent when there is no such limit.
+    pub idle_timeout: Option<Duration>,
+    /// How long a stop may take in all.
+    pub grace: Duration,
+    /// How long the terminal status stays readable.
+    pub linger: Duration,
+    /// The most actions.
+    pub max_steps: u32,
+    /// The limits of the workload.
+    pub limits: Limits,
+    /// What the workload reaches.
+    pub network: Network,
+    /// The isolation that the run requires.
+    pub isolation: Isolation,
+    /// More files and directories of the host.
+    pub mounts: Vec<Mount>,
+    /// How the run is recorded.
+    pub recording: Recording,
+    /// Where each value that somebody set came from, by dotted key.
+    pub origins: BTreeMap<String, Origin>,
+}
+
+impl RunDescription {
+    /// Where the value of a dotted key came from; `Unset` when nobody set it.
+    pub fn origin_of(&self, key: &str) -> &Origin {
+        self.origins.get(key).unwrap_or(&Origin::Unset)
+    }
+
+    /// Whether somebody set the key, be it to its default.
+    pub fn is_explicit(&self, key: &str) -> bool {
+        self.origins.contains_key(key)
+    }
+}

@@ -1,0 +1,199 @@
+//! The mounts of a run, in their long form (`{source, target, access}`) and their short one (`SOURCE[:TARGET][:ro|rw]`).
+
+use std::path::{Component, Path, PathBuf};
+
+use super::checker::{Checker, plain_text};
+use super::error::ErrorKind;
+use super::layers::suggestion;
+use super::settings::{Access, Mount};
+use super::value::{Given, Value, shown_name};
+
+/// Most mounts of a run: each one is a few system calls at the start of the sandbox.
+const MAX_MOUNTS: usize = 64;
+
+/// Directories that the sandbox builds itself; a mount there would undo its masks.
+const RESERVED: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+const SHORT_FORM: &str = "give SOURCE[:TARGET][:ro|rw] or {source, target, access}";
+const TARGET_REMEDY: &str =
+    "give an absolute path without .., not / and not in /proc, /sys or /dev";
+
+/// A mount as it was written.
+struct Written {
+    source: Given,
+    target: Option<Given>,
+    access: Access,
+}
+
+impl Checker<'_> {
+    /// The mounts of the run.
+    pub(crate) fn mounts(&mut self) -> Vec<Mount> {
+        let Some((key, given)) = self.take("mounts") else {
+            return Vec::new();
+        };
+        let Value::List(items) = &given.value else {
+            self.faults.add_by_table(ErrorKind::Invalid, key, &given);
+            return Vec::new();
+        };
+        if items.len() > MAX_MOUNTS {
+            let expected = format!("give at most {MAX_MOUNTS} mounts, not {}", items.len());
+            self.faults.add_without_value(
+                ErrorKind::OutOfBounds,
+                key.name,
+                &given.origin,
+                expected,
+            );
+            return Vec::new();
+        }
+        let mut mounts: Vec<Mount> = Vec::new();
+        for (idx, item) in items.iter().enumerate() {
+            let name = format!("mounts[{idx}]");
+            let written = match &item.value {
+                Value::Text(text) => self.short_form(&name, item, text),
+                Value::Table(entries) => self.long_form(&name, item, entries),
+                _ => {
+                    self.faults.add(ErrorKind::Invalid, &name, item, SHORT_FORM);
+                    None
+                }
+            };
+            let Some(mount) = written.and_then(|written| self.mount(&name, written)) else {
+                continue;
+            };
+            if mounts.iter().any(|other| other.target == mount.target) {
+                let expected = "give each target once";
+                self.faults.add(ErrorKind::Conflict, name, item, expected);
+            } else {
+                mounts.push(mount);
+            }
+        }
+        mounts
+    }
+
+    fn short_form(&mut self, name: &str, item: &Given, text: &str) -> Option<Written> {
+        let (paths, access) = match text.rsplit_once(':') {
+            Some((paths, "ro")) => (paths, Access::ReadOnly),
+            Some((paths, "rw")) => (paths, Access::ReadWrite),
+            _ => (text, Access::ReadOnly),
+        };
+        let (source, target) = match paths.split_once(':') {
+            Some((source, target)) => (source, Some(target)),
+            None => (paths, None),
+        };
+        if source.is_empty() || target.is_some_and(|target| target.contains(':')) {
+            self.faults.add(ErrorKind::Invalid, name, item, SHORT_FORM);
+            return None;
+        }
+        let part = |text: &str| Given::text(text, item.origin.clone());
+        Some(Written {
+            source: part(source),
+            target: target.map(part),
+            access,
+        })
+    }
+
+    fn long_form(
+        &mut self,
+        name: &str,
+        item: &Given,
+        entries: &[(String, Given)],
+    ) -> Option<Written> {
+        let (mut source, mut target, mut access) = (None, None, Some(Access::ReadOnly));
+        let mut unknown_entries = 0;
+        for (entry, given) in entries {
+            match entry.as_str() {
+                "source" => source = Some(given.clone()),
+                "target" => target = Some(given.clone()),
+                "access" => {
+                    access = match plain_text(given) {
+                        Some("read-only") => Some(Access::ReadOnly),
+                        Some("read-write") => Some(Access::ReadWrite),
+                        _ => None,
+                    };
+                    if access.is_none() {
+                        let key = format!("{name}.access");
+                        let expected = r#"give "read-only" or "read-write""#;
+                        self.faults.add(ErrorKind::Invalid, key, given, expected);
+                    }
+                }
+                unknown => {
+                    let expected = suggestion(unknown, ["source", "target", "access"], SHORT_FORM);
+                    let key = format!("{name}.{}", shown_name(unknown));
+                    unknown_entries += 1;
+                    self.faults.add_without_value(
+                        ErrorKind::UnknownKey,
+                        key,
+                        &given.origin,
+                        expected,
+                    );
+                }
+            }
+        }
+        if source.is_none() {
+            self.faults.add_without_value(
+                ErrorKind::Invalid,
+                name,
+                &item.origin,
+                "give it a source, the path on the host",
+            );
+        }
+        if unknown_entries > 0 {
+            return None;
+        }
+        Some(Written {
+            source: source?,
+            target,
+            access: access?,
+        })
+    }
+
+    fn mount(&mut self, name: &str, written: Written) -> Option<Mount> {
+        let source = plain_text(&written.source)
+            .filter(|text| !text.is_empty())
+            .map(|text| self.absolute(text, &written.source.origin));
+        let Some(source) = source else {
+            let key = format!("{name}.source");
+            let expected = "give a path of the host";
+            self.faults
+                .add(ErrorKind::Invalid, key, &written.source, expected);
+            return None;
+        };
+        // The target of a link is where the caller said, not where the link leads.
+        let target_given = written.target.unwrap_or_else(|| {
+            Given::text(
+                source.to_string_lossy().into_owned(),
+                written.source.origin.clone(),
+            )
+        });
+        let target = plain_text(&target_given).and_then(target_path);
+        if target.is_none() {
+            let key = format!("{name}.target");
+            self.faults
+                .add(ErrorKind::Invalid, key, &target_given, TARGET_REMEDY);
+        }
+        match self.existing(&source) {
+            Ok(source) => Some(Mount {
+                source,
+                target: target?,
+                access: written.access,
+            }),
+            Err(kind) => {
+                let key = format!("{name}.source");
+                let expected = "give a path that exists";
+                self.faults.add(kind, key, &written.source, expected);
+                None
+            }
+        }
+    }
+}
+
+/// The target without `.` and doubled slashes, if it may be mounted on.
+fn target_path(text: &str) -> Option<PathBuf> {
+    let path = Path::new(text);
+    let is_plain = path.is_absolute()
+        && path
+            .components()
+            .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let path: PathBuf = path.components().collect();
+    let is_reserved = RESERVED.iter().any(|reserved| path.starts_with(reserved));
+    (is_plain && !is_reserved && path != Path::new("/")).then_some(path)
+}

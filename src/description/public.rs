@@ -1,0 +1,85 @@
+//! The view of a run description that anybody may read: `spec.json`, logs, `Debug`.
+//!
+//! It has the keys of the file, and no secret: credentials show their source alone, and any other text that is or holds
+//! a credential is masked.
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use super::{RunDescription, Secret};
+
+impl RunDescription {
+    /// The description under the keys of the file, without secrets.
+    pub fn public(&self) -> Value {
+        let credentials: Map<String, Value> = self
+            .credentials
+            .iter()
+            .map(|(name, credential)| (name.clone(), json!({ "source": credential.source })))
+            .collect();
+        let mounts: Vec<Value> = self
+            .mounts
+            .iter()
+            .map(|mount| {
+                json!({
+                    "source": mount.source.to_string_lossy(),
+                    "target": mount.target.to_string_lossy(),
+                    "access": mount.access,
+                })
+            })
+            .collect();
+        let mut view = json!({
+            "run_id": self.run_id,
+            "task": self.task,
+            "command": self.command,
+            "adapter": self.adapter,
+            "workspace": self.workspace.to_string_lossy(),
+            "workspace_mode": self.workspace_mode,
+            "env": self.env,
+            "credentials": credentials,
+            "labels": self.labels,
+            "timeout_seconds": self.timeout.as_secs(),
+            "idle_timeout_seconds": self.idle_timeout.map_or(0, |idle| idle.as_secs()),
+            "grace_seconds": self.grace.as_secs(),
+            "linger_seconds": self.linger.as_secs(),
+            "max_steps": self.max_steps,
+            "tty": false,
+            "limits": { "output": self.limits.output_bytes },
+            "network": self.network,
+            "isolation": self.isolation,
+            "mounts": mounts,
+            "recording": self.recording,
+        });
+        // The longest first, so that a secret that holds another one is masked whole.
+        let mut secrets: Vec<&Secret> = self.credentials.values().map(|c| &c.secret).collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
+        for key in ["task", "command", "workspace", "env", "labels", "mounts"] {
+            if let Some(part) = view.get_mut(key) {
+                mask(part, &secrets);
+            }
+        }
+        view
+    }
+}
+
+impl fmt::Debug for RunDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RunDescription")
+            .field(&format_args!("{}", self.public()))
+            .finish()
+    }
+}
+
+/// Masks the secrets in every text below `value`. Closed sets and numbers hold none.
+fn mask(value: &mut Value, secrets: &[&Secret]) {
+    match value {
+        Value::String(text) => {
+            for secret in secrets {
+                *text = secret.mask_in(text);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| mask(item, secrets)),
+        Value::Object(entries) => entries.values_mut().for_each(|entry| mask(entry, secrets)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}

@@ -1,0 +1,337 @@
+//! From sources to a description: the layers are laid over each other, then every key is checked in the order of the table.
+//!
+//! It finds all faults in one pass, and gives a description only if there is none.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::checker::{Checker, Unit, plain_text};
+use super::environment::{self, Environment};
+use super::error::{DescriptionErrors, ErrorKind};
+use super::keys::{KEYS, Support};
+use super::layers::{Faults, Layer};
+use super::maps::MAX_ARGUMENT_BYTES;
+use super::origin::Origin;
+use super::settings::{
+    Access, Adapter, Durability, Isolation, Limits, Mount, Network, OnError, OnFull, Recording,
+};
+use super::supervisor::{self, SupervisorOptions};
+use super::value::{Given, Value};
+use super::{RunDescription, file};
+use crate::run::RunId;
+
+/// Longest task, in characters.
+const MAX_TASK_CHARS: usize = 10_000;
+/// Most arguments of a command; a longer list is a mistake, and it is shown in every status.
+const MAX_ARGUMENTS: usize = 4_096;
+/// Longest deadline and idle limit: a week.
+const MAX_TIMEOUT_SECONDS: u64 = 7 * 86_400;
+/// Longest grace and linger: an hour.
+const MAX_GRACE_SECONDS: u64 = 3_600;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Everything that a description is made from.
+pub(crate) struct Sources<'a> {
+    /// The keys that flags and arguments set.
+    pub(crate) flags: Layer,
+    /// The file that `--config` names.
+    pub(crate) file: Option<Given>,
+    /// The options of the supervisor that flags set, by the flag's name.
+    pub(crate) options: BTreeMap<&'static str, Given>,
+    /// The environment of the process.
+    pub(crate) environment: &'a Environment,
+    /// The directory that relative paths begin at, absolute.
+    pub(crate) current_dir: &'a Path,
+}
+
+/// Resolves the sources; `faults` are those that reading the flags has found.
+///
+/// # Errors
+///
+/// All faults of all sources, and where the failure can be recorded.
+pub(crate) fn resolve(
+    sources: Sources<'_>,
+    mut faults: Faults,
+) -> Result<(RunDescription, SupervisorOptions), DescriptionErrors> {
+    let mut layer = match &sources.file {
+        Some(given) => {
+            let path = plain_text(given).unwrap_or_default();
+            file::layer(&sources.current_dir.join(path), given, &mut faults)
+        }
+        None => Layer::default(),
+    };
+    layer.overlay(environment::layer(sources.environment, &mut faults));
+    layer.overlay(sources.flags);
+    let origins = layer.origins();
+    let mut checker = Checker {
+        layer,
+        faults: &mut faults,
+        environment: sources.environment,
+        current_dir: sources.current_dir,
+    };
+    let run_id = checker.run_id();
+    let mut description = checker.description(run_id.clone().unwrap_or_else(RunId::mint), origins);
+    let (recordings, options) = supervisor::options(
+        sources.options,
+        sources.environment,
+        sources.current_dir,
+        &mut faults,
+    );
+    match options {
+        Some(options) if faults.is_empty() => Ok((description, options)),
+        _ => {
+            let credentials = std::mem::take(&mut description.credentials);
+            let secrets: Vec<_> = credentials.into_values().map(|c| c.secret).collect();
+            let errors = DescriptionErrors {
+                errors: faults.into_errors(),
+                run_id,
+                recordings,
+            };
+            Err(errors.mask(&secrets))
+        }
+    }
+}
+
+impl Checker<'_> {
+    fn description(&mut self, run_id: RunId, origins: BTreeMap<String, Origin>) -> RunDescription {
+        self.refuse_unsupported();
+        let task = self.task();
+        let command = self.command();
+        let adapter = self.choice(
+            "adapter",
+            &[
+                "claude-code",
+                "codex",
+                "gemini",
+                "opencode",
+                "mini-swe-agent",
+            ],
+            Adapter::default(),
+        );
+        let workspace = self.workspace();
+        let workspace_mode = self.choice("workspace_mode", &["overlay"], Access::ReadWrite);
+        let env = self.environment_variables();
+        let credentials = self.credentials(&env);
+        let labels = self.labels();
+        let seconds = Unit::Seconds;
+        let timeout = self.number("timeout_seconds", seconds, 1..=MAX_TIMEOUT_SECONDS, 600);
+        let idle = self.number("idle_timeout_seconds", seconds, 0..=MAX_TIMEOUT_SECONDS, 0);
+        let grace = self.number("grace_seconds", seconds, 1..=MAX_GRACE_SECONDS, 8);
+        let linger = self.number("linger_seconds", seconds, 0..=MAX_GRACE_SECONDS, 0);
+        let max_steps = self.number("max_steps", Unit::Count, 1..=1_000_000, 50);
+        self.refuse_tty();
+        let output_bytes = self.number("limits.output", Unit::Bytes, KIB..=1024 * GIB, GIB);
+        let (isolation, network, mounts) = self.confinement(workspace_mode, &origins);
+        RunDescription {
+            run_id,
+            task,
+            command,
+            adapter,
+            workspace,
+            workspace_mode,
+            env,
+            credentials,
+            labels,
+            timeout: Duration::from_secs(timeout),
+            idle_timeout: (idle > 0).then(|| Duration::from_secs(idle)),
+            grace: Duration::from_secs(grace),
+            linger: Duration::from_secs(linger),
+            max_steps: u32::try_from(max_steps).unwrap_or(u32::MAX),
+            limits: Limits { output_bytes },
+            network,
+            isolation,
+            mounts,
+            recording: self.recording(),
+            origins,
+        }
+    }
+
+    fn refuse_unsupported(&mut self) {
+        for key in KEYS {
+            let Support::Unsupported { since } = key.support else {
+                continue;
+            };
+            if let Some(given) = self.layer.take(key) {
+                let expected = format!("leave it out; it is planned for {since}");
+                self.faults
+                    .add(ErrorKind::Unsupported, key.name, &given, expected);
+            }
+        }
+    }
+
+    fn refuse_tty(&mut self) {
+        if let Some((key, given)) = self.take("tty") {
+            match &given.value {
+                Value::Bool(false) => {}
+                Value::Text(text) if text == "false" => {}
+                Value::Bool(true) => {
+                    self.faults
+                        .add_by_table(ErrorKind::Unsupported, key, &given);
+                }
+                Value::Text(text) if text == "true" => {
+                    self.faults
+                        .add_by_table(ErrorKind::Unsupported, key, &given);
+                }
+                _ => self.faults.add_by_table(ErrorKind::Invalid, key, &given),
+            }
+        }
+    }
+
+    /// The given run id, or a minted one; `None` if the given one is bad.
+    fn run_id(&mut self) -> Option<RunId> {
+        let Some((key, given)) = self.take("run_id") else {
+            return Some(RunId::mint());
+        };
+        let run_id = plain_text(&given).and_then(|text| text.parse().ok());
+        if run_id.is_none() {
+            self.faults.add_by_table(ErrorKind::Invalid, key, &given);
+        }
+        run_id
+    }
+
+    fn task(&mut self) -> Option<String> {
+        let (key, given) = self.take("task")?;
+        let Some(task) = plain_text(&given) else {
+            self.faults.add_by_table(ErrorKind::Invalid, key, &given);
+            return None;
+        };
+        if task.trim().is_empty() || task.chars().count() > MAX_TASK_CHARS {
+            self.faults
+                .add_by_table(ErrorKind::OutOfBounds, key, &given);
+        }
+        Some(task.to_owned())
+    }
+
+    fn command(&mut self) -> Vec<String> {
+        let Some((key, given)) = self.take("command") else {
+            self.require_command();
+            return Vec::new();
+        };
+        let Value::List(items) = &given.value else {
+            self.faults.add_by_table(ErrorKind::Invalid, key, &given);
+            return Vec::new();
+        };
+        if items.is_empty() || items.len() > MAX_ARGUMENTS {
+            self.faults
+                .add_by_table(ErrorKind::OutOfBounds, key, &given);
+        }
+        let mut command = Vec::with_capacity(items.len());
+        for (idx, item) in items.iter().enumerate() {
+            let name = format!("command[{idx}]");
+            match plain_text(item) {
+                Some("") if idx == 0 => {
+                    let expected = "give the name or path of a program";
+                    self.faults.add(ErrorKind::Invalid, name, item, expected);
+                }
+                Some(text) if text.len() > MAX_ARGUMENT_BYTES => {
+                    let expected = "give at most 131,071 bytes an argument";
+                    self.faults
+                        .add(ErrorKind::OutOfBounds, name, item, expected);
+                }
+                Some(text) => command.push(text.to_owned()),
+                None => {
+                    let expected = "give text without NUL";
+                    self.faults.add(ErrorKind::Invalid, name, item, expected);
+                }
+            }
+        }
+        command
+    }
+
+    /// A description without a command is at fault, unless what stands in its place is refused already.
+    fn require_command(&mut self) {
+        if self.faults.has_any(&["command", "playbook", "agent"]) {
+            return;
+        }
+        let expected = "give the program and its arguments after --, as command in the file, or as a JSON list in STOCKADE_COMMAND";
+        self.faults
+            .add_without_value(ErrorKind::Missing, "command", &Origin::Arguments, expected);
+    }
+
+    fn workspace(&mut self) -> PathBuf {
+        let unset = || Given::text(self.current_dir.to_string_lossy(), Origin::Unset);
+        let given = match self.take("workspace") {
+            Some((_, given)) => given,
+            None => unset(),
+        };
+        let expected = "give an existing directory other than /";
+        let Some(path) = plain_text(&given).filter(|path| !path.is_empty()) else {
+            self.faults
+                .add(ErrorKind::Invalid, "workspace", &given, expected);
+            return PathBuf::new();
+        };
+        let kind = match self.existing(&self.absolute(path, &given.origin)) {
+            Ok(path) if path == Path::new("/") => ErrorKind::OutOfBounds,
+            Ok(path) if path.is_dir() => return path,
+            Ok(_) => ErrorKind::Unusable {
+                cause: "not a directory".to_owned(),
+            },
+            Err(kind) => kind,
+        };
+        self.faults.add(kind, "workspace", &given, expected);
+        PathBuf::new()
+    }
+
+    /// Isolation, network and mounts. What only isolation could enforce is refused where there is none.
+    fn confinement(
+        &mut self,
+        workspace_mode: Access,
+        origins: &BTreeMap<String, Origin>,
+    ) -> (Isolation, Network, Vec<Mount>) {
+        let network = self.choice("network", &["gateway", "allow="], Network::default());
+        let is_network_named =
+            origins.contains_key("network") && !self.faults.has_any(&["network"]);
+        let isolation = self.choice("isolation", &["container"], Isolation::default());
+        let mounts = self.mounts();
+        if isolation == Isolation::Full {
+            return (isolation, network, mounts);
+        }
+        let mut refuse = |key: &str, value: &str, remedy: &str| {
+            let origin = origins.get(key).cloned().unwrap_or(Origin::Unset);
+            let given = Given::text(value, origin);
+            let expected = format!("with isolation = \"none\" nothing enforces it; {remedy}");
+            self.faults.add(ErrorKind::Conflict, key, &given, expected);
+        };
+        if is_network_named && network == Network::None {
+            refuse(
+                "network",
+                "none",
+                "give \"host\", or leave isolation at \"full\"",
+            );
+        }
+        if workspace_mode == Access::ReadOnly {
+            refuse(
+                "workspace_mode",
+                "read-only",
+                "give \"read-write\", or leave isolation at \"full\"",
+            );
+        }
+        if let Some(mount) = mounts.first() {
+            let target = mount.target.to_string_lossy();
+            refuse(
+                "mounts",
+                &target,
+                "give none, or leave isolation at \"full\"",
+            );
+        }
+        (isolation, Network::Host, mounts)
+    }
+
+    fn recording(&mut self) -> Recording {
+        Recording {
+            durability: self.choice("recording.durability", &[], Durability::default()),
+            segment_bytes: self.number(
+                "recording.segment_bytes",
+                Unit::Bytes,
+                MIB..=16 * GIB,
+                256 * MIB,
+            ),
+            on_error: self.choice("recording.on_error", &[], OnError::default()),
+            on_full: self.choice("recording.on_full", &[], OnFull::default()),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The closed sets of values that keys of the run description take, spelt on the wire as in the file.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// How the command's output becomes actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Adapter {
+    /// The whole command is one action.
+    #[default]
+    None,
+    /// Each JSON line with the fields of an action is one.
+    Jsonl,
+}
+
+/// What the workload may do with a part of the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Reading alone.
+    ReadOnly,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// What the workload reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// Its own loopback alone.
+    #[default]
+    None,
+    /// Whatever the host reaches.
+    Host,
+}
+
+/// The isolation that the run requires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// All layers; if one is missing the run fails before the command starts.
+    #[default]
+    Full,
+    /// No layer; somebody named it.
+    None,
+}
+
+/// A file or directory of the host that the workload sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Where it is on the host: absolute, existing, links resolved.
+    pub source: PathBuf,
+    /// Where the workload sees it: absolute, without `..`.
+    pub target: PathBuf,
+    /// What the workload may do with it.
+    pub access: Access,
+}
+
+/// The limits of the workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// The most output that is recorded, in bytes.
+    pub output_bytes: u64,
+}
+
+/// How the run is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recording {
+    /// When readers may see an event.
+    pub durability: Durability,
+    /// The size at which a file of the action log is sealed, in bytes.
+    pub segment_bytes: u64,
+    /// What happens when the action log cannot be synced.
+    pub on_error: OnError,
+    /// What happens when the disk is full.
+    pub on_full: OnFull,
+}
+
+/// When readers may see an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// As soon as it is written to the file.
+    #[default]
+    Written,
+    /// Only when it is synced to the disk.
+    Durable,
+}
+
+/// What happens when the action log cannot be synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnError {
+    /// The run is stopped.
+    #[default]
+    Stop,
+    /// The run goes on, and the status says that the recording is unhealthy.
+    Continue,
+}
+
+/// What happens when the disk of the recordings is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFull {
+    /// The workload is paused until there is space, or the deadline comes.
+    #[default]
+    Pause,
+    /// The run fails.
+    Fail,
+}

@@ -1,0 +1,55 @@
+//! Tests of the run description through its only door: flags, environment and file in, a description or all faults out.
+
+mod bad_descriptions;
+mod precedence;
+mod reference;
+mod secrets;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::Parser;
+use tempfile::TempDir;
+
+use super::{DescriptionErrors, RunDescription, SupervisorOptions};
+use crate::cli::flags::{RunFlags, resolve};
+
+#[derive(Parser)]
+#[command(name = "run")]
+struct CommandLine {
+    #[command(flatten)]
+    run: RunFlags,
+}
+
+type Resolved = Result<(RunDescription, SupervisorOptions), DescriptionErrors>;
+
+/// A current directory with a `work` directory, a file `plain` and a link `root` to `/`.
+fn current_dir() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    std::fs::create_dir(dir.path().join("work")).unwrap();
+    std::fs::write(dir.path().join("plain"), "plain\n").unwrap();
+    std::fs::write(dir.path().join("empty"), "").unwrap();
+    std::fs::write(dir.path().join("latin1"), b"caf\xe9").unwrap();
+    std::os::unix::fs::symlink("/", dir.path().join("root")).unwrap();
+    dir
+}
+
+/// Resolves a command line; `file`, if not empty, is written to `run.toml`, which the arguments may name.
+fn resolve_in(dir: &Path, args: &str, environment: &[(&str, &str)], file: &str) -> Resolved {
+    if !file.is_empty() {
+        std::fs::write(dir.join("run.toml"), file).unwrap();
+    }
+    let args = std::iter::once("run").chain(args.split_whitespace());
+    let flags = CommandLine::try_parse_from(args).unwrap().run;
+    let defaults = [("HOME", "/home/tester")];
+    let environment = environment
+        .iter()
+        .chain(&defaults)
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    resolve(flags, environment, dir)
+}
+
+/// Resolves a command line in a fresh current directory.
+fn resolve_args(args: &str, environment: &[(&str, &str)], file: &str) -> Resolved {
+    resolve_in(current_dir().path(), args, environment, file)
+}

@@ -1,0 +1,133 @@
+//! Untyped values as they were given, each with its origin: the one form that file, environment and flags are read into.
+//!
+//! It checks nothing but form; what a key accepts is the validator's business.
+
+use super::error::MAX_SHOWN_CHARS;
+use super::origin::Origin;
+
+/// A value with the place it came from.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Given {
+    pub(crate) value: Value,
+    pub(crate) origin: Origin,
+}
+
+/// A value before it is checked. It has no `Debug`: it may be a secret.
+#[derive(Clone, PartialEq)]
+pub(crate) enum Value {
+    Bool(bool),
+    Integer(i64),
+    /// A number that is no 64-bit integer, as it was written.
+    OtherNumber(String),
+    Text(String),
+    List(Vec<Given>),
+    Table(Vec<(String, Given)>),
+    Null,
+}
+
+impl Given {
+    pub(crate) fn text(text: impl Into<String>, origin: Origin) -> Self {
+        Self {
+            value: Value::Text(text.into()),
+            origin,
+        }
+    }
+
+    /// Reads a JSON value; every part of it has the same origin.
+    pub(crate) fn from_json(json: serde_json::Value, origin: &Origin) -> Self {
+        let value = match json {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(bool) => Value::Bool(bool),
+            serde_json::Value::Number(number) => match number.as_i64() {
+                Some(integer) => Value::Integer(integer),
+                None => Value::OtherNumber(number.to_string()),
+            },
+            serde_json::Value::String(text) => Value::Text(text),
+            serde_json::Value::Array(items) => Value::List(
+                items
+                    .into_iter()
+                    .map(|item| Self::from_json(item, origin))
+                    .collect(),
+            ),
+            serde_json::Value::Object(entries) => Value::Table(
+                entries
+                    .into_iter()
+                    .map(|(name, entry)| (name, Self::from_json(entry, origin)))
+                    .collect(),
+            ),
+        };
+        Self {
+            value,
+            origin: origin.clone(),
+        }
+    }
+
+    /// The value as it stands in an error: one line, at most 80 characters.
+    pub(crate) fn shown(&self) -> String {
+        let mut text = String::new();
+        self.value.render(&mut text);
+        cut(&text)
+    }
+}
+
+impl Value {
+    fn render(&self, out: &mut String) {
+        // A long text is cut before it is escaped, so that an error about a huge value stays cheap.
+        if out.len() > 4 * MAX_SHOWN_CHARS {
+            return;
+        }
+        match self {
+            Self::Bool(bool) => out.push_str(if *bool { "true" } else { "false" }),
+            Self::Integer(integer) => out.push_str(&integer.to_string()),
+            Self::OtherNumber(number) => out.push_str(number),
+            Self::Text(text) => {
+                let start: String = text.chars().take(MAX_SHOWN_CHARS + 1).collect();
+                out.push_str(&format!("{start:?}"));
+            }
+            Self::List(items) => {
+                out.push('[');
+                for (idx, item) in items.iter().enumerate() {
+                    if idx > 0 {
+                        out.push_str(", ");
+                    }
+                    item.value.render(out);
+                }
+                out.push(']');
+            }
+            Self::Table(entries) => {
+                out.push('{');
+                for (idx, (name, entry)) in entries.iter().enumerate() {
+                    if idx > 0 {
+                        out.push_str(", ");
+                    }
+                    out.push_str(name);
+                    out.push_str(" = ");
+                    entry.value.render(out);
+                }
+                out.push('}');
+            }
+            Self::Null => out.push_str("null"),
+        }
+    }
+}
+
+/// A name from outside as it stands in an error: quoted and escaped unless it is plain.
+pub(crate) fn shown_name(name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if !name.is_empty() && name.bytes().all(is_plain) {
+        cut(name)
+    } else {
+        let start: String = name.chars().take(MAX_SHOWN_CHARS + 1).collect();
+        cut(&format!("{start:?}"))
+    }
+}
+
+/// `text` cut to the longest value that an error shows.
+fn cut(text: &str) -> String {
+    if text.chars().count() <= MAX_SHOWN_CHARS {
+        return text.to_owned();
+    }
+    let mut start: String = text.chars().take(MAX_SHOWN_CHARS - 1).collect();
+    start.push('…');
+    start
+}

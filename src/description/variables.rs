@@ -1,0 +1,209 @@
+//! The environment variables beside the run description: options of the supervisor, and names that are not ours.
+//!
+//! It owns the list of their names and the shape of the variables that Kubernetes makes; reading them is done elsewhere.
+
+/// A variable that begins with `STOCKADE_` and is no key of the run description.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variable {
+    /// The whole name; absent where only the flag exists.
+    pub name: Option<&'static str>,
+    /// The flag of `stockade run` that says the same and wins, without hyphens.
+    pub flag: Option<&'static str>,
+    /// Form and bounds, for people.
+    pub form: &'static str,
+    /// The default, for people.
+    pub default: &'static str,
+    /// What it does, for people.
+    pub purpose: &'static str,
+    /// Who reads it.
+    pub reader: Reader,
+}
+
+/// Who reads a variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// The supervisor, as one of its options.
+    Supervisor,
+    /// Nobody in this process; it may be set and has no effect here.
+    Elsewhere,
+    /// Nobody in this build; it is refused unless it is empty or `0`.
+    Unsupported,
+}
+
+const OPTION: Variable = Variable {
+    name: None,
+    flag: None,
+    form: "a path",
+    default: "none",
+    purpose: "",
+    reader: Reader::Supervisor,
+};
+
+/// Every such variable, in the order of the reference.
+pub const VARIABLES: &[Variable] = &[
+    Variable {
+        flag: Some("config"),
+        purpose: "The file with the run description, in TOML, at most 1 MiB.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_RECORDINGS"),
+        flag: Some("recordings"),
+        default: "`$XDG_STATE_HOME/stockade/runs`, else `$HOME/.local/state/stockade/runs`",
+        purpose: "The directory that keeps the recordings of all runs.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_LISTEN"),
+        flag: Some("listen"),
+        form: "`ADDRESS:PORT`, or `none`",
+        default: "127.0.0.1:8090, or the next free port",
+        purpose: "The address of the status API. An address that is not loopback needs a token.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_SOCKET"),
+        flag: Some("socket"),
+        form: "a path of at most 107 bytes, or `none`",
+        default: "`$XDG_RUNTIME_DIR/stockade/<run id>.sock`",
+        purpose: "The Unix socket of the status API.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_TOKEN"),
+        form: "16 to 4,096 visible ASCII characters",
+        purpose: "The bearer token with the scopes `read` and `control`.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_TOKEN_FILE"),
+        flag: Some("token-file"),
+        purpose: "A file with that token; its final newline is cut.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_READ_TOKEN"),
+        form: "16 to 4,096 visible ASCII characters",
+        purpose: "The bearer token with the scope `read` alone.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_READ_TOKEN_FILE"),
+        flag: Some("read-token-file"),
+        purpose: "A file with that token; its final newline is cut.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_INSECURE_NO_AUTH"),
+        flag: Some("insecure-no-auth"),
+        form: "`true`, `false`, `1`, `0`",
+        default: "`false`",
+        purpose: "Serves an address that is not loopback without any token.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_LOG_FORMAT"),
+        flag: Some("log-format"),
+        form: "`human`, `json`",
+        default: "`human`",
+        purpose: "The form of the log lines on stderr.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_LOG_LEVEL"),
+        flag: Some("log-level"),
+        form: "`error`, `warn`, `info`, `debug`, `trace`",
+        default: "`info`",
+        purpose: "The least important log lines that are written.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_STOP_EXIT_CODE"),
+        flag: Some("stop-exit-code"),
+        form: "0 to 255",
+        default: "128 + the signal, 143 through the API",
+        purpose: "The exit code of a run that was stopped.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_TERMINATION_LOG"),
+        default: "`/dev/termination-log`",
+        purpose: "The file that gets the outcome when it exists.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_SEED_ENV"),
+        form: "`1`",
+        purpose: "Reads the bare variable names of the predecessor. UNSUPPORTED: refused unless empty or `0`.",
+        reader: Reader::Unsupported,
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_ACTIONS_FD"),
+        form: "a descriptor",
+        purpose: "Set for workloads. A stockade that is itself a workload ignores it.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_BLESS"),
+        form: "`1`",
+        purpose: "Read by the tests alone: rewrites the files that they compare.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_TEST_REQUIRE"),
+        form: "a list",
+        purpose: "Read by the tests alone: what they may not skip.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+];
+
+impl Variable {
+    /// The variable of that whole name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        VARIABLES
+            .iter()
+            .find(|variable| variable.name == Some(name))
+    }
+}
+
+/// Whether Kubernetes makes a variable of this name for a service called `stockade` or `stockade-…`.
+///
+/// `suffix` is what follows `STOCKADE_`. The shapes are `SERVICE_HOST`, `SERVICE_PORT[_NAME]`, `PORT` and
+/// `PORT_<number>_<protocol>[_PROTO|_PORT|_ADDR]`, each also behind the rest of a longer service name
+/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
+pub(crate) fn is_service_link(suffix: &str) -> bool {
+    // The service's own name may contain any of these words, so every place where the shape may begin is tried.
+    std::iter::once(suffix)
+        .chain(
+            suffix
+                .match_indices('_')
+                .filter_map(|(idx, _)| suffix.get(idx + 1..)),
+        )
+        .any(is_link_shape)
+}
+
+fn is_link_shape(text: &str) -> bool {
+    if text == "SERVICE_HOST" || text == "SERVICE_PORT" || text == "PORT" {
+        return true;
+    }
+    if let Some(port_name) = text.strip_prefix("SERVICE_PORT_") {
+        return !port_name.is_empty();
+    }
+    let Some((port, protocol)) = text
+        .strip_prefix("PORT_")
+        .and_then(|rest| rest.split_once('_'))
+    else {
+        return false;
+    };
+    let protocol = ["_PROTO", "_PORT", "_ADDR"]
+        .iter()
+        .find_map(|part| protocol.strip_suffix(part))
+        .unwrap_or(protocol);
+    !port.is_empty()
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && matches!(protocol, "TCP" | "UDP" | "SCTP")
+}
