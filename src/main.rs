@@ -1,3 +1,7 @@
-//! The `stockade` binary; its commands come with the modules that do their work.
+//! The `stockade` binary: decides which process this is, and hands over to the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stockade::cli::main(std::env::args_os())
+}

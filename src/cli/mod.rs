@@ -1,3 +1,90 @@
-//! The command line.
+//! The command line: which process this is, and what people may ask of it.
+//!
+//! Owns the commands and their exit statuses. The binary is several processes in one: `guardian`, `supervisor` and
+//! `sandbox-helper` are started by the program itself and never by people.
 
+pub mod finalize;
 pub mod flags;
+pub mod notice;
+pub mod prune;
+pub mod run;
+pub mod verify;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit status of a wrong command line, and only of that.
+pub const USAGE: u8 = 2;
+
+/// Exit status when the program itself could not do its work (docker run, env(1) and timeout(1) use the same).
+pub const FAILURE: u8 = 125;
+
+/// The supervisor at the door of an AI agent's sandbox
+#[derive(Parser)]
+#[command(
+    name = "stockade",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a command or agent in a sandbox and record everything that it does
+    Run(Box<flags::RunFlags>),
+    /// Check a recording: lines, numbers, hash chain
+    Verify(verify::Arguments),
+    /// Give the record of a run that was cut off a true end
+    Finalize(finalize::Arguments),
+    /// Remove old recordings
+    Prune(prune::Arguments),
+}
+
+/// Does what the arguments say; `arguments` begins with the program's own name.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.collect();
+    let rest = || arguments.iter().skip(2).cloned();
+    match arguments.get(1).and_then(|word| word.to_str()) {
+        Some(crate::session::workload::HELPER_ARGUMENT) => return stockade_sandbox::helper_main(),
+        Some("guardian") => return stockade_entrypoint::guardian_main(rest()),
+        Some("supervisor") => return crate::supervisor::main(rest()),
+        // From here on signals wait for the guardian that this process becomes: a stop in the first milliseconds counts.
+        Some("run") => {
+            if let Err(error) = stockade_entrypoint::block_signals() {
+                notice::error(&format!("cannot hold signals back: {error}"));
+                return ExitCode::from(FAILURE);
+            }
+        }
+        Some(_) | None => {}
+    }
+    match Cli::try_parse_from(&arguments) {
+        Ok(Cli {
+            command: Command::Run(flags),
+        }) => run::main(*flags),
+        Ok(Cli {
+            command: Command::Verify(arguments),
+        }) => verify::main(&arguments),
+        Ok(Cli {
+            command: Command::Finalize(arguments),
+        }) => finalize::main(&arguments),
+        Ok(Cli {
+            command: Command::Prune(arguments),
+        }) => prune::main(&arguments),
+        Err(error) => {
+            let is_help = !error.use_stderr();
+            // Nobody is left to be told when the terminal is gone.
+            let _ = error.print();
+            if is_help {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(USAGE)
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Any program as an agent: each JSON line of its standard output (or of the actions descriptor) is a report.
+
+use serde_json::Value;
+
+use super::report::Report;
+use super::{Agent, Launch, NextSteps, Observation, Role, Step, Verdict};
+use crate::run::ErrorCode;
+
+/// Runs a program and turns its JSON lines into the log's events.
+#[derive(Debug)]
+pub struct JsonlAgent {
+    argv: Vec<String>,
+    result: Option<String>,
+    data: Option<Value>,
+}
+
+impl JsonlAgent {
+    /// An agent that runs `argv`.
+    pub fn new(argv: Vec<String>) -> Self {
+        Self {
+            argv,
+            result: None,
+            data: None,
+        }
+    }
+
+    fn react(&mut self, observation: Observation) -> Vec<Step> {
+        match observation {
+            Observation::Begun => {
+                vec![Step::Launch(Launch {
+                    argv: std::mem::take(&mut self.argv),
+                    role: Role::Agent,
+                })]
+            }
+            Observation::Line(_, line) => match Report::parse(&line) {
+                // The last result stands; it becomes part of the terminal event.
+                Report::Result { result, data } => {
+                    self.result = result;
+                    self.data = data;
+                    Vec::new()
+                }
+                report => vec![Step::Record(report)],
+            },
+            Observation::LineTooLong(_) => vec![Step::Record(Report::too_long())],
+            Observation::Exited(exit) => vec![Step::Finish(Verdict {
+                error: exit.to_error(ErrorCode::AgentFailed, "the agent"),
+                exit: Some(exit),
+                result: self.result.take(),
+                data: self.data.take(),
+            })],
+            Observation::NotStarted(why) => {
+                vec![Step::Finish(Verdict {
+                    error: Some((why.code, why.message)),
+                    ..Verdict::default()
+                })]
+            }
+        }
+    }
+}
+
+impl Agent for JsonlAgent {
+    fn next(&mut self, observation: Observation) -> NextSteps<'_> {
+        let steps = self.react(observation);
+        Box::pin(std::future::ready(steps))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::agent::{Exit, LineOf};
+    use crate::event::action::ProcessUsage;
+
+    #[test]
+    fn the_last_result_line_is_the_result_of_the_run() {
+        let mut agent = JsonlAgent::new(vec!["true".to_owned()]);
+        assert!(matches!(
+            agent.react(Observation::Begun)[..],
+            [Step::Launch(_)]
+        ));
+        for line in [
+            r#"{"type":"result","result":"first"}"#,
+            r#"{"type":"result","result":"last","data":{"n":1}}"#,
+        ] {
+            assert_eq!(
+                agent.react(Observation::Line(LineOf::Stdout, line.into())),
+                []
+            );
+        }
+        let exit = Exit {
+            code: Some(0),
+            signal: None,
+            duration: Duration::from_millis(5),
+            usage: ProcessUsage::default(),
+        };
+        let steps = agent.react(Observation::Exited(exit));
+        let verdict = Verdict {
+            error: None,
+            exit: Some(exit),
+            result: Some("last".to_owned()),
+            data: Some(serde_json::json!({"n": 1})),
+        };
+        assert_eq!(steps, [Step::Finish(verdict)]);
+    }
+}

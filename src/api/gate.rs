@@ -1,0 +1,197 @@
+//! What a request must pass before a handler sees it.
+//!
+//! Checks in this order: host, origin, route, method, credentials, declared length. It reads headers only and answers
+//! nothing but problems. Invariant: no handler runs for a request that did not pass.
+
+use std::net::IpAddr;
+
+use axum::http::header::{ALLOW, CONTENT_LENGTH, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Version};
+
+use super::auth::{Auth, Credential, Scope};
+use super::limits::MAX_BODY_BYTES;
+use super::listener::{ListenerTrust, Names};
+use super::problem::{Problem, ProblemCode};
+use super::route::{Access, Route};
+
+/// What is known of the connection that a request came by.
+#[derive(Debug, Clone)]
+pub(super) struct Entrance {
+    pub(super) trust: ListenerTrust,
+    pub(super) names: Names,
+}
+
+/// What the gate decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// The route's handler is to answer.
+    Handler(Route),
+    /// Asked for the methods only.
+    Options(Route),
+}
+
+impl Entrance {
+    /// Checks a request; `local` is our end of a TCP connection.
+    pub(super) fn check<B>(
+        &self,
+        request: &Request<B>,
+        local: Option<IpAddr>,
+        auth: &Auth,
+    ) -> Result<Passage, Problem> {
+        let headers = request.headers();
+        let host = self.check_host(request, local)?;
+        check_origin(headers, host)?;
+        let Some(route) = Route::of(request.uri().path()) else {
+            return Err(Problem::new(
+                ProblemCode::NotFound,
+                "there is no such route; GET /openapi.json lists them",
+            ));
+        };
+        if request.method() == Method::OPTIONS {
+            return Ok(Passage::Options(route));
+        }
+        if !route.allows(request.method()) {
+            return Err(Problem::new(
+                ProblemCode::MethodNotAllowed,
+                format!("{} has the methods {}", route.template(), route.allow()),
+            )
+            .with_header(ALLOW, HeaderValue::from_static(route.allow())));
+        }
+        self.check_access(route, headers, auth)?;
+        check_length(headers)?;
+        Ok(Passage::Handler(route))
+    }
+
+    fn check_host<'a, B>(
+        &self,
+        request: &'a Request<B>,
+        local: Option<IpAddr>,
+    ) -> Result<Option<&'a str>, Problem> {
+        let bad = |detail| Err(Problem::new(ProblemCode::BadRequest, detail));
+        let mut given = request.headers().get_all(HOST).iter();
+        let host = match (given.next(), given.next()) {
+            (Some(_), Some(_)) => return bad("there is more than one Host header"),
+            (Some(host), None) => match host.to_str() {
+                Ok(host) => Some(host),
+                Err(_) => return bad("the Host header is not text"),
+            },
+            // HTTP/1.0 has none (RFC 9112, section 3.2); no browser speaks it, so no name can be rebound.
+            (None, _) if request.version() < Version::HTTP_11 => None,
+            (None, _) => return bad("the Host header is missing"),
+        };
+        let target = request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str());
+        for name in [host, target].into_iter().flatten() {
+            if !self.names.contains(name, local) {
+                return Err(Problem::new(
+                    ProblemCode::MisdirectedHost,
+                    "this port does not answer for that host; use localhost, its address, or the name given to --listen",
+                ));
+            }
+        }
+        Ok(host)
+    }
+
+    fn check_access(&self, route: Route, headers: &HeaderMap, auth: &Auth) -> Result<(), Problem> {
+        let access = route.access();
+        let is_open = match access {
+            Access::Open => true,
+            Access::Token => false,
+            Access::Read | Access::Control => {
+                auth.is_insecure() || self.trust == ListenerTrust::Socket
+            }
+        };
+        if is_open {
+            return Ok(());
+        }
+        let needed = match access {
+            Access::Control => Scope::Control,
+            Access::Open | Access::Token | Access::Read => Scope::Read,
+        };
+        let scope = match auth.credential(headers) {
+            Credential::Invalid => return Err(unauthorized("the token is not known here")),
+            Credential::Bearer(scope) => Some(scope),
+            Credential::Cookie(_) if access == Access::Token => None,
+            Credential::Cookie(scope) => Some(scope).filter(|_| is_own_page(access, headers)),
+            Credential::Absent => None,
+        };
+        match scope {
+            Some(scope) if scope >= needed => Ok(()),
+            Some(_) => Err(Problem::new(
+                ProblemCode::Forbidden,
+                "the token lacks the scope control",
+            )),
+            None if access == Access::Read && self.trust == ListenerTrust::Private => Ok(()),
+            None => Err(unauthorized(match access {
+                Access::Control => "a bearer token with the scope control is needed here",
+                Access::Open | Access::Read | Access::Token => "a bearer token is needed here",
+            })),
+        }
+    }
+}
+
+fn unauthorized(detail: &'static str) -> Problem {
+    Problem::new(ProblemCode::Unauthorized, detail)
+        .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+/// Refuses pages of other sites. Browsers send `Origin` with every request whose answer a foreign page could read, and with
+/// every POST.
+fn check_origin(headers: &HeaderMap, host: Option<&str>) -> Result<(), Problem> {
+    if headers
+        .get_all(ORIGIN)
+        .iter()
+        .all(|origin| is_same_origin(origin, host))
+    {
+        Ok(())
+    } else {
+        Err(Problem::new(
+            ProblemCode::ForeignOrigin,
+            "pages of other origins may not use this port",
+        ))
+    }
+}
+
+/// Whether the origin is the host that was asked; the scheme may be that of a proxy which ends TLS.
+fn is_same_origin(origin: &HeaderValue, host: Option<&str>) -> bool {
+    let origin = origin.to_str().unwrap_or_default();
+    let authority = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
+    match (authority, host) {
+        (Some(authority), Some(host)) => authority.eq_ignore_ascii_case(host),
+        _ => false,
+    }
+}
+
+/// Whether a cookie counts: a foreign origin was refused already, so a present one is our own page's. For reading, both
+/// headers may be missing (plain HTTP without `Sec-Fetch-Site`): a foreign page could not see the answer.
+fn is_own_page(access: Access, headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    match site {
+        Some(b"same-origin") => true,
+        Some(_) => false,
+        None => headers.contains_key(ORIGIN) || access == Access::Read,
+    }
+}
+
+fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok())
+        .and_then(|length| length.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > MAX_BODY_BYTES) {
+        return Err(too_large());
+    }
+    Ok(())
+}
+
+/// The answer to a body beyond the limit.
+pub(super) fn too_large() -> Problem {
+    Problem::new(
+        ProblemCode::PayloadTooLarge,
+        format!("a body may have {MAX_BODY_BYTES} bytes"),
+    )
+}

@@ -1,0 +1,251 @@
+//! What is counted, for `GET /metrics`.
+//!
+//! Owns the registry and every counter of the program; the rest of the program updates them through the fields. It
+//! never labels by anything that a caller chooses, so the number of series is fixed. Invariant: an update is an atomic
+//! operation.
+
+use std::fmt::Write as _;
+
+use axum::http::StatusCode;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::route::Route;
+use crate::run::Phase;
+
+/// Media type of the text.
+pub const OPENMETRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: RouteLabel,
+    status: StatusClass,
+}
+
+/// The route of a request; none for a path that is no route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct RouteLabel(Option<Route>);
+
+impl EncodeLabelValue for RouteLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(self.0.map_or("other", Route::template))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct StatusClass(u16);
+
+impl EncodeLabelValue for StatusClass {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        write!(encoder, "{}xx", self.0)
+    }
+}
+
+/// First digit of the statuses that we answer with.
+const STATUS_CLASSES: [u16; 4] = [2, 3, 4, 5];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabels {
+    phase: PhaseLabel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct PhaseLabel(Phase);
+
+impl EncodeLabelValue for PhaseLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(self.0.as_str())
+    }
+}
+
+const PHASES: [Phase; 4] = [
+    Phase::Starting,
+    Phase::Running,
+    Phase::Stopping,
+    Phase::Finished,
+];
+
+/// Every metric of the supervisor.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// One counter for each route (and one for other paths) and class, made at the start: a request hashes nothing.
+    requests: Vec<[Counter; STATUS_CLASSES.len()]>,
+    phase: Family<PhaseLabels, Gauge>,
+    /// Events in the log.
+    pub events_appended: Counter,
+    /// Bytes of whole lines in the log's files.
+    pub log_bytes: Gauge,
+    /// 1 while the log reaches its files, else 0.
+    pub log_healthy: Gauge,
+    /// Actions in the log.
+    pub actions: Counter,
+    /// Processes that had to be killed at the end.
+    pub survivors_killed: Counter,
+    /// Event streams that are open.
+    pub readers_connected: Gauge,
+    /// Connections that are open.
+    pub connections_open: Gauge,
+    /// Connections that were refused because the listener was full.
+    pub connections_refused: Counter,
+    /// Connections that were cut because they accepted no byte for too long.
+    pub slow_readers_cut: Counter,
+    /// Accepts that failed.
+    pub accept_errors: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("stockade");
+        let families = Family::<RequestLabels, Counter>::default();
+        registry.register("http_requests", "Answered requests", families.clone());
+        let labels = Route::ALL.into_iter().map(Some).chain([None]);
+        let requests = labels
+            .map(|route| {
+                STATUS_CLASSES.map(|class| {
+                    families.get_or_create_owned(&RequestLabels {
+                        route: RouteLabel(route),
+                        status: StatusClass(class),
+                    })
+                })
+            })
+            .collect();
+        let phase = Family::<PhaseLabels, Gauge>::default();
+        registry.register(
+            "run_phase",
+            "1 for the phase that the run is in",
+            phase.clone(),
+        );
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let events_appended = counter("events_appended", "Events in the log");
+        let actions = counter("actions", "Actions in the log");
+        let survivors_killed = counter(
+            "survivors_killed",
+            "Processes that had to be killed at the end",
+        );
+        let connections_refused = counter(
+            "connections_refused",
+            "Connections refused because the listener was full",
+        );
+        let slow_readers_cut = counter(
+            "slow_readers_cut",
+            "Connections cut because they accepted no byte for too long",
+        );
+        let accept_errors = counter("accept_errors", "Accepts that failed");
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let log_bytes = gauge("log_bytes", "Bytes of whole lines in the log's files");
+        let log_healthy = gauge("log_healthy", "1 while the log reaches its files");
+        let readers_connected = gauge("readers_connected", "Event streams that are open");
+        let connections_open = gauge("connections_open", "Connections that are open");
+        log_healthy.set(1);
+        let metrics = Self {
+            registry,
+            requests,
+            phase,
+            events_appended,
+            log_bytes,
+            log_healthy,
+            actions,
+            survivors_killed,
+            readers_connected,
+            connections_open,
+            connections_refused,
+            slow_readers_cut,
+            accept_errors,
+        };
+        metrics.set_phase(Phase::Starting);
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Says which phase the run is in.
+    pub fn set_phase(&self, now: Phase) {
+        for phase in PHASES {
+            self.phase
+                .get_or_create(&PhaseLabels {
+                    phase: PhaseLabel(phase),
+                })
+                .set(i64::from(phase == now));
+        }
+    }
+
+    /// Counts an answer.
+    pub(super) fn answered(&self, route: Option<Route>, status: StatusCode) {
+        let row = route.map_or(Route::ALL.len(), |route| route as usize);
+        let class = STATUS_CLASSES
+            .iter()
+            .position(|class| *class == status.as_u16() / 100);
+        if let (Some(row), Some(class)) = (self.requests.get(row), class)
+            && let Some(counter) = row.get(class)
+        {
+            counter.inc();
+        }
+    }
+
+    /// The text.
+    ///
+    /// # Errors
+    /// When a metric cannot be written as text; ours all can.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Counts a thing as long as it is held.
+#[derive(Debug)]
+pub(super) struct Held(Gauge);
+
+impl Held {
+    pub(super) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_has_every_metric_and_answers_are_counted_by_route_and_class() {
+        let metrics = Metrics::default();
+        metrics.answered(Some(Route::Status), StatusCode::OK);
+        metrics.answered(Some(Route::Status), StatusCode::NOT_MODIFIED);
+        metrics.answered(None, StatusCode::NOT_FOUND);
+        metrics.set_phase(Phase::Running);
+        let text = metrics.encode().unwrap();
+        for line in [
+            "stockade_http_requests_total{route=\"/status\",status=\"2xx\"} 1",
+            "stockade_http_requests_total{route=\"/status\",status=\"3xx\"} 1",
+            "stockade_http_requests_total{route=\"other\",status=\"4xx\"} 1",
+            "stockade_run_phase{phase=\"running\"} 1",
+            "stockade_run_phase{phase=\"starting\"} 0",
+            "stockade_log_healthy 1",
+            "stockade_readers_connected 0",
+            "stockade_slow_readers_cut_total 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in {text}");
+        }
+    }
+}

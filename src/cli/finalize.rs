@@ -1,0 +1,140 @@
+//! `stockade finalize DIR`, and the same for the guardian.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use stockade_entrypoint::{Cause, take_descriptor};
+
+use super::{FAILURE, notice};
+use crate::finalize::{Ending, Finalized, finalize};
+use crate::recordings::RunDir;
+use crate::recordings::lock::{LockError, RunLock};
+use crate::recordings::termination::{TerminationMessage, termination_log_path};
+use crate::run::{ErrorCode, RunId};
+use crate::session::workload::chain;
+
+/// What to repair.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The run's directory
+    #[arg(required_unless_present = "from_guardian")]
+    dir: Option<PathBuf>,
+    /// The guardian calls: descriptors and what it saw follow
+    #[arg(long, hide = true, requires_all = ["run_dir_fd", "lock_fd", "cause", "stop_requested", "survivors"])]
+    from_guardian: bool,
+    #[arg(long, hide = true)]
+    run_dir_fd: Option<RawFd>,
+    #[arg(long, hide = true)]
+    lock_fd: Option<RawFd>,
+    #[arg(long, hide = true)]
+    cause: Option<Cause>,
+    #[arg(long, hide = true)]
+    stop_requested: Option<u8>,
+    #[arg(long, hide = true)]
+    survivors: Option<u64>,
+    #[arg(long, hide = true)]
+    stop_exit_code: Option<u8>,
+}
+
+/// For people: 0 when the record has its end, 125 when it could not be given one. For the guardian: the run's exit status,
+/// and death by SIGABRT when there is none, because every number could be a run's.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    let (outcome, is_guardian) = match &arguments.dir {
+        Some(dir) if !arguments.from_guardian => (of_directory(dir), false),
+        Some(_) | None => (of_guardian(arguments), true),
+    };
+    match outcome {
+        Ok(finalized) if is_guardian => ExitCode::from(finalized.exit_code),
+        Ok(finalized) => {
+            report(&finalized);
+            ExitCode::SUCCESS
+        }
+        Err(error) if is_guardian => {
+            notice::error(&format!("the record was not finalized: {error}"));
+            std::process::abort();
+        }
+        Err(error) => {
+            notice::error(&error);
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+fn of_directory(dir: &std::path::Path) -> Result<Finalized, String> {
+    let run_dir = RunDir::open(dir).map_err(|error| chain(&error))?;
+    let lock = RunLock::try_acquire(&run_dir).map_err(|error| match error {
+        LockError::Held { .. } => {
+            format!(
+                "{}: the run is in use by a live process; stop it first",
+                ErrorCode::RunLocked.as_str()
+            )
+        }
+        error => chain(&error),
+    })?;
+    finalize(&run_dir, &lock, &Ending::Found, None).map_err(|error| chain(&error))
+}
+
+fn of_guardian(arguments: &Arguments) -> Result<Finalized, String> {
+    let missing = "an argument of the guardian is missing";
+    let run_dir =
+        take_descriptor(arguments.run_dir_fd.ok_or(missing)?).map_err(|error| error.to_string())?;
+    let lock =
+        take_descriptor(arguments.lock_fd.ok_or(missing)?).map_err(|error| error.to_string())?;
+    let path = std::fs::read_link(format!(
+        "/proc/self/fd/{}",
+        arguments.run_dir_fd.ok_or(missing)?
+    ))
+    .map_err(|error| format!("cannot find the run's directory: {error}"))?;
+    let id: RunId = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .ok_or("the run's directory has no name")?
+        .trim_end_matches(" (deleted)")
+        .parse()
+        .map_err(|error| format!("{error}"))?;
+    let run_dir = RunDir::from_fd(run_dir, path, id);
+    let lock = RunLock::from_inherited(&run_dir, lock).map_err(|error| chain(&error))?;
+    let ending = Ending::Witnessed {
+        cause: arguments.cause.ok_or(missing)?,
+        stop_requested: arguments.stop_requested == Some(1),
+        survivors: arguments.survivors.unwrap_or(0),
+    };
+    let finalized = finalize(&run_dir, &lock, &ending, arguments.stop_exit_code)
+        .map_err(|error| chain(&error))?;
+    if !finalized.was_terminal
+        && let Some(message) = TerminationMessage::of(&finalized.document, finalized.exit_code)
+        && let Err(error) = message.deliver(&termination_log_path(&|name| std::env::var_os(name)))
+    {
+        notice::error(&format!(
+            "the termination log was not written: {}",
+            chain(&error)
+        ));
+    }
+    Ok(finalized)
+}
+
+fn report(finalized: &Finalized) {
+    let document = &finalized.document;
+    let what = if finalized.was_terminal {
+        "had its end"
+    } else {
+        "was given its end"
+    };
+    let code = document
+        .error
+        .as_ref()
+        .map(|error| format!(" ({})", error.code))
+        .unwrap_or_default();
+    notice::result(&format!(
+        "run {} {what}: {}{code}",
+        document.run_id,
+        document.status.as_str()
+    ));
+    if finalized.cut_bytes > 0 {
+        notice::result(&format!(
+            "{} bytes of a torn line were moved to events.torn",
+            finalized.cut_bytes
+        ));
+    }
+}

@@ -1,0 +1,308 @@
+//! `stockade run`: checks everything that can be checked, prepares the run's directory, and becomes the guardian.
+//!
+//! Owns the order before the run: description, recordings, lock, claimable directory, `spec.json`. It starts no thread and
+//! no child: the last step is execve(2), which keeps this process's pid, its pending signals and the run's lock.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsString};
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use stockade_entrypoint::GuardianArguments;
+
+use super::flags::{RunFlags, resolve};
+use super::{FAILURE, USAGE, notice};
+use crate::description::error::ErrorClass;
+use crate::description::hand_over::HandOver;
+use crate::description::settings::{Access, Isolation};
+use crate::description::supervisor::SupervisorOptions;
+use crate::description::{DescriptionErrors, RunDescription};
+use crate::finalize::{Ending, finalize};
+use crate::recordings::claim::Occupancy;
+use crate::recordings::lock::{LockError, RunLock};
+use crate::recordings::termination::{TerminationMessage, termination_log_path};
+use crate::recordings::{RunDir, Store, layout};
+use crate::run::{EndedBy, ErrorCode, RunId, Status};
+use crate::session::workload::chain;
+use crate::supervisor::setup;
+
+/// File in the run's directory that becomes `status.json` when nobody else can write one.
+pub const CRASH_STATUS: &str = ".status.crash";
+
+/// Time that the guardian gives a supervisor beyond the run's own limits: the API's drain, and some.
+const BACKSTOP_MARGIN: Duration = Duration::from_secs(8);
+
+/// Variables that guardian and supervisor keep; everything else of the caller's environment ends here.
+const KEPT_VARIABLES: [&str; 9] = [
+    "HOME",
+    "LANG",
+    "PATH",
+    "TERM",
+    "TRACEPARENT",
+    "TRACESTATE",
+    "TZ",
+    "RUST_BACKTRACE",
+    crate::recordings::termination::TERMINATION_LOG_VARIABLE,
+];
+
+/// Why a run does not begin.
+#[derive(Debug)]
+struct Refusal {
+    code: ErrorCode,
+    message: String,
+}
+
+impl Refusal {
+    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    fn setup(error: &dyn std::error::Error) -> Self {
+        Self::new(ErrorCode::SetupFailed, chain(error))
+    }
+}
+
+/// Runs a run; returns only when it could not begin.
+pub fn main(flags: RunFlags) -> ExitCode {
+    let current_dir = match std::env::current_dir() {
+        Ok(current_dir) => current_dir,
+        Err(error) => {
+            notice::error(&format!("the current directory cannot be used: {error}"));
+            return ExitCode::from(FAILURE);
+        }
+    };
+    match resolve(flags, std::env::vars_os(), &current_dir) {
+        Ok((description, options)) => {
+            let run_id = description.run_id.clone();
+            let termination_log = options.termination_log.clone();
+            let Err(refusal) = begin(description, options);
+            notice::error(&format!("{}: {}", refusal.code.as_str(), refusal.message));
+            tell_termination_log(&run_id, &refusal, &termination_log);
+            ExitCode::from(FAILURE)
+        }
+        Err(errors) => refuse(&errors),
+    }
+}
+
+/// Prepares the run and becomes its guardian.
+fn begin(description: RunDescription, options: SupervisorOptions) -> Result<Infallible, Refusal> {
+    let unusable = |error: crate::recordings::RecordingsError| {
+        Refusal::new(ErrorCode::RecordingsUnusable, chain(&error))
+    };
+    refuse_writable_recordings(&description, &options.recordings)?;
+    let store = Store::open_or_create(&options.recordings).map_err(unusable)?;
+    let run_dir = store.create_run(&description.run_id).map_err(unusable)?;
+    let lock = vacant(&run_dir)?;
+    let spec =
+        serde_json::to_vec_pretty(&description.public()).map_err(|error| Refusal::setup(&error))?;
+    run_dir
+        .write_atomic(layout::SPEC, &spec)
+        .map_err(unusable)?;
+    run_dir
+        .write_atomic(CRASH_STATUS, &crash_status(&description)?)
+        .map_err(unusable)?;
+    if let Err(error) = store.point_latest_at(&description.run_id) {
+        notice::error(&format!("`latest` was not renewed: {}", chain(&error)));
+    }
+    become_guardian(description, options, &run_dir, &lock)
+}
+
+/// Takes the lock of a directory in which no run has been.
+fn vacant(run_dir: &RunDir) -> Result<RunLock, Refusal> {
+    let lock = RunLock::try_acquire(run_dir).map_err(|error| match error {
+        LockError::Held { .. } => {
+            let message = format!(
+                "run {} is running; choose another --run-id or wait for its end",
+                run_dir.id()
+            );
+            Refusal::new(ErrorCode::RunLocked, message)
+        }
+        error => Refusal::new(ErrorCode::RecordingsUnusable, chain(&error)),
+    })?;
+    let occupancy = Occupancy::under_lock(run_dir);
+    let occupancy =
+        occupancy.map_err(|error| Refusal::new(ErrorCode::RecordingsUnusable, chain(&error)))?;
+    match occupancy {
+        Occupancy::Vacant => Ok(lock),
+        Occupancy::Locked => Err(Refusal::new(
+            ErrorCode::RunLocked,
+            format!("run {} is running", run_dir.id()),
+        )),
+        Occupancy::Finished => Err(exists(run_dir)),
+        Occupancy::Abandoned => {
+            // Found without an end: it gets one before anybody is told that it exists.
+            finalize(run_dir, &lock, &Ending::Found, None)
+                .map_err(|error| Refusal::setup(&error))?;
+            Err(exists(run_dir))
+        }
+    }
+}
+
+fn exists(run_dir: &RunDir) -> Refusal {
+    let message = format!(
+        "run {} has a record at {}; choose another --run-id",
+        run_dir.id(),
+        run_dir.path().display()
+    );
+    Refusal::new(ErrorCode::RunExists, message)
+}
+
+/// Without a mount namespace nothing hides the recordings from the workload.
+fn refuse_writable_recordings(
+    description: &RunDescription,
+    recordings: &Path,
+) -> Result<(), Refusal> {
+    let is_open =
+        description.isolation == Isolation::None && description.workspace_mode == Access::ReadWrite;
+    if is_open && recordings.starts_with(&description.workspace) {
+        let message = format!(
+            "the recordings {} lie in the workspace {}, which the workload may write; name another place by --recordings",
+            recordings.display(),
+            description.workspace.display()
+        );
+        return Err(Refusal::new(ErrorCode::RecordingsUnusable, message));
+    }
+    Ok(())
+}
+
+/// The document for a run whose supervisor dies and whose `finalize` cannot even start.
+fn crash_status(description: &RunDescription) -> Result<Vec<u8>, Refusal> {
+    let message =
+        "the supervisor was lost, and its record could not be finalized; run `stockade finalize`";
+    let end = setup::EarlyEnd::new(ErrorCode::SupervisorCrashed, message.to_owned());
+    let (complete, _) = end.into_complete(Duration::ZERO);
+    let mut fold = setup::fold(description);
+    let event = crate::event::Event::Complete(Box::new(complete));
+    fold.apply(0, &crate::log::Millis::now().to_rfc3339(), &event);
+    let document = fold.document(crate::session::recorder::now_ms());
+    document.encode().map_err(|error| Refusal::setup(&error))
+}
+
+fn become_guardian(
+    description: RunDescription,
+    options: SupervisorOptions,
+    run_dir: &RunDir,
+    lock: &RunLock,
+) -> Result<Infallible, Refusal> {
+    let io = |error: std::io::Error| Refusal::setup(&error);
+    let errno = |errno: nix::Error| Refusal::setup(&errno);
+    let limits = description.timeout + description.grace + description.linger + BACKSTOP_MARGIN;
+    let grace = description.grace;
+    let stop_exit_code = options.stop_exit_code;
+    let hand_over = HandOver {
+        description,
+        options,
+    }
+    .to_bytes()
+    .map_err(|error| Refusal::setup(&error))?;
+    // Neither descriptor is close-on-exec: they are what the guardian is born with.
+    let mut spec =
+        std::fs::File::from(memfd_create(c"stockade-hand-over", MFdFlags::empty()).map_err(errno)?);
+    spec.write_all(&hand_over).map_err(io)?;
+    let directory: OwnedFd = nix::unistd::dup(run_dir.as_fd()).map_err(errno)?;
+    let lock = lock.inheritable_fd().map_err(io)?;
+    let arguments = GuardianArguments {
+        run_dir_fd: directory.as_raw_fd(),
+        lock_fd: lock.as_raw_fd(),
+        spec_fd: spec.as_raw_fd(),
+        backstop: Some(limits),
+        grace,
+        program: None,
+        crash_status: Some(CRASH_STATUS.into()),
+        stop_exit_code,
+        supervisor_arguments: vec!["--run-id".into(), run_dir.id().as_str().into()],
+    };
+    let mut argv = vec![OsString::from("stockade"), OsString::from("guardian")];
+    argv.extend(arguments.encode());
+    let argv = c_strings(argv)?;
+    let kept =
+        std::env::vars_os().filter(|(name, _)| KEPT_VARIABLES.iter().any(|kept| name == kept));
+    let environment = c_strings(kept.map(|(name, value)| {
+        let mut entry = name;
+        entry.push("=");
+        entry.push(value);
+        entry
+    }))?;
+    let program = CString::from(c"/proc/self/exe");
+    nix::unistd::execve(&program, &argv, &environment).map_err(errno)
+}
+
+fn c_strings(texts: impl IntoIterator<Item = OsString>) -> Result<Vec<CString>, Refusal> {
+    let convert =
+        |text: OsString| CString::new(text.into_vec()).map_err(|error| Refusal::setup(&error));
+    texts.into_iter().map(convert).collect()
+}
+
+/// A description that cannot be used: a wrong command line is only told; anything else also goes on record.
+fn refuse(errors: &DescriptionErrors) -> ExitCode {
+    for line in errors.to_string().lines() {
+        notice::error(line);
+    }
+    match errors.error_class() {
+        ErrorClass::Usage => ExitCode::from(USAGE),
+        ErrorClass::Setup => {
+            let run_id = errors.run_id.clone().unwrap_or_else(RunId::mint);
+            let refusal = Refusal::new(ErrorCode::SetupFailed, errors.to_string());
+            match record_refusal(errors, &run_id, &refusal) {
+                Ok(path) => notice::line(&format!("stockade: recorded in {}", path.display())),
+                Err(error) => notice::error(&format!("{}: {}", error.code.as_str(), error.message)),
+            }
+            let path = termination_log_path(&|name| std::env::var_os(name));
+            tell_termination_log(&run_id, &refusal, &path);
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+/// Gives a run that could not begin a record that says so.
+fn record_refusal(
+    errors: &DescriptionErrors,
+    run_id: &RunId,
+    refusal: &Refusal,
+) -> Result<std::path::PathBuf, Refusal> {
+    let unusable = |error: crate::recordings::RecordingsError| {
+        Refusal::new(ErrorCode::RecordingsUnusable, chain(&error))
+    };
+    let path = match &errors.recordings {
+        Some(path) => path.clone(),
+        None => Store::default_path(&|name| std::env::var_os(name)).map_err(unusable)?,
+    };
+    let store = Store::open_or_create(&path).map_err(unusable)?;
+    let run_dir = store.create_run(run_id).map_err(unusable)?;
+    let lock = vacant(&run_dir)?;
+    let ending = Ending::Failed {
+        code: refusal.code,
+        message: refusal.message.clone(),
+    };
+    finalize(&run_dir, &lock, &ending, None).map_err(|error| Refusal::setup(&error))?;
+    Ok(run_dir.path().to_owned())
+}
+
+fn tell_termination_log(run_id: &RunId, refusal: &Refusal, path: &Path) {
+    let message = TerminationMessage {
+        run_id: run_id.clone(),
+        status: Status::Failed,
+        exit_code: FAILURE,
+        code: Some(refusal.code),
+        by: EndedBy::Supervisor,
+        last_event_id: 0,
+        log_head: None,
+        reason: refusal.message.clone(),
+        recordings_error: None,
+        message: Some(refusal.message.clone()),
+    };
+    if let Err(error) = message.deliver(path) {
+        notice::error(&format!(
+            "the termination log was not written: {}",
+            chain(&error)
+        ));
+    }
+}

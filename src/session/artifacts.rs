@@ -1,0 +1,78 @@
+//! Results that are too long for an event, as files of the recording.
+//!
+//! Owns the manifest while the run lives. The text is redacted before it is written, as everything that goes on record.
+
+use std::sync::Arc;
+
+use super::journal::MAX_TEXT_BYTES;
+use super::workload::chain;
+use crate::event::ArtifactAdded;
+use crate::log::Millis;
+use crate::recordings::RunDir;
+use crate::recordings::artifact::ArtifactWriter;
+use crate::recordings::manifest::Manifest;
+use crate::redact::Redactor;
+
+/// Largest text that is kept, in bytes: an adapter's line is never longer.
+const MAX_ARTIFACT_BYTES: u64 = crate::agent::MAX_LINE_BYTES as u64 * 2;
+
+/// Keeps long results of one run.
+#[derive(Debug)]
+pub struct Artifacts {
+    run_dir: Arc<RunDir>,
+    redactor: Redactor,
+    manifest: Manifest,
+}
+
+impl Artifacts {
+    /// For a run that has none yet.
+    pub fn new(run_dir: Arc<RunDir>, redactor: Redactor) -> Self {
+        let manifest = Manifest::new(run_dir.id().clone());
+        Self {
+            run_dir,
+            redactor,
+            manifest,
+        }
+    }
+
+    /// Stores the whole result of an action that is longer than [`MAX_TEXT_BYTES`], and lists it; none when it cannot be
+    /// kept, which is logged and never ends a run.
+    pub async fn keep_result(&mut self, step: u64, text: &str) -> Option<ArtifactAdded> {
+        debug_assert!(text.len() > MAX_TEXT_BYTES);
+        let path = format!("results/{step:06}.txt");
+        let text = self.redactor.redact_text(text).into_owned();
+        let (run_dir, mut manifest) = (Arc::clone(&self.run_dir), self.manifest.clone());
+        let write = move || -> Result<(ArtifactAdded, Manifest), String> {
+            let mut writer = ArtifactWriter::create(
+                &run_dir,
+                &path,
+                "text/plain; charset=utf-8",
+                MAX_ARTIFACT_BYTES,
+            )
+            .map_err(|error| chain(&error))?;
+            writer
+                .write(text.as_bytes())
+                .map_err(|error| chain(&error))?;
+            let added = writer.finish().map_err(|error| chain(&error))?;
+            manifest
+                .add(&added, &Millis::now().to_rfc3339())
+                .map_err(|error| chain(&error))?;
+            manifest.save(&run_dir).map_err(|error| chain(&error))?;
+            Ok((added, manifest))
+        };
+        match tokio::task::spawn_blocking(write)
+            .await
+            .map_err(|error| error.to_string())
+            .flatten()
+        {
+            Ok((added, manifest)) => {
+                self.manifest = manifest;
+                Some(added)
+            }
+            Err(error) => {
+                tracing::warn!(step, error, "a long result was cut and not kept");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! The end of a run, whatever caused it: the stop ladder, then what goes on record.
+//!
+//! Owns the order and the time limits:
+//! 1. the intent is on disk (`stop.json` for a request) and the phase is `stopping`; whoever asked is answered;
+//! 2. SIGTERM and SIGCONT to every process of the workload, while there is grace;
+//! 3. everything is killed and reaped, and what had to be killed is counted;
+//! 4. output that is left is read, open actions are ended as cancelled, artifacts are closed;
+//! 5. the recorder ends the run on record.
+//!
+//! A second request shortens what is left to [`SECOND_REQUEST_GRACE`], a third kills at once. Invariant: the steps before
+//! the record never take longer than the grace less [`PERSIST_RESERVE`].
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::recorder::now_ms;
+use super::workload::{Killed, chain};
+use super::{End, Session};
+use crate::agent::{Exit, Role, Verdict};
+use crate::control::{StopAnswer, StopCall, StopCause, StopRequest};
+use crate::event::lifecycle::Survivors;
+use crate::event::{Complete, Event, Level, Limit, LimitName};
+use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Sender, Status, Transition};
+
+/// Part of a stop's time that is kept for putting the end on the disk.
+pub const PERSIST_RESERVE: Duration = Duration::from_secs(1);
+
+/// What a second request leaves of the grace.
+pub const SECOND_REQUEST_GRACE: Duration = Duration::from_secs(1);
+
+/// Longest time for killing everything; milliseconds for a thousand processes.
+pub const KILL_LIMIT: Duration = Duration::from_secs(1);
+
+/// How often the number of live processes is asked for while they may end by themselves: the kernel has no event for it.
+const COUNT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Longest time that processes get which the command left behind, once the command itself has ended.
+const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
+
+/// The signal that asks a process to end (signal(7)).
+const SIGTERM: i32 = nix::libc::SIGTERM;
+
+/// What ended the run, in the words of the record.
+#[derive(Debug)]
+struct Cause {
+    error: Option<(ErrorCode, String)>,
+    by: EndedBy,
+    stop_signal: Option<i32>,
+    sender: Option<Sender>,
+    verdict: Verdict,
+}
+
+impl Session {
+    /// Takes the workload down and ends the run on record; gives the exit status of the process.
+    pub async fn wind_down(mut self, end: End) -> u8 {
+        let begun = Instant::now();
+        let mut ladder = Ladder::new(begun, self.settings.grace);
+        let mut call = None;
+        let cause = self.cause_of(end, &mut call).await;
+        if let Some(StopCall { request, answer }) = call {
+            ladder.note(&request);
+            self.persist_intent(&request).await;
+            let reason = cause.error.as_ref().map(|(_, message)| message.clone());
+            self.recorder.enter(Transition::StopBegan, reason).await;
+            // Who does not wait for the answer any more has not asked for one.
+            let _ = answer.send(StopAnswer::Stopping);
+        } else {
+            let reason = cause.error.as_ref().map(|(_, message)| message.clone());
+            self.recorder.enter(Transition::StopBegan, reason).await;
+        }
+        let is_running = self
+            .launched
+            .as_ref()
+            .is_some_and(|launched| launched.exit.is_none());
+        if is_running {
+            self.ask_to_end(&mut ladder).await;
+        }
+        let killed = self.workload.kill_all(KILL_LIMIT).await;
+        if let Some(doubt) = &killed.doubt {
+            if let Some(guardian) = &self.guardian {
+                let swept = guardian.sweep(vec![self.workload.helper_pid()]).await;
+                tracing::warn!(?swept, "the guardian swept behind the sandbox");
+            }
+            self.recorder
+                .diagnose(
+                    Level::Error,
+                    format!("the workload may have survivors: {doubt}"),
+                )
+                .await;
+        }
+        self.close_actions().await;
+        let complete = self.complete(cause, killed, begun);
+        // Whoever asks from here on is told that the run has finished.
+        self.calls.close();
+        self.recorder.finish(complete).await
+    }
+
+    /// Finds the cause, and records the limit behind it.
+    async fn cause_of(&mut self, end: End, call: &mut Option<StopCall>) -> Cause {
+        let limit_of = |limit, value, decision: &str| {
+            Event::Limit(Limit {
+                limit,
+                value,
+                decision: decision.to_owned(),
+            })
+        };
+        let failed = |code, by, message: String| Cause {
+            error: Some((code, message)),
+            by,
+            stop_signal: None,
+            sender: None,
+            verdict: Verdict::default(),
+        };
+        match end {
+            End::Verdict(mut verdict) => Cause {
+                error: verdict.error.take(),
+                by: EndedBy::Agent,
+                stop_signal: None,
+                sender: None,
+                verdict,
+            },
+            End::Stop(stop) => {
+                let cause = stopped(&stop.request);
+                *call = Some(stop);
+                cause
+            }
+            End::Deadline => {
+                let seconds = self.settings.timeout.as_secs();
+                self.recorder
+                    .append(limit_of(LimitName::Timeout, seconds, "the run is stopped"))
+                    .await;
+                failed(
+                    ErrorCode::Timeout,
+                    EndedBy::Deadline,
+                    format!("the run reached timeout_seconds = {seconds}"),
+                )
+            }
+            End::Idle => {
+                let seconds = self.settings.idle_timeout.unwrap_or_default().as_secs();
+                self.recorder
+                    .append(limit_of(
+                        LimitName::IdleTimeout,
+                        seconds,
+                        "the run is stopped",
+                    ))
+                    .await;
+                let message = format!("nothing happened for idle_timeout_seconds = {seconds}");
+                failed(ErrorCode::Timeout, EndedBy::Idle, message)
+            }
+            End::TooManySteps => {
+                let steps = self.journal.max_steps();
+                self.recorder
+                    .append(limit_of(LimitName::MaxSteps, steps, "the run is stopped"))
+                    .await;
+                let message = format!("the agent did more than max_steps = {steps} actions");
+                failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
+            }
+            End::LogFailed(error) => failed(
+                ErrorCode::RecordingsUnusable,
+                EndedBy::Supervisor,
+                format!("the log failed: {error}"),
+            ),
+            End::SandboxGone(error) => failed(
+                ErrorCode::SetupFailed,
+                EndedBy::Supervisor,
+                format!("the sandbox is gone: {error}"),
+            ),
+        }
+    }
+
+    /// Writes `stop.json`; the first request stands.
+    async fn persist_intent(&self, request: &StopRequest) {
+        let by = match request.cause {
+            StopCause::Signal { signo, sender } => json!({"signal": signo, "sender": sender}),
+            StopCause::Api => json!({"api": true}),
+        };
+        let intent = json!({"requested_at_ms": now_ms(), "by": by, "reason": request.reason});
+        let bytes = format!("{intent}\n").into_bytes();
+        let run_dir = std::sync::Arc::clone(self.recorder.run_dir());
+        let write = move || run_dir.create_if_absent("stop.json", &bytes);
+        let write = tokio::task::spawn_blocking(write);
+        match tokio::time::timeout(super::recorder::PERSIST_STEP_LIMIT, write).await {
+            Ok(Ok(Ok(_))) => {}
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(error = chain(&error), "stop.json was not written")
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "stop.json was not written"),
+            Err(_) => tracing::warn!("stop.json was not written in time"),
+        }
+    }
+
+    /// Rung 2: asks every process to end, and waits while there is grace.
+    async fn ask_to_end(&mut self, ladder: &mut Ladder) {
+        if let Err(error) = self.workload.signal_all(SIGTERM).await {
+            tracing::debug!(%error, "nothing was there to be signalled");
+        }
+        let mut main_ended_at = None;
+        while let Some(left) = ladder.left(main_ended_at) {
+            if main_ended_at.is_some() && self.workload.processes().await == Some(0) {
+                return;
+            }
+            let pause = if main_ended_at.is_some() {
+                left.min(COUNT_INTERVAL)
+            } else {
+                left
+            };
+            // All arms are cancel safe: reports and requests wait in their channels.
+            tokio::select! {
+                biased;
+                Some(StopCall { request, answer }) = self.calls.recv() => {
+                    ladder.note(&request);
+                    let _ = answer.send(StopAnswer::Stopping);
+                }
+                report = self.workload.next_report(), if main_ended_at.is_none() => match report {
+                    Ok(report) => {
+                        if self.launched.as_ref().is_some_and(|launched| launched.id == report.launch) {
+                            self.note_exit(super::workload::exit_of(&report));
+                            main_ended_at = Some(Instant::now());
+                        }
+                    }
+                    Err(_) => return,
+                },
+                Some(observation) = super::next_observation(&mut self.observations) => {
+                    // What the agent reports on its way out belongs to the record; what it decides comes too late.
+                    let _ = self.tell(observation).await;
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Rung 4: the rest of the output, and the end of what is open.
+    async fn close_actions(&mut self) {
+        if self.launched.is_some() {
+            // Nothing holds the pipes any more; an end that the agent decides now comes too late.
+            let _ = self.drain().await;
+        }
+        // Reports of a process that was killed come after the kill.
+        if self
+            .launched
+            .as_ref()
+            .is_some_and(|launched| launched.exit.is_none())
+            && let Ok(Ok(report)) =
+                tokio::time::timeout(COUNT_INTERVAL, self.workload.next_report()).await
+        {
+            self.note_exit(super::workload::exit_of(&report));
+        }
+        let ended_late = self
+            .launched
+            .as_ref()
+            .is_some_and(|launched| launched.role == Role::Action);
+        if ended_late && let Err(error) = self.record_exit().await {
+            tracing::warn!(%error, "the end of the command was not recorded");
+        }
+        if let Err(error) = self.journal.cancel_open().await {
+            tracing::warn!(%error, "open actions were not ended");
+        }
+    }
+
+    fn complete(&self, cause: Cause, killed: Killed, begun: Instant) -> Complete {
+        let exit: Option<Exit> = cause
+            .verdict
+            .exit
+            .or_else(|| self.launched.as_ref().and_then(|launched| launched.exit));
+        let error = cause.error.map(|(code, message)| RunError {
+            code,
+            message,
+            details: None,
+        });
+        let code = error.as_ref().map(|error| error.code);
+        let mut usage = self.journal.usage();
+        usage.output_bytes = self.budget.written();
+        let reason = match (&error, exit) {
+            (Some(error), _) => error.message.clone(),
+            (None, Some(exit)) => format!("the agent {}", exit.describe()),
+            (None, None) => "the agent ended".to_owned(),
+        };
+        tracing::debug!(
+            took_ms = begun.elapsed().as_millis(),
+            "the workload is down"
+        );
+        Complete {
+            status: code.map_or(Status::Completed, |code| code.status().into()),
+            outcome: Outcome {
+                exit_code: exit.and_then(|exit| exit.code),
+                signal: exit.and_then(|exit| exit.signal),
+                by: cause.by,
+                reason,
+                stop_signal: cause.stop_signal,
+                sender: cause.sender,
+            },
+            error,
+            result: cause.verdict.result,
+            data: cause.verdict.data,
+            action_count: self.journal.n_steps(),
+            duration_ms: u64::try_from(self.settings.began.elapsed().as_millis())
+                .unwrap_or(u64::MAX),
+            usage,
+            survivors: Survivors {
+                killed: killed.killed,
+                names: killed.names,
+            },
+        }
+    }
+}
+
+fn stopped(request: &StopRequest) -> Cause {
+    let (by, stop_signal, sender, who) = match request.cause {
+        StopCause::Signal { signo, sender } => {
+            let name = nix::sys::signal::Signal::try_from(signo)
+                .map_or_else(|_| format!("signal {signo}"), |s| s.to_string());
+            let from = sender
+                .map(|s| format!(" from pid {} of uid {}", s.pid, s.uid))
+                .unwrap_or_default();
+            (
+                EndedBy::Signal,
+                Some(signo),
+                sender,
+                format!("{name}{from}"),
+            )
+        }
+        StopCause::Api => (
+            EndedBy::Api,
+            None,
+            None,
+            "a caller of the status API".to_owned(),
+        ),
+    };
+    let why = request
+        .reason
+        .as_ref()
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default();
+    Cause {
+        error: Some((
+            ErrorCode::RunTerminated,
+            format!("the run was stopped by {who}{why}"),
+        )),
+        by,
+        stop_signal,
+        sender,
+        verdict: Verdict::default(),
+    }
+}
+
+/// How long the workload may take to end by itself.
+#[derive(Debug)]
+struct Ladder {
+    kill_at: Instant,
+    n_requests: u32,
+}
+
+impl Ladder {
+    fn new(begun: Instant, grace: Duration) -> Self {
+        // A short grace is shared between asking and killing.
+        let asking = grace
+            .saturating_sub(PERSIST_RESERVE + KILL_LIMIT)
+            .max(grace / 2);
+        Self {
+            kill_at: begun + asking,
+            n_requests: 0,
+        }
+    }
+
+    /// Takes a request; time only becomes shorter.
+    fn note(&mut self, request: &StopRequest) {
+        self.n_requests += 1;
+        let shortened = match self.n_requests {
+            // A request through the API that is repeated is the same request; a signal that is repeated is impatience.
+            1 => request.grace,
+            2 if request.cause != StopCause::Api => Some(SECOND_REQUEST_GRACE),
+            _ if request.cause != StopCause::Api => Some(Duration::ZERO),
+            _ => request.grace,
+        };
+        if let Some(grace) = shortened {
+            self.kill_at = self.kill_at.min(Instant::now() + grace);
+        }
+    }
+
+    /// What is left of the grace; none when it is over. Processes that outlive the command get less.
+    fn left(&self, main_ended_at: Option<Instant>) -> Option<Duration> {
+        let leftovers = main_ended_at.map(|ended| ended + LEFTOVER_GRACE);
+        let until = leftovers.map_or(self.kill_at, |leftovers| leftovers.min(self.kill_at));
+        let left = until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(cause: StopCause, grace: Option<Duration>) -> StopRequest {
+        StopRequest {
+            cause,
+            reason: None,
+            grace,
+        }
+    }
+
+    const SIGNAL: StopCause = StopCause::Signal {
+        signo: 15,
+        sender: None,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_signal_leaves_a_second_and_a_third_nothing() {
+        let mut ladder = Ladder::new(Instant::now(), Duration::from_secs(8));
+        ladder.note(&request(SIGNAL, None));
+        assert_eq!(ladder.left(None), Some(Duration::from_secs(6)));
+        ladder.note(&request(SIGNAL, None));
+        assert_eq!(ladder.left(None), Some(SECOND_REQUEST_GRACE));
+        ladder.note(&request(SIGNAL, None));
+        assert_eq!(ladder.left(None), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_may_only_shorten_the_grace() {
+        let mut ladder = Ladder::new(Instant::now(), Duration::from_secs(8));
+        ladder.note(&request(StopCause::Api, Some(Duration::from_secs(3))));
+        assert_eq!(ladder.left(None), Some(Duration::from_secs(3)));
+        ladder.note(&request(StopCause::Api, Some(Duration::from_secs(60))));
+        ladder.note(&request(StopCause::Api, None));
+        assert_eq!(ladder.left(None), Some(Duration::from_secs(3)));
+        ladder.note(&request(StopCause::Api, Some(Duration::ZERO)));
+        assert_eq!(ladder.left(None), None);
+    }
+}

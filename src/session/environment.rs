@@ -1,0 +1,99 @@
+//! The environment of the workload: built from nothing.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+/// Number of the descriptor on which a workload may report actions, one JSON object a line.
+pub const ACTIONS_FD: i32 = 3;
+
+/// Name of the variable that says so.
+pub const ACTIONS_FD_VARIABLE: &str = "STOCKADE_ACTIONS_FD";
+
+/// Where programs are looked up, unless the description says otherwise.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What of our own environment the workload sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inherited {
+    /// `HOME`, which only a workload without isolation shares.
+    pub home: Option<String>,
+    /// `LANG`.
+    pub lang: Option<String>,
+    /// `TERM`.
+    pub term: Option<String>,
+    /// `TZ`.
+    pub tz: Option<String>,
+    /// `TRACEPARENT` (W3C Trace Context).
+    pub traceparent: Option<String>,
+}
+
+/// Builds the environment; what the description declares stands above what is given to every workload.
+pub fn build(
+    home: &str,
+    inherited: &Inherited,
+    declared: impl IntoIterator<Item = (String, String)>,
+) -> Vec<(OsString, OsString)> {
+    let mut environment = BTreeMap::from([
+        ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
+        ("HOME".to_owned(), home.to_owned()),
+        (
+            "LANG".to_owned(),
+            inherited
+                .lang
+                .clone()
+                .unwrap_or_else(|| "C.UTF-8".to_owned()),
+        ),
+        (
+            "TERM".to_owned(),
+            inherited.term.clone().unwrap_or_else(|| "dumb".to_owned()),
+        ),
+        (ACTIONS_FD_VARIABLE.to_owned(), ACTIONS_FD.to_string()),
+    ]);
+    for (name, value) in [
+        ("TZ", &inherited.tz),
+        ("TRACEPARENT", &inherited.traceparent),
+    ] {
+        if let Some(value) = value {
+            environment.insert(name.to_owned(), value.clone());
+        }
+    }
+    environment.extend(declared);
+    environment
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_inherited_but_what_is_named() {
+        let declared = [
+            ("PATH".to_owned(), "/opt/bin".to_owned()),
+            ("TASK".to_owned(), "x".to_owned()),
+        ];
+        let built = build(
+            "/home/agent",
+            &Inherited {
+                tz: Some("UTC".to_owned()),
+                ..Inherited::default()
+            },
+            declared,
+        );
+        let expected = [
+            ("HOME", "/home/agent"),
+            ("LANG", "C.UTF-8"),
+            ("PATH", "/opt/bin"),
+            ("STOCKADE_ACTIONS_FD", "3"),
+            ("TASK", "x"),
+            ("TERM", "dumb"),
+            ("TZ", "UTC"),
+        ];
+        assert_eq!(
+            built,
+            expected.map(|(name, value)| (OsString::from(name), OsString::from(value)))
+        );
+    }
+}

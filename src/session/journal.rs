@@ -1,0 +1,379 @@
+//! Turns what agents report into numbered actions in the log.
+//!
+//! Owns step numbers, call ids and the actions that have begun and not ended. Invariants: steps are dense from 1, whatever
+//! numbers an agent uses; an action that began ends exactly once, at the latest when the run does.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::artifacts::Artifacts;
+use crate::agent::{Exit, Report, ReportedAction};
+use crate::event::action::Truncated;
+use crate::event::{
+    Action, ActionOutput, ActionStarted, Diagnostic, Event, Raw, Stream, Text, ToolKind, Usage,
+};
+use crate::log::{ActionLog, AppendError, Millis};
+use crate::text::cut_at_char;
+
+/// Longest text field that an event keeps, in bytes; longer results become artifacts.
+pub const MAX_TEXT_BYTES: usize = 16 * 1024;
+
+/// Longest name or summary of an action, in bytes.
+pub const MAX_LABEL_BYTES: usize = 1024;
+
+/// Actions that may be open at a time; beyond it the oldest is ended as cancelled.
+pub const MAX_OPEN_ACTIONS: usize = 1024;
+
+/// An action that began.
+#[derive(Debug, Clone)]
+struct Open {
+    call_id: String,
+    parent_call_id: Option<String>,
+    tool: String,
+    action: String,
+    kind: ToolKind,
+    input_summary: String,
+    since: Instant,
+}
+
+/// Whether the run may go on after a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It may.
+    GoOn,
+    /// There are more actions than `max_steps`.
+    TooManySteps,
+}
+
+/// Writes the agent's side of the log.
+#[derive(Debug)]
+pub struct Journal {
+    log: ActionLog,
+    artifacts: Artifacts,
+    max_steps: u64,
+    n_steps: u64,
+    open: BTreeMap<u64, Open>,
+    usage: Usage,
+}
+
+impl Journal {
+    /// A journal without a step.
+    pub fn new(log: ActionLog, artifacts: Artifacts, max_steps: u64) -> Self {
+        Self {
+            log,
+            artifacts,
+            max_steps,
+            n_steps: 0,
+            open: BTreeMap::new(),
+            usage: Usage::default(),
+        }
+    }
+
+    /// Actions that the run may have.
+    pub fn max_steps(&self) -> u64 {
+        self.max_steps
+    }
+
+    /// Actions so far.
+    pub fn n_steps(&self) -> u64 {
+        self.n_steps
+    }
+
+    /// What the run used so far, as far as the journal knows.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Adds what a process used.
+    pub fn add_usage(&mut self, exit: &Exit) {
+        self.usage.cpu_ms += exit.usage.user_cpu_ms + exit.usage.system_cpu_ms;
+        self.usage.max_rss_bytes = self.usage.max_rss_bytes.max(exit.usage.max_rss_bytes);
+    }
+
+    /// Records that a launched command began as an action; gives its step and call id.
+    ///
+    /// # Errors
+    /// As [`ActionLog::append`].
+    pub async fn command_started(&mut self, argv: &[String]) -> Result<(u64, String), AppendError> {
+        let reported = ReportedAction {
+            tool: Some("command".to_owned()),
+            action: Some("run".to_owned()),
+            kind: Some(ToolKind::Execute),
+            input_summary: Some(argv.join(" ")),
+            ..ReportedAction::default()
+        };
+        let step = self.start(&reported).await?;
+        let call_id = self
+            .open
+            .get(&step)
+            .map(|open| open.call_id.clone())
+            .unwrap_or_default();
+        Ok((step, call_id))
+    }
+
+    /// Records the end of such a command.
+    ///
+    /// # Errors
+    /// As [`ActionLog::append`].
+    pub async fn command_ended(
+        &mut self,
+        step: u64,
+        exit: &Exit,
+        output: String,
+        truncated: Option<Truncated>,
+    ) -> Result<(), AppendError> {
+        let Some(open) = self.open.get(&step) else {
+            return Ok(());
+        };
+        let mut action = open.ended(step, Some(millis(exit.duration)));
+        action.success = Some(exit.is_success());
+        action.exit_code = exit.code;
+        action.signal = exit.signal;
+        action.error = (!exit.is_success()).then(|| format!("the command {}", exit.describe()));
+        action.result_text = Some(output).filter(|text| !text.is_empty());
+        action.truncated = truncated;
+        action.usage = Some(exit.usage);
+        self.close(action).await
+    }
+
+    /// Records that a command could not be started.
+    ///
+    /// # Errors
+    /// As [`ActionLog::append`].
+    pub async fn command_not_started(&mut self, step: u64, why: &str) -> Result<(), AppendError> {
+        let Some(open) = self.open.get(&step) else {
+            return Ok(());
+        };
+        let mut action = open.ended(step, None);
+        action.success = Some(false);
+        action.error = Some(why.to_owned());
+        self.close(action).await
+    }
+
+    /// Records what an agent reported.
+    ///
+    /// # Errors
+    /// As [`ActionLog::append`].
+    pub async fn record(&mut self, report: Report) -> Result<Recorded, AppendError> {
+        let event = match report {
+            Report::Started(reported) => {
+                self.start(&reported).await?;
+                return Ok(self.within_limit());
+            }
+            Report::Action(reported) => {
+                self.end(*reported).await?;
+                return Ok(self.within_limit());
+            }
+            Report::Message { role, text } => Event::Message(Text {
+                role: role.map(label),
+                text: cut(text),
+            }),
+            Report::Thought { text } => Event::Thought(Text {
+                role: None,
+                text: cut(text),
+            }),
+            Report::Log { level, message } => Event::Log(Diagnostic {
+                level,
+                message: cut(message),
+                source: "agent".to_owned(),
+            }),
+            // A result that no adapter took is a message like any other.
+            Report::Result { result, data } => {
+                let text = result
+                    .or_else(|| data.map(|data| data.to_string()))
+                    .unwrap_or_default();
+                Event::Message(Text {
+                    role: Some("result".to_owned()),
+                    text: cut(text),
+                })
+            }
+            Report::Plain(line) => {
+                let lossy = std::str::from_utf8(&line).is_err();
+                let mut text = cut(String::from_utf8_lossy(&line).into_owned());
+                text.push('\n');
+                let bytes = line.len() as u64 + 1;
+                Event::ActionOutput(ActionOutput {
+                    step: None,
+                    call_id: None,
+                    stream: Stream::Stdout,
+                    text,
+                    bytes,
+                    lossy,
+                })
+            }
+            Report::Raw { line, bytes } => Event::AgentRaw(Raw { line, bytes }),
+        };
+        self.log.append(event).await?;
+        Ok(Recorded::GoOn)
+    }
+
+    /// Ends every open action as cancelled.
+    ///
+    /// # Errors
+    /// As [`ActionLog::append`].
+    pub async fn cancel_open(&mut self) -> Result<(), AppendError> {
+        while let Some((step, open)) = self.open.first_key_value() {
+            let mut action = open.ended(*step, Some(millis(open.since.elapsed())));
+            action.cancelled = true;
+            self.close(action).await?;
+        }
+        Ok(())
+    }
+
+    /// Appends the end of an action. Cancel safe: the action is open until its end is in the log.
+    async fn close(&mut self, action: Action) -> Result<(), AppendError> {
+        let step = action.step;
+        self.log.append(Event::Action(Box::new(action))).await?;
+        self.open.remove(&step);
+        self.n_steps = self.n_steps.max(step);
+        Ok(())
+    }
+
+    fn within_limit(&self) -> Recorded {
+        if self.n_steps > self.max_steps {
+            Recorded::TooManySteps
+        } else {
+            Recorded::GoOn
+        }
+    }
+
+    async fn start(&mut self, reported: &ReportedAction) -> Result<u64, AppendError> {
+        if self.open.len() >= MAX_OPEN_ACTIONS
+            && let Some((step, oldest)) = self.open.first_key_value()
+        {
+            let mut action = oldest.ended(*step, Some(millis(oldest.since.elapsed())));
+            action.cancelled = true;
+            self.close(action).await?;
+        }
+        let step = self.n_steps + 1;
+        let open = Open::of(step, reported);
+        self.log
+            .append(Event::ActionStarted(ActionStarted {
+                step,
+                call_id: open.call_id.clone(),
+                parent_call_id: open.parent_call_id.clone(),
+                tool: open.tool.clone(),
+                action: open.action.clone(),
+                kind: open.kind,
+                input_summary: open.input_summary.clone(),
+            }))
+            .await?;
+        self.n_steps = step;
+        self.open.insert(step, open);
+        Ok(step)
+    }
+
+    async fn end(&mut self, reported: ReportedAction) -> Result<(), AppendError> {
+        let began = reported.call_id.as_ref().and_then(|call_id| {
+            self.open
+                .iter()
+                .find(|(_, open)| open.call_id == *call_id)
+                .map(|(step, _)| *step)
+        });
+        let duration_ms = reported.whole_duration_ms();
+        let mut action = match began.and_then(|step| self.open.get(&step).map(|open| (step, open)))
+        {
+            Some((step, open)) => {
+                let measured = millis(open.since.elapsed());
+                open.ended(step, Some(duration_ms.unwrap_or(measured)))
+            }
+            None => Open::of(self.n_steps + 1, &reported).ended(self.n_steps + 1, duration_ms),
+        };
+        let step = action.step;
+        self.usage.tokens = self
+            .usage
+            .tokens
+            .saturating_add(reported.tokens.unwrap_or(0));
+        self.usage.cost_usd += reported
+            .cost_usd
+            .filter(|cost| cost.is_finite())
+            .unwrap_or(0.0);
+        if let Some(summary) = reported.input_summary {
+            action.input_summary = label(summary);
+        }
+        action.success = reported.success;
+        action.error = reported.error.map(cut);
+        action.has_screenshot = reported.has_screenshot.unwrap_or(false);
+        action.exit_code = reported.exit_code;
+        action.signal = reported.signal;
+        action.tokens = reported.tokens;
+        action.cost_usd = reported.cost_usd;
+        action.agent_step = reported.step;
+        if let Some(text) = reported.result_text {
+            if text.len() > MAX_TEXT_BYTES {
+                let added = self.artifacts.keep_result(step, &text).await;
+                action.artifact = added.as_ref().map(|added| added.path.clone());
+                let kept = cut_at_char(&text, MAX_TEXT_BYTES);
+                action.truncated = Some(Truncated {
+                    total_bytes: text.len() as u64,
+                    kept_bytes: kept.len() as u64,
+                });
+                if let Some(added) = added {
+                    self.log.append(Event::Artifact(added)).await?;
+                }
+            }
+            action.result_text = Some(cut(text));
+        }
+        self.close(action).await
+    }
+}
+
+impl Open {
+    fn of(step: u64, reported: &ReportedAction) -> Self {
+        let text = |field: &Option<String>| field.clone().map(label);
+        Self {
+            call_id: text(&reported.call_id).unwrap_or_else(|| format!("call-{step}")),
+            parent_call_id: text(&reported.parent_call_id),
+            tool: text(&reported.tool).unwrap_or_else(|| "agent".to_owned()),
+            action: text(&reported.action).unwrap_or_default(),
+            kind: reported.kind.unwrap_or_default(),
+            input_summary: text(&reported.input_summary).unwrap_or_default(),
+            since: Instant::now(),
+        }
+    }
+
+    fn ended(&self, step: u64, duration_ms: Option<u64>) -> Action {
+        Action {
+            step,
+            timestamp: Millis::now().to_rfc3339(),
+            tool: self.tool.clone(),
+            action: self.action.clone(),
+            input_summary: self.input_summary.clone(),
+            duration_ms,
+            success: None,
+            result_text: None,
+            has_screenshot: false,
+            error: None,
+            call_id: self.call_id.clone(),
+            parent_call_id: self.parent_call_id.clone(),
+            kind: self.kind,
+            exit_code: None,
+            signal: None,
+            truncated: None,
+            artifact: None,
+            tokens: None,
+            cost_usd: None,
+            agent_step: None,
+            cancelled: false,
+            usage: None,
+        }
+    }
+}
+
+fn cut(text: String) -> String {
+    cut_to(text, MAX_TEXT_BYTES)
+}
+
+fn label(text: String) -> String {
+    cut_to(text, MAX_LABEL_BYTES)
+}
+
+fn cut_to(mut text: String, max_bytes: usize) -> String {
+    let kept = cut_at_char(&text, max_bytes).len();
+    text.truncate(kept);
+    text
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

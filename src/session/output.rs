@@ -1,0 +1,301 @@
+//! Output of the workload: from a pipe to the log, to our own standard streams, and to the agent.
+//!
+//! Owns one pump a pipe. Each chunk is redacted first and only then goes anywhere. A pump reads no faster than the log
+//! takes, so a full disk or a flood slows the workload down and memory stays bounded.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
+use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, Decoder};
+
+use crate::agent::{LineOf, MAX_LINE_BYTES, Observation};
+use crate::event::{ActionOutput, Event, Limit, LimitName, Stream};
+use crate::log::ActionLog;
+use crate::redact::StreamRedactor;
+use crate::text::{Clip, Piece, Utf8Chunker};
+
+/// Bytes read at a time; the capacity of a pipe (pipe(7)).
+pub const CHUNK_BYTES: usize = 64 * 1024;
+
+/// How long a line without its end is held back before it is recorded as it is: prompts have no newline.
+pub const PARTIAL_LINE_DELAY: Duration = Duration::from_millis(100);
+
+/// What one run may record of output, shared by its pumps.
+#[derive(Debug)]
+pub struct OutputBudget {
+    limit: u64,
+    written: AtomicU64,
+}
+
+impl OutputBudget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            written: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes that the workload wrote.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes`; says what may be recorded of it.
+    fn take(&self, bytes: u64) -> Allowance {
+        let before = self.written.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) <= self.limit {
+            Allowance::Record
+        } else if before <= self.limit {
+            Allowance::LimitReached
+        } else {
+            Allowance::Drop
+        }
+    }
+}
+
+enum Allowance {
+    Record,
+    LimitReached,
+    Drop,
+}
+
+/// Where the chunks of a pump go, beside our own standard stream.
+#[derive(Debug)]
+pub enum Destination {
+    /// Text in the log, as output of an action.
+    Action {
+        /// Number of the action.
+        step: u64,
+        /// Call of the action.
+        call_id: String,
+        /// Keeps the beginning and the end of the output for the action's `result_text`.
+        clip: Arc<Mutex<Clip>>,
+    },
+    /// Text in the log, as output of the agent itself.
+    Agent,
+    /// Whole lines, for the agent to read.
+    Lines {
+        /// Which descriptor it is.
+        of: LineOf,
+        /// To the session.
+        observations: mpsc::Sender<Observation>,
+    },
+}
+
+/// Reads one pipe until its end.
+#[derive(Debug)]
+pub struct Pump {
+    /// The stream that the workload writes to.
+    pub stream: Stream,
+    /// Where it goes.
+    pub destination: Destination,
+    /// Replaces secrets.
+    pub redactor: StreamRedactor,
+    /// The action log.
+    pub log: ActionLog,
+    /// Shared by all pumps of the run.
+    pub budget: Arc<OutputBudget>,
+}
+
+impl Pump {
+    /// Reads `pipe` until every writer closed it, and copies it to `passthrough`.
+    ///
+    /// Not cancel safe in what it holds back, so it is told to stop by closing `cut`: then it records what it has.
+    ///
+    /// # Errors
+    /// When the pipe cannot be read.
+    pub async fn run(
+        mut self,
+        pipe: OwnedFd,
+        mut passthrough: impl AsyncWrite + Unpin,
+        cut: tokio_util::sync::CancellationToken,
+    ) -> io::Result<()> {
+        let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
+        let mut raw = BytesMut::with_capacity(CHUNK_BYTES);
+        let mut clean = Vec::with_capacity(CHUNK_BYTES);
+        let mut sink = Sink::new(&self.destination);
+        let mut passes = true;
+        loop {
+            raw.clear();
+            // All arms are cancel safe: a read that lost the race took nothing out of the pipe.
+            let n_read = tokio::select! {
+                biased;
+                n_read = pipe.read_buf(&mut raw) => n_read?,
+                () = cut.cancelled() => 0,
+                () = tokio::time::sleep(PARTIAL_LINE_DELAY), if sink.holds_partial_line() => {
+                    sink.flush_partial(&self).await;
+                    continue;
+                }
+            };
+            clean.clear();
+            if n_read == 0 {
+                self.redactor.finish(&mut clean);
+            } else {
+                self.redactor.push(&raw, &mut clean);
+            }
+            if passes && !clean.is_empty() {
+                // A closed standard stream ends the copy, never the recording.
+                passes = passthrough.write_all(&clean).await.is_ok()
+                    && passthrough.flush().await.is_ok();
+            }
+            match self.budget.take(clean.len() as u64) {
+                Allowance::Record => sink.push(&self, &clean).await,
+                Allowance::LimitReached => self.report_limit().await,
+                Allowance::Drop => {}
+            }
+            if n_read == 0 {
+                sink.finish(&self).await;
+                return Ok(());
+            }
+        }
+    }
+
+    async fn report_limit(&self) {
+        let decision = "further output passes through and is not recorded".to_owned();
+        let limit = Limit {
+            limit: LimitName::Output,
+            value: self.budget.limit,
+            decision,
+        };
+        self.append(Event::Limit(limit)).await;
+    }
+
+    async fn append(&self, event: Event) {
+        // Behind the terminal event there is nobody to tell.
+        let _ = self.log.append(event).await;
+    }
+
+    async fn record(&self, piece: Piece) {
+        let (step, call_id) = match &self.destination {
+            Destination::Action {
+                step,
+                call_id,
+                clip,
+            } => {
+                clip.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(&piece.text);
+                (Some(*step), Some(call_id.clone()))
+            }
+            Destination::Agent | Destination::Lines { .. } => (None, None),
+        };
+        let Piece { text, bytes, lossy } = piece;
+        let output = ActionOutput {
+            step,
+            call_id,
+            stream: self.stream,
+            text,
+            bytes,
+            lossy,
+        };
+        self.append(Event::ActionOutput(output)).await;
+    }
+}
+
+/// Cuts a byte stream into what its destination takes.
+enum Sink {
+    Text(Utf8Chunker),
+    Lines {
+        codec: AnyDelimiterCodec,
+        buffer: BytesMut,
+    },
+}
+
+impl Sink {
+    fn new(destination: &Destination) -> Self {
+        match destination {
+            Destination::Action { .. } | Destination::Agent => Self::Text(Utf8Chunker::new()),
+            Destination::Lines { .. } => Self::Lines {
+                codec: AnyDelimiterCodec::new_with_max_length(
+                    b"\n".to_vec(),
+                    b"\n".to_vec(),
+                    MAX_LINE_BYTES,
+                ),
+                buffer: BytesMut::new(),
+            },
+        }
+    }
+
+    fn holds_partial_line(&self) -> bool {
+        match self {
+            Self::Text(chunker) => chunker.held() > 0,
+            Self::Lines { .. } => false,
+        }
+    }
+
+    async fn push(&mut self, pump: &Pump, bytes: &[u8]) {
+        match self {
+            Self::Text(chunker) => {
+                let mut pieces = Vec::new();
+                chunker.push(bytes, &mut |piece| pieces.push(piece));
+                for piece in pieces {
+                    pump.record(piece).await;
+                }
+            }
+            Self::Lines { codec, buffer } => {
+                buffer.extend_from_slice(bytes);
+                observe(pump, codec, buffer, AnyDelimiterCodec::decode).await;
+            }
+        }
+    }
+
+    async fn flush_partial(&mut self, pump: &Pump) {
+        if let Self::Text(chunker) = self {
+            let mut pieces = Vec::new();
+            chunker.flush_partial(&mut |piece| pieces.push(piece));
+            for piece in pieces {
+                pump.record(piece).await;
+            }
+        }
+    }
+
+    async fn finish(mut self, pump: &Pump) {
+        match &mut self {
+            Self::Text(chunker) => {
+                let mut pieces = Vec::new();
+                chunker.finish(&mut |piece| pieces.push(piece));
+                for piece in pieces {
+                    pump.record(piece).await;
+                }
+            }
+            Self::Lines { codec, buffer } => {
+                observe(pump, codec, buffer, AnyDelimiterCodec::decode_eof).await
+            }
+        }
+    }
+}
+
+type Decode = fn(
+    &mut AnyDelimiterCodec,
+    &mut BytesMut,
+) -> Result<Option<bytes::Bytes>, AnyDelimiterCodecError>;
+
+/// Gives every whole line to the session; waits while it is busy.
+async fn observe(
+    pump: &Pump,
+    codec: &mut AnyDelimiterCodec,
+    buffer: &mut BytesMut,
+    decode: Decode,
+) {
+    let Destination::Lines { of, observations } = &pump.destination else {
+        return;
+    };
+    loop {
+        let observation = match decode(codec, buffer) {
+            Ok(Some(line)) => Observation::Line(*of, line.to_vec()),
+            Ok(None) => return,
+            Err(_) => Observation::LineTooLong(*of),
+        };
+        if observations.send(observation).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The run's record: phases in the log, `status.json` beside it, and the one order in which a run ends.
+//!
+//! Owns the run's state and is the only one who changes it. Invariant (the end order): terminal event written and synced,
+//! then `status.json`, then readers see the end. A reader that saw the terminal event can rely on the file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use super::workload::chain;
+use crate::api::Readiness;
+use crate::event::lifecycle::Listen;
+use crate::event::{Complete, Diagnostic, Event, Level, RunPhase};
+use crate::log::{ActionLog, LogHealth, Millis};
+use crate::recordings::RunDir;
+use crate::recordings::termination::TerminationMessage;
+use crate::run::{ErrorCode, Phase, State, Terminal, Transition, exit_status};
+use crate::status::StatusBoard;
+use crate::status::document::RecordingsHealth;
+
+/// Longest time for each step that puts the end on the disk: half of the second that a stop keeps for it.
+pub const PERSIST_STEP_LIMIT: Duration = Duration::from_millis(500);
+
+/// Longest wait for a sync or a write while the run goes on.
+pub const CHECKPOINT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Keeps the record of one run.
+#[derive(Debug)]
+pub struct Recorder {
+    log: ActionLog,
+    board: Arc<StatusBoard>,
+    run_dir: Arc<RunDir>,
+    termination_log: PathBuf,
+    stop_exit_code: Option<u8>,
+    readiness: Option<watch::Sender<Readiness>>,
+    state: State,
+}
+
+impl Recorder {
+    /// A recorder for a run that begins.
+    ///
+    /// `stop_exit_code` is the exit status of a requested stop, if it is not the usual one.
+    pub fn new(
+        log: ActionLog,
+        board: Arc<StatusBoard>,
+        run_dir: Arc<RunDir>,
+        termination_log: PathBuf,
+        stop_exit_code: Option<u8>,
+    ) -> Self {
+        Self {
+            log,
+            board,
+            run_dir,
+            termination_log,
+            stop_exit_code,
+            readiness: None,
+            state: State::Starting,
+        }
+    }
+
+    /// The action log.
+    pub fn log(&self) -> &ActionLog {
+        &self.log
+    }
+
+    /// The run's directory.
+    pub fn run_dir(&self) -> &Arc<RunDir> {
+        &self.run_dir
+    }
+
+    /// The run's state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Tells from here on who waits for the run to be ready.
+    pub fn announce(&mut self, readiness: watch::Sender<Readiness>) {
+        self.readiness = Some(readiness);
+    }
+
+    fn tell_readiness(&self) {
+        if let Some(readiness) = &self.readiness {
+            readiness.send_replace(match self.state.phase() {
+                Phase::Starting => Readiness::Starting,
+                Phase::Running => Readiness::Ready,
+                Phase::Stopping | Phase::Finished => Readiness::Ended,
+            });
+        }
+    }
+
+    /// Records that the run begins, with the addresses of the status API.
+    pub async fn begin(&self, listen: Listen) {
+        let phase = RunPhase {
+            phase: self.state.phase(),
+            status: self.state.status(),
+            reason: None,
+            listen: Some(listen),
+        };
+        self.append(Event::RunPhase(phase)).await;
+        self.checkpoint().await;
+    }
+
+    /// Enters the phase that a transition leads to; an illegal one changes nothing and is logged.
+    pub async fn enter(&mut self, transition: Transition, reason: Option<String>) {
+        match self.state.apply(transition) {
+            Ok(state) => self.state = state,
+            Err(error) => {
+                tracing::error!(%error, "a phase was not entered");
+                return;
+            }
+        }
+        self.tell_readiness();
+        let phase = RunPhase {
+            phase: self.state.phase(),
+            status: self.state.status(),
+            reason,
+            listen: None,
+        };
+        self.append(Event::RunPhase(phase)).await;
+        self.checkpoint().await;
+    }
+
+    /// Appends an event; behind the terminal event there is nobody to tell.
+    pub async fn append(&self, event: Event) {
+        if let Err(error) = self.log.append(event).await {
+            tracing::debug!(%error, "an event was not recorded");
+        }
+    }
+
+    /// Records a diagnostic of the supervisor.
+    pub async fn diagnose(&self, level: Level, message: String) {
+        self.append(Event::Log(Diagnostic {
+            level,
+            message,
+            source: "supervisor".to_owned(),
+        }))
+        .await;
+    }
+
+    /// Syncs the log and writes `status.json`, in this order: the status never claims events that the log lacks.
+    pub async fn checkpoint(&self) {
+        let synced = self.log.synced(self.log.last_seq(), CHECKPOINT_LIMIT).await;
+        if !synced {
+            self.note_log_health("the log could not be synced in time");
+        }
+        self.write_status(CHECKPOINT_LIMIT).await;
+    }
+
+    /// Ends the run on record, lets readers see it, and gives the exit status of the process. Bounded by a few
+    /// [`PERSIST_STEP_LIMIT`]s, whatever the disk does.
+    pub async fn finish(&mut self, complete: Complete) -> u8 {
+        let code = complete.error.as_ref().map(|error| error.code);
+        let exit_code = exit_status(code, &complete.outcome, self.stop_exit_code);
+        let terminal = code.map_or(Terminal::Completed, ErrorCode::status);
+        match self.state.apply(Transition::Finish(terminal)) {
+            Ok(state) => self.state = state,
+            Err(error) => {
+                tracing::error!(%error, "the run ended twice");
+                return exit_code;
+            }
+        }
+        match self
+            .log
+            .append_terminal(Event::Complete(Box::new(complete)))
+        {
+            Ok(seq) => {
+                if !self.log.synced(seq, PERSIST_STEP_LIMIT).await {
+                    self.log
+                        .abandon_files("the terminal event could not be synced in time");
+                    self.note_log_health("the terminal event could not be synced");
+                    self.log.observed(seq, PERSIST_STEP_LIMIT).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "the terminal event was not recorded"),
+        }
+        self.write_status(PERSIST_STEP_LIMIT).await;
+        self.log.publish_terminal();
+        if let Err(error) = self.board.publish_terminal(now_ms()) {
+            tracing::error!(%error, "the terminal status was not published");
+        }
+        self.write_termination_log(exit_code);
+        exit_code
+    }
+
+    fn note_log_health(&self, fallback: &str) {
+        let error = match &*self.log.health().borrow() {
+            LogHealth::Healthy => fallback.to_owned(),
+            LogHealth::Paused { error } => format!("the recordings file system is full: {error}"),
+            LogHealth::Failed { error } => error.clone(),
+        };
+        tracing::error!(error, "the recording is not whole");
+        self.board
+            .set_recordings_health(RecordingsHealth::bad(error));
+    }
+
+    async fn write_status(&self, limit: Duration) {
+        let bytes = match self.board.file_bytes(now_ms()) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(%error, "status.json was not written");
+                return;
+            }
+        };
+        let run_dir = Arc::clone(&self.run_dir);
+        let write = spawn_blocking(move || run_dir.write_status(&bytes));
+        let error = match tokio::time::timeout(limit, write).await {
+            Ok(Ok(Ok(()))) => return,
+            Ok(Ok(Err(error))) => chain(&error),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!(
+                "status.json was not written within {} ms",
+                limit.as_millis()
+            ),
+        };
+        tracing::error!(error, "status.json was not written");
+        self.board
+            .set_recordings_health(RecordingsHealth::bad(error));
+    }
+
+    fn write_termination_log(&self, exit_code: u8) {
+        let document = self.board.latest(now_ms());
+        let Some(message) = TerminationMessage::of(&document, exit_code) else {
+            return;
+        };
+        if let Err(error) = message.deliver(&self.termination_log) {
+            tracing::warn!(error = chain(&error), "the termination log was not written");
+        }
+    }
+}
+
+/// The wall clock, milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    u64::try_from(Millis::now().0).unwrap_or(0)
+}

@@ -1,0 +1,266 @@
+//! The workload: the run's one sandbox, and every process in it.
+//!
+//! Owns the launch helper and the sandbox that it built, and turns their blocking calls into futures. It decides nothing:
+//! when to signal and when to kill is the session's business. Dropping it kills what is left.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stockade_sandbox::{
+    BuildError, DestroyError, End, Helper, KillError, LaunchError, LaunchId, PlanError, Policy,
+    Report, Sandbox, Target,
+};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+
+use crate::agent::{Exit, NotStarted};
+use crate::event::action::ProcessUsage;
+use crate::event::{Isolation, lifecycle::MissingLayer};
+use crate::run::ErrorCode;
+
+/// Longest time that building the sandbox may take; it takes milliseconds.
+pub const BUILD_LIMIT: Duration = Duration::from_secs(20);
+
+/// The argument that makes this program the launch helper.
+pub const HELPER_ARGUMENT: &str = "sandbox-helper";
+
+/// Why there is no workload.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What the description names cannot be put into a sandbox.
+    #[error("the sandbox cannot be planned")]
+    Plan(#[source] PlanError),
+    /// The launch helper did not start.
+    #[error("the launch helper cannot be started")]
+    Helper(#[source] io::Error),
+    /// The sandbox could not be built.
+    #[error("the sandbox cannot be built")]
+    Build(#[source] BuildError),
+    /// The sandbox cannot be watched.
+    #[error("the sandbox cannot be watched")]
+    Watch(#[source] io::Error),
+}
+
+impl StartError {
+    /// The error code of a run that ends with this.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Build(error) if error.isolation_unavailable() => ErrorCode::IsolationUnavailable,
+            Self::Plan(_) | Self::Helper(_) | Self::Build(_) | Self::Watch(_) => {
+                ErrorCode::SetupFailed
+            }
+        }
+    }
+}
+
+/// What killing the rest of the workload gave.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Killed {
+    /// Processes that had to be killed.
+    pub killed: u64,
+    /// Command names of some of them.
+    pub names: Vec<String>,
+    /// Why it is not certain that nothing is left; none when it is.
+    pub doubt: Option<String>,
+}
+
+/// The run's sandbox.
+#[derive(Debug)]
+pub struct Workload {
+    sandbox: Arc<Sandbox>,
+    helper: Arc<Helper>,
+    /// Only watched; the sandbox reads from its own descriptor of the same socket.
+    reports: UnixDatagram,
+}
+
+impl Workload {
+    /// Starts the launch helper from `program` and builds the sandbox.
+    ///
+    /// # Errors
+    /// When a path of the policy cannot be opened, or the host refuses a layer.
+    pub async fn start(program: &Path, policy: Policy) -> Result<Self, StartError> {
+        let program = program.to_owned();
+        let build = move || {
+            let plan = policy.plan().map_err(StartError::Plan)?;
+            let helper = Helper::spawn(&program, &[HELPER_ARGUMENT]).map_err(StartError::Helper)?;
+            let sandbox = helper.build(plan, BUILD_LIMIT).map_err(StartError::Build)?;
+            Ok((helper, sandbox))
+        };
+        let joined = tokio::task::spawn_blocking(build).await;
+        let (helper, sandbox) =
+            joined.map_err(|error| StartError::Watch(io::Error::other(error)))??;
+        let reports = watch(&sandbox).map_err(StartError::Watch)?;
+        Ok(Self {
+            sandbox: Arc::new(sandbox),
+            helper: Arc::new(helper),
+            reports,
+        })
+    }
+
+    /// What is enforced, as an event.
+    pub fn isolation(&self, requested: &str, network: &str) -> Isolation {
+        let enforced = self.sandbox.enforced();
+        Isolation {
+            requested: requested.to_owned(),
+            enforced: wire_name(&enforced.tier),
+            layers: enforced.layers.iter().map(wire_name).collect(),
+            missing: enforced
+                .missing
+                .iter()
+                .map(|missing| MissingLayer {
+                    layer: wire_name(&missing.layer),
+                    reason: missing.reason.clone(),
+                })
+                .collect(),
+            network: network.to_owned(),
+        }
+    }
+
+    /// Pid of the launch helper, which a sweep has to spare while the run goes on.
+    pub fn helper_pid(&self) -> i32 {
+        self.helper.pid()
+    }
+
+    /// Starts a process.
+    ///
+    /// # Errors
+    /// With the code of the run that follows from it.
+    pub async fn launch(&self, launch: stockade_sandbox::Launch) -> Result<LaunchId, NotStarted> {
+        let sandbox = Arc::clone(&self.sandbox);
+        let launched = tokio::task::spawn_blocking(move || sandbox.launch(launch)).await;
+        match launched {
+            Ok(Ok(id)) => Ok(id),
+            Ok(Err(error)) => Err(NotStarted {
+                code: code_of(&error),
+                message: chain(&error),
+            }),
+            Err(error) => Err(NotStarted {
+                code: ErrorCode::SetupFailed,
+                message: error.to_string(),
+            }),
+        }
+    }
+
+    /// Waits for the end of a launch. Cancel safe.
+    ///
+    /// # Errors
+    /// When the sandbox is gone; no report will come.
+    pub async fn next_report(&self) -> io::Result<Report> {
+        let take = || {
+            self.sandbox
+                .try_report()?
+                .ok_or_else(|| io::ErrorKind::WouldBlock.into())
+        };
+        self.reports.async_io(Interest::READABLE, take).await
+    }
+
+    /// Sends a signal to every process of the workload, and SIGCONT behind it.
+    pub async fn signal_all(&self, signo: i32) -> io::Result<()> {
+        let sandbox = Arc::clone(&self.sandbox);
+        tokio::task::spawn_blocking(move || sandbox.signal(Target::All, signo))
+            .await
+            .map_err(io::Error::other)?
+    }
+
+    /// Counts the live processes; none when that cannot be known.
+    pub async fn processes(&self) -> Option<u32> {
+        let sandbox = Arc::clone(&self.sandbox);
+        tokio::task::spawn_blocking(move || sandbox.processes())
+            .await
+            .ok()?
+            .ok()
+    }
+
+    /// Kills everything, by the in-sandbox init, else by the end of the sandbox itself.
+    pub async fn kill_all(&self, limit: Duration) -> Killed {
+        let (sandbox, helper) = (Arc::clone(&self.sandbox), Arc::clone(&self.helper));
+        let kill = move || match sandbox.kill_all(limit) {
+            Ok(report) => Killed {
+                killed: u64::from(report.killed),
+                names: report.names,
+                doubt: (report.left > 0)
+                    .then(|| format!("{} processes could not be ended", report.left)),
+            },
+            Err(error) => destroyed(&error, helper.destroy(&sandbox, limit)),
+        };
+        let doubt = |error: tokio::task::JoinError| Killed {
+            doubt: Some(error.to_string()),
+            ..Killed::default()
+        };
+        tokio::task::spawn_blocking(kill)
+            .await
+            .unwrap_or_else(doubt)
+    }
+}
+
+fn destroyed(
+    why: &KillError,
+    destruction: Result<stockade_sandbox::Destruction, DestroyError>,
+) -> Killed {
+    match destruction {
+        // The namespace is gone and everything in it; how many that were nobody counted.
+        Ok(_) => Killed::default(),
+        Err(error) => Killed {
+            doubt: Some(format!("{}; {}", chain(why), chain(&error))),
+            ..Killed::default()
+        },
+    }
+}
+
+fn code_of(error: &LaunchError) -> ErrorCode {
+    match error {
+        LaunchError::NotFound { .. } => ErrorCode::CommandNotFound,
+        LaunchError::NotExecutable { .. } => ErrorCode::CommandNotExecutable,
+        LaunchError::Refused(_)
+        | LaunchError::Invalid(_)
+        | LaunchError::NotSent(_)
+        | LaunchError::NoAnswer(_) => ErrorCode::SetupFailed,
+    }
+}
+
+/// Watches the sandbox's reports. They come over a packet socket, which is watched like one for datagrams.
+fn watch(sandbox: &Sandbox) -> io::Result<UnixDatagram> {
+    let socket = std::os::unix::net::UnixDatagram::from(sandbox.as_fd().try_clone_to_owned()?);
+    socket.set_nonblocking(true)?;
+    UnixDatagram::from_std(socket)
+}
+
+/// The name of a tier or layer on the wire.
+fn wire_name(named: &impl serde::Serialize) -> String {
+    let name = serde_json::to_value(named).unwrap_or_default();
+    name.as_str().unwrap_or_default().to_owned()
+}
+
+/// Converts the report of a launch.
+pub fn exit_of(report: &Report) -> Exit {
+    let (code, signal) = match report.end {
+        End::Exited { code } => (Some(i32::from(code)), None),
+        End::Signaled { signal, .. } => (None, Some(signal)),
+    };
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Exit {
+        code,
+        signal,
+        duration: report.wall(),
+        usage: ProcessUsage {
+            user_cpu_ms: millis(report.user_cpu),
+            system_cpu_ms: millis(report.system_cpu),
+            max_rss_bytes: report.max_rss_bytes,
+        },
+    }
+}
+
+/// An error and its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,213 @@
+//! Binds the addresses of the status API, before anything else may fail without being heard.
+//!
+//! Owns the choice of port and socket. A bind failure is a failure of the start, never a silent absence; only the default
+//! socket may be absent, and then that is reported.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, socket};
+use nix::sys::stat::{Mode, fchmod};
+
+use crate::api::{Listener, Reach};
+use crate::description::supervisor::{Listen, Socket};
+use crate::event::lifecycle;
+use crate::run::RunId;
+
+/// Port of the status API when none was asked for by name.
+pub const DEFAULT_PORT: u16 = 8090;
+
+/// Ports behind the default one that are tried when it is taken.
+pub const MAX_PORT_TRIES: u16 = 64;
+
+/// Where the socket lies for root, when there is no `XDG_RUNTIME_DIR`.
+const ROOT_RUNTIME_DIR: &str = "/run";
+
+/// Connections of the socket that may wait to be accepted; as many as std asks for on TCP.
+const SOCKET_BACKLOG: i32 = 128;
+
+/// Longest path of a Unix socket, in bytes (unix(7): 108 with the final NUL).
+const MAX_SOCKET_PATH_BYTES: usize = 107;
+
+/// Why the status API has no address.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address cannot be bound.
+    #[error("cannot listen on {address}")]
+    Tcp {
+        /// The address that was asked for, or the first that was tried.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The socket cannot be bound.
+    #[error("cannot listen on the socket {path}")]
+    Unix {
+        /// Its path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Bound listeners, and where they can be reached.
+#[derive(Debug)]
+pub struct Bound {
+    /// For the API.
+    pub listeners: Vec<Listener>,
+    /// For the record.
+    pub listen: lifecycle::Listen,
+    /// Removed when the run ends.
+    pub socket_file: Option<SocketFile>,
+}
+
+/// The file of a Unix socket; removed when dropped.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Who removed it before us has done the same.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Binds what was asked for. `own_network` says whether the workload has a network namespace of its own.
+///
+/// # Errors
+/// When an address that was asked for by name cannot be bound, or no default port is free.
+pub fn bind(
+    listen: &Listen,
+    socket: &Socket,
+    run_id: &RunId,
+    own_network: bool,
+) -> Result<Bound, ListenError> {
+    let mut bound = Bound {
+        listeners: Vec::new(),
+        listen: lifecycle::Listen::default(),
+        socket_file: None,
+    };
+    if let Some(listener) = bind_tcp(listen)? {
+        let address = listener.local_addr().map_err(|source| ListenError::Tcp {
+            address: wanted(listen),
+            source,
+        })?;
+        let is_private = own_network && address.ip().is_loopback();
+        let reach = if is_private {
+            Reach::Private
+        } else {
+            Reach::Exposed
+        };
+        bound.listeners.push(Listener::Tcp {
+            listener,
+            reach,
+            hosts: Vec::new(),
+        });
+        bound.listen.address = Some(address.to_string());
+    }
+    let path = match socket {
+        Socket::Off => return Ok(bound),
+        Socket::Path(path) => path.clone(),
+        Socket::Default { runtime_dir } => match default_socket(runtime_dir.as_deref(), run_id) {
+            Some(path) => path,
+            None => return Ok(bound),
+        },
+    };
+    match bind_unix(&path) {
+        Ok(listener) => {
+            bound.listeners.push(Listener::Unix { listener });
+            bound.listen.socket = Some(path.display().to_string());
+            bound.socket_file = Some(SocketFile(path));
+            Ok(bound)
+        }
+        // Nobody asked for the default socket by name: its absence is on record, and no reason to fail.
+        Err(error) if matches!(socket, Socket::Default { .. }) => {
+            tracing::info!(path = %path.display(), %error, "no default socket");
+            Ok(bound)
+        }
+        Err(source) => Err(ListenError::Unix { path, source }),
+    }
+}
+
+fn wanted(listen: &Listen) -> SocketAddr {
+    match listen {
+        Listen::Address(address) => *address,
+        Listen::Default | Listen::Off => {
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT)
+        }
+    }
+}
+
+fn bind_tcp(listen: &Listen) -> Result<Option<TcpListener>, ListenError> {
+    let first = wanted(listen);
+    let tries = match listen {
+        Listen::Off => return Ok(None),
+        Listen::Address(_) => 1,
+        Listen::Default => MAX_PORT_TRIES,
+    };
+    let mut failure = None;
+    for offset in 0..tries {
+        let address = SocketAddr::new(first.ip(), first.port().saturating_add(offset));
+        match TcpListener::bind(address) {
+            Ok(listener) => return Ok(Some(listener)),
+            Err(error) => {
+                let is_taken = error.kind() == io::ErrorKind::AddrInUse;
+                failure.get_or_insert(error);
+                if !is_taken {
+                    break;
+                }
+            }
+        }
+    }
+    let source = failure.unwrap_or_else(|| io::ErrorKind::AddrInUse.into());
+    Err(ListenError::Tcp {
+        address: first,
+        source,
+    })
+}
+
+/// `$XDG_RUNTIME_DIR/stockade/<id>.sock`, for root `/run/stockade/<id>.sock`; none when there is neither.
+fn default_socket(runtime_dir: Option<&Path>, run_id: &RunId) -> Option<PathBuf> {
+    let is_root = nix::unistd::geteuid().is_root();
+    let base = runtime_dir.or_else(|| is_root.then_some(Path::new(ROOT_RUNTIME_DIR)))?;
+    let directory = base.join("stockade");
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&directory);
+    match made {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => {
+            tracing::info!(path = %directory.display(), %error, "no directory for the default socket");
+            return None;
+        }
+    }
+    Some(directory.join(format!("{run_id}.sock")))
+}
+
+/// Binds a socket with mode 0600; a file of a dead supervisor at its place is removed, a living one's is not.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if path.as_os_str().len() > MAX_SOCKET_PATH_BYTES {
+        let message = format!("the path is longer than {MAX_SOCKET_PATH_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() || UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        std::fs::remove_file(path)?;
+    }
+    let socket = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    // Before the bind, so that the file never has another mode (unix(7): it takes the socket's, less the umask).
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    nix::sys::socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    nix::sys::socket::listen(&socket, Backlog::new(SOCKET_BACKLOG)?)?;
+    Ok(UnixListener::from(socket))
+}

@@ -1,0 +1,427 @@
+//! The supervisor process: where the parts are put together.
+//!
+//! Owns the runtime and the order of start and end. One process runs the run session and the status API as tasks over one
+//! action log. In order:
+//! 1. descriptors and the hand-over of the command line are taken; the claim names this process as the run's supervisor;
+//! 2. the log is created, the listeners are bound, `status.json` says `starting`;
+//! 3. the status API serves, and the guardian is told so;
+//! 4. the sandbox is built and the session drives the agent to its end;
+//! 5. the end is on disk, the guardian is told the exit status;
+//! 6. the API lingers, drains and ends; the log's threads end; the process exits.
+
+pub mod link;
+pub mod listeners;
+pub mod setup;
+pub mod signals;
+pub mod telemetry;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::prctl;
+use stockade_entrypoint::message::ToGuardian;
+use stockade_entrypoint::{GUARDIAN_FD, LOCK_FD, RUN_DIR_FD, SPEC_FD, take_descriptor};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::api::{self, Api, Readiness};
+use crate::control::{Control, StopCall};
+use crate::description::hand_over::HandOver;
+use crate::log::{self, ActionLog, LogThreads, Source};
+use crate::recordings::RunDir;
+use crate::recordings::claim::ClaimAnswer;
+use crate::redact::Redactor;
+use crate::run::ErrorCode;
+use crate::session::recorder::{Recorder, now_ms};
+use crate::session::workload::{Workload, chain};
+use crate::session::{Session, journal::Journal};
+use crate::status::StatusBoard;
+use link::GuardianLink;
+use setup::{EarlyEnd, Inheritance};
+use signals::Impatience;
+
+/// Threads that run tasks. Two: the run session goes on while the API is busy, and no more are paid for.
+pub const WORKER_THREADS: usize = 2;
+
+/// Threads for calls that block: file reads of readers, launches, writes of `status.json`. Each may hold a block of 256 KiB.
+pub const MAX_BLOCKING_THREADS: usize = 16;
+
+/// Longest wait for the log's threads at the end; everything is synced by then.
+pub const LOG_CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Exit status when the supervisor cannot even begin.
+const CANNOT_BEGIN: u8 = 125;
+
+/// The supervisor's main function; `arguments` are those behind the word `supervisor`.
+///
+/// Everything it needs is in inherited descriptors; the arguments name them, for people who look at the process list.
+pub fn main(_arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let began = std::time::Instant::now();
+    let inheritance = match take_inheritance() {
+        Ok(inheritance) => inheritance,
+        Err(error) => {
+            crate::cli::notice::error(&format!("the supervisor cannot begin: {error}"));
+            return ExitCode::from(CANNOT_BEGIN);
+        }
+    };
+    // Nobody may look into this process: it holds the secrets.
+    if let Err(error) = prctl::set_dumpable(false) {
+        crate::cli::notice::error(&format!("the supervisor stays dumpable: {error}"));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            crate::cli::notice::error(&format!("the supervisor cannot begin: {error}"));
+            return ExitCode::from(CANNOT_BEGIN);
+        }
+    };
+    let exit_code = runtime.block_on(supervise(inheritance, Instant::from_std(began)));
+    // A blocking call that hangs (a disk that is gone) must not hold the exit.
+    runtime.shutdown_background();
+    ExitCode::from(exit_code)
+}
+
+fn take_inheritance() -> Result<Inheritance, Box<dyn std::error::Error>> {
+    let guardian = take_descriptor(GUARDIAN_FD)?;
+    let run_dir = take_descriptor(RUN_DIR_FD)?;
+    let spec = take_descriptor(SPEC_FD)?;
+    // Held for as long as this process lives, so that the lock is free only when both are gone.
+    let lock = take_descriptor(LOCK_FD)?;
+    Inheritance::read(guardian, run_dir, spec, lock).map_err(Into::into)
+}
+
+/// Runs the run; gives the exit status of the process.
+async fn supervise(inheritance: Inheritance, began: Instant) -> u8 {
+    let Inheritance {
+        hand_over,
+        guardian,
+        run_dir,
+        lock: _lock,
+        program,
+        inherited,
+    } = inheritance;
+    let redactor = setup::redactor(&hand_over);
+    telemetry::install(
+        hand_over.options.log_format,
+        hand_over.options.log_level,
+        &redactor,
+    );
+    let link = match GuardianLink::new(guardian) {
+        Ok(link) => link,
+        Err(error) => {
+            tracing::error!(%error, "the guardian cannot be reached");
+            return CANNOT_BEGIN;
+        }
+    };
+    let span = tracing::info_span!("run", run_id = %hand_over.description.run_id, traceparent = inherited.traceparent);
+    let supervisor = Supervisor {
+        hand_over,
+        link,
+        run_dir: Arc::new(run_dir),
+        redactor,
+        program,
+        inherited,
+        began,
+    };
+    supervisor.run().instrument(span).await
+}
+
+struct Supervisor {
+    hand_over: HandOver,
+    link: GuardianLink,
+    run_dir: Arc<RunDir>,
+    redactor: Redactor,
+    program: std::path::PathBuf,
+    inherited: crate::session::environment::Inherited,
+    began: Instant,
+}
+
+/// The log of the run and those who look at it.
+struct Record {
+    log: ActionLog,
+    source: Arc<Source>,
+    threads: LogThreads,
+    board: Arc<StatusBoard>,
+    metrics: Arc<api::Metrics>,
+}
+
+impl Supervisor {
+    async fn run(self) -> u8 {
+        let run_id = self.hand_over.description.run_id.clone();
+        match setup::claim(&self.run_dir) {
+            Ok(ClaimAnswer::Taken) => {}
+            Ok(ClaimAnswer::Refused(_)) => {
+                tracing::error!(
+                    code = ErrorCode::RunExists.as_str(),
+                    "the run has a supervisor already"
+                );
+                return self.finished(CANNOT_BEGIN);
+            }
+            Err(error) => return self.unusable(&error),
+        }
+        let record = match self.open_record() {
+            Ok(record) => record,
+            Err(error) => return self.unusable(&error),
+        };
+        tracing::info!(path = %self.run_dir.path().display(), "run begins");
+        let (control, calls) = Control::channel();
+        let over = CancellationToken::new();
+        let impatience = Impatience::new(over.clone());
+        let tracker = TaskTracker::new();
+        let end_tasks = CancellationToken::new();
+        self.hear_signals(&control, &impatience, &record.board, &tracker, &end_tasks);
+        let options = &self.hand_over.options;
+        let recorder = Recorder::new(
+            record.log.clone(),
+            Arc::clone(&record.board),
+            Arc::clone(&self.run_dir),
+            options.termination_log.clone(),
+            options.stop_exit_code,
+        );
+        let own_network = setup::has_own_network(&self.hand_over.description);
+        let shutdown = CancellationToken::new();
+        let (ready, readiness) = watch::channel(Readiness::Starting);
+        let mut serving = None;
+        let mut socket_file = None;
+        let bound = listeners::bind(&options.listen, &options.socket, &run_id, own_network);
+        let exit_code = match bound {
+            Ok(bound) => {
+                recorder.begin(bound.listen.clone()).await;
+                tracing::info!(
+                    address = bound.listen.address,
+                    socket = bound.listen.socket,
+                    "status api listens"
+                );
+                socket_file = bound.socket_file;
+                match self.api(&record, control, readiness) {
+                    Ok(api) => {
+                        let serve =
+                            api::serve(bound.listeners, api, shutdown.clone(), tracker.clone());
+                        serving = Some(tokio::task::spawn(serve.in_current_span()));
+                        self.link.tell(&ToGuardian::Ready);
+                        self.session(recorder, calls, ready).await
+                    }
+                    Err(error) => {
+                        self.end_early(recorder, EarlyEnd::new(ErrorCode::ListenFailed, error))
+                            .await
+                    }
+                }
+            }
+            Err(error) => {
+                self.end_early(
+                    recorder,
+                    EarlyEnd::new(ErrorCode::ListenFailed, chain(&error)),
+                )
+                .await
+            }
+        };
+        self.finished(exit_code);
+        tracing::info!(exit_code, "run has ended");
+        let linger = self.hand_over.description.linger;
+        if serving.is_some() && !linger.is_zero() {
+            // Over at the first signal.
+            let _ = tokio::time::timeout(linger, over.cancelled()).await;
+        }
+        shutdown.cancel();
+        if let Some(serving) = serving {
+            match serving.await {
+                Ok(Ok(drained)) => tracing::debug!(n_cut = drained.n_cut, "status api has ended"),
+                Ok(Err(error)) => {
+                    tracing::error!(error = chain(&error), "status api did not serve")
+                }
+                Err(error) => tracing::error!(%error, "status api ended by a panic"),
+            }
+        }
+        drop(socket_file);
+        end_tasks.cancel();
+        tracker.close();
+        tracker.wait().await;
+        record.log.close();
+        let threads = record.threads;
+        if tokio::time::timeout(
+            LOG_CLOSE_LIMIT,
+            tokio::task::spawn_blocking(move || threads.join()),
+        )
+        .await
+        .is_err()
+        {
+            tracing::warn!("the log's threads did not end in time");
+        }
+        exit_code
+    }
+
+    /// Builds the sandbox and lets the session drive the agent; ends the run on record.
+    async fn session(
+        &self,
+        mut recorder: Recorder,
+        mut calls: tokio::sync::mpsc::Receiver<StopCall>,
+        ready: watch::Sender<Readiness>,
+    ) -> u8 {
+        let description = &self.hand_over.description;
+        let policy = setup::policy(description, &self.hand_over.options.recordings);
+        let deadline = self.began + description.timeout;
+        let started = tokio::select! {
+            biased;
+            // A request that comes before there is anything to stop.
+            Some(call) = calls.recv() => Err(EarlyEnd::stopped(call)),
+            () = tokio::time::sleep_until(deadline) => Err(EarlyEnd::timeout(description.timeout)),
+            started = Workload::start(&self.program, policy) => {
+                started.map_err(|error| EarlyEnd::not_started(&error, description))
+            }
+        };
+        let workload = match started {
+            Ok(workload) => workload,
+            Err(end) => return self.end_early(recorder, end).await,
+        };
+        let isolation = workload.isolation(
+            setup::isolation_name(description),
+            setup::network_name(description),
+        );
+        tracing::info!(
+            tier = isolation.enforced,
+            network = isolation.network,
+            "sandbox is built"
+        );
+        recorder
+            .append(crate::event::Event::Isolation(isolation))
+            .await;
+        let artifacts = crate::session::artifacts::Artifacts::new(
+            Arc::clone(&self.run_dir),
+            self.redactor.clone(),
+        );
+        let journal = Journal::new(
+            recorder.log().clone(),
+            artifacts,
+            u64::from(description.max_steps),
+        );
+        recorder.announce(ready);
+        let mut session = Session::new(
+            setup::settings(description, &self.inherited, self.began),
+            setup::agent(description),
+            workload,
+            recorder,
+            journal,
+            calls,
+            self.redactor.clone(),
+            Arc::new(crate::session::output::OutputBudget::new(
+                description.limits.output_bytes,
+            )),
+            Some(self.link.clone()),
+        );
+        let end = session.drive().await;
+        self.link.tell(&ToGuardian::Stopping {
+            grace_ms: u64::try_from(description.grace.as_millis()).ok(),
+        });
+        session.wind_down(end).await
+    }
+
+    async fn end_early(&self, mut recorder: Recorder, end: EarlyEnd) -> u8 {
+        tracing::error!(
+            code = end.code().as_str(),
+            message = end.message(),
+            "run ends before its agent"
+        );
+        let (complete, call) = end.into_complete(self.began.elapsed());
+        let exit_code = recorder.finish(complete).await;
+        drop(call);
+        exit_code
+    }
+
+    fn open_record(&self) -> Result<Record, String> {
+        let description = &self.hand_over.description;
+        crate::recordings::health::probe(&self.run_dir, self.run_dir.path())
+            .map_err(|error| chain(&error))?;
+        let board =
+            StatusBoard::new(setup::fold(description), now_ms()).map_err(|error| chain(&error))?;
+        let board = Arc::new(board);
+        let dir = setup::directory_of(&self.run_dir).map_err(|error| error.to_string())?;
+        let options = setup::log_options(description);
+        let observer = Arc::clone(&board);
+        let (log, source, threads) = log::create(
+            dir,
+            description.run_id.clone(),
+            options,
+            self.redactor.clone(),
+            observer,
+        )
+        .map_err(|error| chain(&error))?;
+        Ok(Record {
+            log,
+            source,
+            threads,
+            board,
+            metrics: Arc::default(),
+        })
+    }
+
+    fn api(
+        &self,
+        record: &Record,
+        control: Control,
+        readiness: watch::Receiver<Readiness>,
+    ) -> Result<Api, String> {
+        let options = &self.hand_over.options;
+        let auth = setup::auth(options).map_err(|error| chain(&error))?;
+        Ok(Api {
+            source: Arc::clone(&record.source),
+            board: Arc::clone(&record.board),
+            control,
+            run: Arc::clone(&self.run_dir),
+            auth,
+            readiness,
+            metrics: Arc::clone(&record.metrics),
+            limits: api::Limits::default(),
+        })
+    }
+
+    fn hear_signals(
+        &self,
+        control: &Control,
+        impatience: &Impatience,
+        board: &Arc<StatusBoard>,
+        tracker: &TaskTracker,
+        end: &CancellationToken,
+    ) {
+        let from_guardian = self
+            .link
+            .clone()
+            .listen(control.clone(), impatience.clone());
+        let end_of_link = end.clone();
+        tracker.spawn(async move { end_of_link.run_until_cancelled(from_guardian).await });
+        match signals::take(control.clone(), impatience.clone(), Arc::clone(board)) {
+            Ok(direct) => {
+                let end = end.clone();
+                tracker.spawn(async move { end.run_until_cancelled(direct).await });
+            }
+            Err(error) => tracing::warn!(%error, "signals to the supervisor itself are not heard"),
+        }
+    }
+
+    /// The recordings cannot be used: stderr, the termination log and the exit status are all there is.
+    fn unusable(&self, error: &str) -> u8 {
+        tracing::error!(
+            code = ErrorCode::RecordingsUnusable.as_str(),
+            error,
+            "the recordings cannot be used"
+        );
+        setup::report_unusable(&self.hand_over, &self.run_dir, error);
+        self.finished(CANNOT_BEGIN)
+    }
+
+    fn finished(&self, exit_code: u8) -> u8 {
+        self.link.tell(&ToGuardian::Finished {
+            exit_code: Some(exit_code),
+        });
+        exit_code
+    }
+}

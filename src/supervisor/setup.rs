@@ -1,0 +1,430 @@
+//! From the hand-over of the command line to the parts of a run.
+//!
+//! Owns the translation of the run description into the words of log, sandbox, session and API. It decides nothing that the
+//! description does not say.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use stockade_sandbox as sandbox;
+
+use crate::agent::{Agent, CommandAgent, JsonlAgent};
+use crate::api::{Auth, AuthError, Scope};
+use crate::control::{StopAnswer, StopCall, StopCause};
+use crate::description::RunDescription;
+use crate::description::hand_over::{HandOver, HandOverError};
+use crate::description::settings::{
+    Access, Adapter, Durability, Isolation, Network, OnError, OnFull,
+};
+use crate::description::supervisor::{Authentication, SupervisorOptions};
+use crate::event::lifecycle::Survivors;
+use crate::event::{Complete, Usage};
+use crate::log::{self, LogOptions, Millis};
+use crate::recordings::RunDir;
+use crate::recordings::claim::{Claim, ClaimAnswer};
+use crate::recordings::termination::TerminationMessage;
+use crate::redact::Redactor;
+use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Status};
+use crate::session::environment::{self, Inherited};
+use crate::session::workload::{StartError, chain};
+use crate::session::{OnLogFailure, Settings};
+use crate::status::fold::{Described, StatusFold};
+
+/// Largest hand-over that is read, in bytes; descriptions are far smaller.
+const MAX_HAND_OVER_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The program that every process of ours is started from: the one that runs.
+pub const SELF: &str = "/proc/self/exe";
+
+/// Why the supervisor cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum InheritanceError {
+    /// The hand-over could not be read.
+    #[error("cannot read the hand-over of the command line")]
+    Read(#[source] io::Error),
+    /// The hand-over could not be understood.
+    #[error("cannot understand the hand-over of the command line")]
+    Parse(#[source] HandOverError),
+}
+
+/// What the supervisor is born with.
+#[derive(Debug)]
+pub struct Inheritance {
+    /// Description and options.
+    pub hand_over: HandOver,
+    /// Channel to the guardian.
+    pub guardian: OwnedFd,
+    /// The run's directory.
+    pub run_dir: RunDir,
+    /// The run's lock.
+    pub lock: OwnedFd,
+    /// What the launch helper is started from.
+    pub program: PathBuf,
+    /// What the workload may see of our environment.
+    pub inherited: Inherited,
+}
+
+impl Inheritance {
+    /// Reads the hand-over and this process's own environment, once.
+    ///
+    /// # Errors
+    /// When the hand-over is not one of ours.
+    pub fn read(
+        guardian: OwnedFd,
+        run_dir: OwnedFd,
+        spec: OwnedFd,
+        lock: OwnedFd,
+    ) -> Result<Self, InheritanceError> {
+        let spec = File::from(spec);
+        let n_bytes = spec
+            .metadata()
+            .map_err(InheritanceError::Read)?
+            .len()
+            .min(MAX_HAND_OVER_BYTES);
+        let mut bytes = vec![0; usize::try_from(n_bytes).unwrap_or(0)];
+        spec.read_exact_at(&mut bytes, 0)
+            .map_err(InheritanceError::Read)?;
+        let hand_over = HandOver::from_bytes(&bytes).map_err(InheritanceError::Parse)?;
+        let path = hand_over
+            .options
+            .recordings
+            .join(hand_over.description.run_id.as_str());
+        let run_dir = RunDir::from_fd(run_dir, path, hand_over.description.run_id.clone());
+        let variable = |name: &str| std::env::var(name).ok();
+        let inherited = Inherited {
+            home: variable("HOME"),
+            lang: variable("LANG"),
+            term: variable("TERM"),
+            tz: variable("TZ"),
+            traceparent: variable("TRACEPARENT"),
+        };
+        Ok(Self {
+            hand_over,
+            guardian,
+            run_dir,
+            lock,
+            program: PathBuf::from(SELF),
+            inherited,
+        })
+    }
+}
+
+/// A redactor for everything that the description and the options keep secret.
+pub fn redactor(hand_over: &HandOver) -> Redactor {
+    let credentials = hand_over.description.credentials.iter();
+    let credentials =
+        credentials.map(|(name, credential)| (name.clone(), credential.secret.expose()));
+    let options = &hand_over.options;
+    let tokens = [
+        ("token", &options.token),
+        ("read-token", &options.read_token),
+    ];
+    let tokens = tokens
+        .into_iter()
+        .filter_map(|(name, token)| Some((name.to_owned(), token.as_ref()?.expose())));
+    Redactor::new(
+        credentials
+            .chain(tokens)
+            .map(|(name, secret)| (name, secret.as_bytes().to_vec())),
+    )
+}
+
+/// Names this process as the run's supervisor.
+///
+/// # Errors
+/// When the claim cannot be written.
+pub fn claim(run_dir: &RunDir) -> Result<ClaimAnswer, String> {
+    let claim = Claim::of_this_process(run_dir.id().clone(), Millis::now().to_rfc3339());
+    let claim = claim.map_err(|error| error.to_string())?;
+    claim.take(run_dir).map_err(|error| chain(&error))
+}
+
+/// The status before the first event.
+pub fn fold(description: &RunDescription) -> StatusFold {
+    let described = Described {
+        labels: description.labels.clone(),
+        resumed_from: None,
+    };
+    StatusFold::with_description(description.run_id.clone(), described)
+}
+
+/// Settings of the action log.
+pub fn log_options(description: &RunDescription) -> LogOptions {
+    let recording = &description.recording;
+    LogOptions {
+        durability: match recording.durability {
+            Durability::Written => log::Durability::Written,
+            Durability::Durable => log::Durability::Durable,
+        },
+        on_full: match recording.on_full {
+            OnFull::Pause => log::OnFull::Pause,
+            OnFull::Fail => log::OnFull::Fail,
+        },
+        segment_bytes: recording.segment_bytes,
+        ..LogOptions::default()
+    }
+}
+
+/// Whether the workload has a network namespace of its own, and so cannot reach our loopback.
+pub fn has_own_network(description: &RunDescription) -> bool {
+    description.isolation == Isolation::Full && description.network == Network::None
+}
+
+/// The tier's name on the wire.
+pub fn isolation_name(description: &RunDescription) -> &'static str {
+    match description.isolation {
+        Isolation::Full => "full",
+        Isolation::None => "none",
+    }
+}
+
+/// The network's name on the wire.
+pub fn network_name(description: &RunDescription) -> &'static str {
+    match description.network {
+        Network::None => "none",
+        Network::Host => "host",
+    }
+}
+
+/// What the sandbox has to enforce. The recordings stay hidden even where a bind would show them.
+pub fn policy(description: &RunDescription, recordings: &Path) -> sandbox::Policy {
+    let access = |access| match access {
+        Access::ReadOnly => sandbox::Access::ReadOnly,
+        Access::ReadWrite => sandbox::Access::ReadWrite,
+    };
+    let isolation = match description.isolation {
+        Isolation::Full => sandbox::Isolation::Full,
+        Isolation::None => sandbox::Isolation::None,
+    };
+    let mut policy = sandbox::Policy::new(isolation);
+    policy.network = match description.network {
+        Network::None => sandbox::Network::None,
+        Network::Host => sandbox::Network::Host,
+    };
+    if description.isolation == Isolation::Full {
+        policy.workspace = Some(sandbox::Workspace {
+            host: description.workspace.clone(),
+            inside: description.workspace.clone(),
+            access: access(description.workspace_mode),
+        });
+        let binds = description.mounts.iter().map(|mount| sandbox::Bind {
+            source: mount.source.clone(),
+            target: mount.target.clone(),
+            access: access(mount.access),
+        });
+        policy.binds = binds.collect();
+        policy.masks = vec![recordings.to_owned()];
+    }
+    policy
+}
+
+/// Bounds and environment of the session.
+pub fn settings(
+    description: &RunDescription,
+    inherited: &Inherited,
+    began: tokio::time::Instant,
+) -> Settings {
+    let home = match description.isolation {
+        Isolation::Full => sandbox::HOME.to_owned(),
+        Isolation::None => inherited.home.clone().unwrap_or_else(|| "/".to_owned()),
+    };
+    let task = description
+        .task
+        .iter()
+        .map(|task| ("STOCKADE_TASK".to_owned(), task.clone()));
+    let run_id = [("STOCKADE_RUN_ID".to_owned(), description.run_id.to_string())];
+    let declared = description
+        .env
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
+    let credentials = description.credentials.iter();
+    let credentials =
+        credentials.map(|(name, credential)| (name.clone(), credential.secret.expose().to_owned()));
+    Settings {
+        began,
+        timeout: description.timeout,
+        idle_timeout: description.idle_timeout,
+        grace: description.grace,
+        on_log_failure: match description.recording.on_error {
+            OnError::Stop => OnLogFailure::Stop,
+            OnError::Continue => OnLogFailure::Continue,
+        },
+        environment: environment::build(
+            &home,
+            inherited,
+            run_id
+                .into_iter()
+                .chain(task)
+                .chain(declared)
+                .chain(credentials),
+        ),
+        directory: description.workspace.clone(),
+    }
+}
+
+/// The agent that the description names.
+pub fn agent(description: &RunDescription) -> Box<dyn Agent> {
+    match description.adapter {
+        Adapter::None => Box::new(CommandAgent::new(description.command.clone())),
+        Adapter::Jsonl => Box::new(JsonlAgent::new(description.command.clone())),
+    }
+}
+
+/// Who may ask the status API.
+///
+/// # Errors
+/// When a token cannot be used.
+pub fn auth(options: &SupervisorOptions) -> Result<Auth, AuthError> {
+    if options.authentication == Authentication::Waived {
+        return Ok(Auth::insecure());
+    }
+    let token = options
+        .token
+        .as_ref()
+        .map(|token| (Scope::Control, token.expose().as_bytes()));
+    let read_token = options
+        .read_token
+        .as_ref()
+        .map(|token| (Scope::Read, token.expose().as_bytes()));
+    Auth::new(token.into_iter().chain(read_token))
+}
+
+/// The end of a run whose agent was never started.
+#[derive(Debug)]
+pub struct EarlyEnd {
+    code: ErrorCode,
+    message: String,
+    by: EndedBy,
+    call: Option<StopCall>,
+}
+
+impl EarlyEnd {
+    /// The supervisor cannot go on.
+    pub fn new(code: ErrorCode, message: String) -> Self {
+        Self {
+            code,
+            message,
+            by: EndedBy::Supervisor,
+            call: None,
+        }
+    }
+
+    /// Somebody asked for the end before there was anything to stop.
+    pub fn stopped(call: StopCall) -> Self {
+        let by = match call.request.cause {
+            StopCause::Signal { .. } => EndedBy::Signal,
+            StopCause::Api => EndedBy::Api,
+        };
+        let message = "the run was asked to stop before its agent was started".to_owned();
+        Self {
+            code: ErrorCode::RunTerminated,
+            message,
+            by,
+            call: Some(call),
+        }
+    }
+
+    /// The deadline passed before there was an agent.
+    pub fn timeout(limit: Duration) -> Self {
+        let message = format!(
+            "the run reached timeout_seconds = {} before its agent was started",
+            limit.as_secs()
+        );
+        Self {
+            code: ErrorCode::Timeout,
+            message,
+            by: EndedBy::Deadline,
+            call: None,
+        }
+    }
+
+    /// The sandbox could not be built.
+    pub fn not_started(error: &StartError, description: &RunDescription) -> Self {
+        let mut message = chain(error);
+        let code = error.code();
+        if code == ErrorCode::IsolationUnavailable && description.isolation == Isolation::Full {
+            message.push_str("; allow user namespaces on this host, or run without isolation by `--isolation none`");
+        }
+        Self::new(code, message)
+    }
+
+    /// The code.
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// What happened.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The terminal event, and the answer that is still owed.
+    pub fn into_complete(
+        self,
+        elapsed: Duration,
+    ) -> (Complete, Option<tokio::sync::oneshot::Sender<StopAnswer>>) {
+        let (stop_signal, sender) = match self.call.as_ref().map(|call| call.request.cause) {
+            Some(StopCause::Signal { signo, sender }) => (Some(signo), sender),
+            Some(StopCause::Api) | None => (None, None),
+        };
+        let complete = Complete {
+            status: Status::from(self.code.status()),
+            outcome: Outcome {
+                exit_code: None,
+                signal: None,
+                by: self.by,
+                reason: self.message.clone(),
+                stop_signal,
+                sender,
+            },
+            error: Some(RunError {
+                code: self.code,
+                message: self.message,
+                details: None,
+            }),
+            result: None,
+            data: None,
+            action_count: 0,
+            duration_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            usage: Usage::default(),
+            survivors: Survivors::default(),
+        };
+        (complete, self.call.map(|call| call.answer))
+    }
+}
+
+/// Says as much as can be said of a run whose recordings cannot be used: `status.json` if that at least can be written, and
+/// the termination log.
+pub fn report_unusable(hand_over: &HandOver, run_dir: &RunDir, error: &str) {
+    let end = EarlyEnd::new(ErrorCode::RecordingsUnusable, error.to_owned());
+    let (complete, _) = end.into_complete(Duration::ZERO);
+    let mut fold = fold(&hand_over.description);
+    let event = crate::event::Event::Complete(Box::new(complete));
+    fold.apply(0, &Millis::now().to_rfc3339(), &event);
+    fold.set_recordings_health(crate::status::document::RecordingsHealth::bad(error));
+    let document = fold.document(crate::session::recorder::now_ms());
+    if let Err(error) = document
+        .encode()
+        .map_err(|e| e.to_string())
+        .and_then(|bytes| run_dir.write_status(&bytes).map_err(|e| chain(&e)))
+    {
+        tracing::error!(error, "status.json was not written");
+    }
+    if let Some(message) = TerminationMessage::of(&document, 125)
+        && let Err(error) = message.deliver(&hand_over.options.termination_log)
+    {
+        tracing::warn!(error = chain(&error), "the termination log was not written");
+    }
+}
+
+/// A descriptor of the run's directory for another owner.
+///
+/// # Errors
+/// As dup(2).
+pub fn directory_of(run_dir: &RunDir) -> io::Result<OwnedFd> {
+    run_dir.as_fd().try_clone_to_owned()
+}

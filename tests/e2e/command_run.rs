@@ -1,0 +1,95 @@
+//! A plain command as a run: exit codes, recording, replay.
+
+use crate::harness::{Run, RunBuilder, get, stream};
+use nix::sys::signal::Signal;
+
+#[test]
+fn the_exit_code_of_the_command_is_the_exit_code_of_the_run() {
+    for code in [0, 1, 2, 3, 7, 42, 125, 126, 127, 137, 255] {
+        let run = RunBuilder::sh(&format!("exit {code}")).finish();
+        assert_eq!(run.code(), code, "{}", run.stderr);
+        let status = run.recording.status();
+        assert_eq!(status["outcome"]["exit_code"], code);
+        assert_eq!(
+            status["status"],
+            if code == 0 { "completed" } else { "failed" }
+        );
+        run.recording.assert_whole();
+    }
+}
+
+#[test]
+fn death_by_a_signal_is_told_from_an_exit_code() {
+    let run = RunBuilder::sh("kill -KILL $$").finish();
+    assert_eq!(run.code(), 137);
+    let outcome = &run.recording.status()["outcome"];
+    assert_eq!(
+        (&outcome["exit_code"], &outcome["signal"]),
+        (&serde_json::Value::Null, &9.into())
+    );
+}
+
+#[test]
+fn a_command_that_is_missing_or_not_executable_says_so() {
+    let run = RunBuilder::new(["no-such-program"]).finish();
+    assert_eq!(run.code(), 127);
+    assert_eq!(run.recording.status()["error"]["code"], "COMMAND_NOT_FOUND");
+    let run = RunBuilder::new(["/etc/passwd"]).finish();
+    assert_eq!(run.code(), 126);
+    assert_eq!(
+        run.recording.status()["error"]["code"],
+        "COMMAND_NOT_EXECUTABLE"
+    );
+    run.recording.assert_whole();
+}
+
+#[test]
+fn output_passes_through_and_is_recorded() {
+    let run = RunBuilder::sh("echo out; echo err >&2; printf 'no newline'").finish();
+    assert_eq!(run.stdout, "out\nno newline");
+    assert!(run.stderr.contains("err\n"), "{}", run.stderr);
+    let text: String = run
+        .recording
+        .events_of("action.output")
+        .iter()
+        .filter(|event| event["stream"] == "stdout")
+        .map(|event| event["text"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(text, "out\nno newline");
+}
+
+#[test]
+fn a_stop_by_signal_is_no_failure_and_names_its_sender() {
+    let run =
+        RunBuilder::sh("trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done").start();
+    run.until_stdout("ready");
+    run.signal(Signal::SIGTERM);
+    let run = run.finish();
+    assert_eq!(run.code(), 143, "{}", run.stderr);
+    let status = run.recording.status();
+    assert_eq!(status["status"], "terminated");
+    assert_eq!(status["error"]["code"], "RUN_TERMINATED");
+    assert_eq!(status["outcome"]["by"], "signal");
+    assert_eq!(status["outcome"]["sender"]["pid"], std::process::id());
+    assert!(run.recording.path().join("stop.json").exists());
+    run.recording.assert_whole();
+}
+
+#[test]
+fn the_stream_is_the_file_and_ends_with_the_terminal_event() {
+    let run = RunBuilder::sh("for i in 1 2 3; do echo line $i; sleep 0.05; done").start();
+    let frames = follow(&run);
+    let run = run.finish();
+    let data: Vec<_> = frames
+        .iter()
+        .map(|frame| frame.data.clone().unwrap())
+        .collect();
+    assert_eq!(data, run.recording.lines());
+    assert_eq!(frames.last().unwrap().event.as_deref(), Some("complete"));
+}
+
+fn follow(run: &Run) -> Vec<crate::harness::SseFrame> {
+    let address = run.address();
+    assert_eq!(get(&address, "/healthz").status, 200);
+    stream(&address, "/events", &[]).events()
+}

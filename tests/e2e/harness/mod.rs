@@ -1,0 +1,13 @@
+//! What every end-to-end test uses: a run of the real binary, a small HTTP client, waiting, and skipping aloud.
+
+pub mod http;
+pub mod need;
+pub mod recording;
+pub mod run;
+pub mod wait;
+
+pub use http::{Reply, SseFrame, get, request, stream};
+pub use need::need;
+pub use recording::Recording;
+pub use run::{Run, RunBuilder};
+pub use wait::{DEADLINE, until};

@@ -1,0 +1,110 @@
+//! A run's directory, as a reader finds it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// A run's directory.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    path: PathBuf,
+}
+
+impl Recording {
+    /// The directory at `path`; it need not exist yet.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `status.json`, if it is there; it is whole whenever it is.
+    pub fn try_status(&self) -> Option<Value> {
+        let bytes = std::fs::read(self.path.join("status.json")).ok()?;
+        Some(
+            serde_json::from_slice(&bytes)
+                .unwrap_or_else(|error| panic!("torn status.json: {error}\n{bytes:?}")),
+        )
+    }
+
+    /// `status.json`.
+    pub fn status(&self) -> Value {
+        self.try_status()
+            .unwrap_or_else(|| panic!("no status.json in {}", self.path.display()))
+    }
+
+    /// All whole lines of the log, in order, sealed segments included.
+    pub fn lines(&self) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(&self.path)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.path.display()))
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with("events-") && name.ends_with(".jsonl"))
+            .collect();
+        names.sort();
+        names.push("events.jsonl".to_owned());
+        let mut lines = Vec::new();
+        for name in names {
+            let text =
+                String::from_utf8(std::fs::read(self.path.join(name)).unwrap_or_default()).unwrap();
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            lines.extend(whole.lines().map(str::to_owned));
+        }
+        lines
+    }
+
+    /// All events of the log.
+    pub fn events(&self) -> Vec<Value> {
+        self.lines()
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The events of one type.
+    pub fn events_of(&self, event_type: &str) -> Vec<Value> {
+        self.events()
+            .into_iter()
+            .filter(|event| event["type"] == event_type)
+            .collect()
+    }
+
+    /// Asserts what holds for every finished recording: dense numbers, one terminal event at the end, a sound chain, and a
+    /// status that agrees with it.
+    pub fn assert_whole(&self) {
+        let events = self.events();
+        let seqs: Vec<u64> = events
+            .iter()
+            .map(|event| event["seq"].as_u64().unwrap())
+            .collect();
+        assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+        let terminal: Vec<_> = events
+            .iter()
+            .filter(|event| event["type"] == "complete")
+            .collect();
+        assert_eq!(
+            terminal.len(),
+            1,
+            "terminal events in {}",
+            self.path.display()
+        );
+        let last = events.last().unwrap();
+        assert_eq!(last["type"], "complete");
+        let status = self.status();
+        assert_eq!(status["status"], last["status"]);
+        assert_eq!(status["last_event_id"], last["seq"]);
+        assert_eq!(status["phase"], "finished");
+        let verified = std::process::Command::new(super::run::binary())
+            .arg("verify")
+            .arg(&self.path)
+            .output()
+            .unwrap();
+        assert!(
+            verified.status.success(),
+            "{}",
+            String::from_utf8_lossy(&verified.stdout)
+        );
+    }
+}

@@ -1,0 +1,310 @@
+//! One run of the real binary.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use super::recording::Recording;
+use super::wait::{until, until_within};
+use super::{DEADLINE, http};
+
+/// What to run, and how.
+pub struct RunBuilder {
+    flags: Vec<OsString>,
+    command: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    directory: tempfile::TempDir,
+    recordings: PathBuf,
+}
+
+/// A started run; ended by SIGKILL of its guardian when dropped before its end.
+pub struct Run {
+    child: Child,
+    /// Keeps workspace and recordings.
+    pub directory: tempfile::TempDir,
+    recordings: PathBuf,
+    stdout: Capture,
+    stderr: Capture,
+}
+
+struct Capture {
+    text: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// A finished run.
+pub struct Finished {
+    /// Exit status of the guardian, which is that of `stockade run`.
+    pub status: ExitStatus,
+    /// All of standard output.
+    pub stdout: String,
+    /// All of standard error.
+    pub stderr: String,
+    /// What it left.
+    pub recording: Recording,
+    /// Keeps the files.
+    pub directory: tempfile::TempDir,
+}
+
+/// Path of the binary under test.
+pub fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_stockade"))
+}
+
+impl RunBuilder {
+    /// A run of `command`, in an empty workspace, with the run id `run`, listening on port 0.
+    pub fn new<S: Into<OsString>>(command: impl IntoIterator<Item = S>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("workspace")).unwrap();
+        let recordings = directory.path().join("recordings");
+        Self {
+            flags: Vec::new(),
+            command: command.into_iter().map(Into::into).collect(),
+            environment: Vec::new(),
+            directory,
+            recordings,
+        }
+    }
+
+    /// A run of a POSIX shell script.
+    pub fn sh(script: &str) -> Self {
+        Self::new(["sh", "-c", script])
+    }
+
+    /// Adds a flag of `stockade run`.
+    pub fn flag(mut self, flag: impl Into<OsString>) -> Self {
+        self.flags.push(flag.into());
+        self
+    }
+
+    /// Adds a variable of the caller's environment.
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// The workspace, to be filled before the start.
+    pub fn workspace(&self) -> PathBuf {
+        self.directory.path().join("workspace")
+    }
+
+    /// The recordings directory.
+    pub fn recordings(&self) -> PathBuf {
+        self.recordings.clone()
+    }
+
+    /// Puts the recordings elsewhere.
+    pub fn with_recordings(mut self, recordings: impl Into<PathBuf>) -> Self {
+        self.recordings = recordings.into();
+        self
+    }
+
+    /// The command line, not started yet; the environment is built from nothing.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.arg("run").arg("--recordings").arg(&self.recordings);
+        let names = |flag: &str| {
+            self.flags
+                .iter()
+                .any(|given| given.to_string_lossy().starts_with(flag))
+        };
+        if !names("--run-id") {
+            command.args(["--run-id", "run"]);
+        }
+        if !names("--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        if !names("--socket") {
+            command
+                .arg("--socket")
+                .arg(self.directory.path().join("api.sock"));
+        }
+        if !names("--workspace") {
+            command.arg("--workspace").arg(self.workspace());
+        }
+        command.args(&self.flags).arg("--").args(&self.command);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.directory.path());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.current_dir(self.directory.path());
+        command
+    }
+
+    /// Starts it, in a process group of its own.
+    pub fn start(self) -> Run {
+        let mut command = self.command();
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let mut child = command.spawn().unwrap();
+        let stdout = Capture::of(child.stdout.take().unwrap());
+        let stderr = Capture::of(child.stderr.take().unwrap());
+        Run {
+            child,
+            directory: self.directory,
+            recordings: self.recordings,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Starts it and waits for its end.
+    pub fn finish(self) -> Finished {
+        self.start().finish()
+    }
+}
+
+impl Capture {
+    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
+            let mut chunk = [0; 64 * 1024];
+            while let Ok(n_read @ 1..) = pipe.read(&mut chunk) {
+                sink.lock().unwrap().extend_from_slice(&chunk[..n_read]);
+            }
+        });
+        Self {
+            text,
+            reader: Some(reader),
+        }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
+    }
+
+    fn all(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.so_far()
+    }
+}
+
+impl Run {
+    /// Pid of the guardian.
+    pub fn guardian_pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Pid of the supervisor: the one that has claimed the run.
+    pub fn supervisor_pid(&self) -> i32 {
+        until("the supervisor claims the run", || {
+            let claim = std::fs::read(self.recording().path().join("claim.json")).ok()?;
+            let claim: serde_json::Value = serde_json::from_slice(&claim).ok()?;
+            i32::try_from(claim["pid"].as_i64()?).ok()
+        })
+    }
+
+    /// What is on disk so far.
+    pub fn recording(&self) -> Recording {
+        Recording::at(self.recordings.join("run"))
+    }
+
+    /// Address of the status API, once it listens.
+    pub fn address(&self) -> String {
+        until(
+            &format!("the status API listens; stderr:\n{}", self.stderr.so_far()),
+            || {
+                let status = self.recording().try_status()?;
+                Some(status["listen"]["address"].as_str()?.to_owned())
+            },
+        )
+    }
+
+    /// Path of the Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("api.sock")
+    }
+
+    /// Waits until the document at `GET /status` satisfies `condition`.
+    pub fn until_status(
+        &self,
+        what: &str,
+        condition: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        let address = self.address();
+        until(what, || {
+            let status = http::get(&address, "/status").json();
+            condition(&status).then_some(status)
+        })
+    }
+
+    /// Waits until the agent runs.
+    pub fn until_running(&self) {
+        self.until_status("the run is running", |status| status["phase"] == "running");
+    }
+
+    /// Waits until standard output has `text`.
+    pub fn until_stdout(&self, text: &str) {
+        until(&format!("stdout has {text:?}"), || {
+            self.stdout.so_far().contains(text).then_some(())
+        });
+    }
+
+    /// Sends a signal to the guardian.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        kill(self.guardian_pid(), signal);
+    }
+
+    /// Waits for the end, at most [`DEADLINE`] more than a stop may take.
+    pub fn finish(mut self) -> Finished {
+        let status = until_within(DEADLINE * 3, "the run ends", || {
+            self.child.try_wait().unwrap()
+        });
+        self.collect(status)
+    }
+
+    fn collect(&mut self, status: ExitStatus) -> Finished {
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        Finished {
+            status,
+            stdout: self.stdout.all(),
+            stderr: self.stderr.all(),
+            recording: Recording::at(self.recordings.join("run")),
+            directory,
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Finished {
+    /// The exit code; panics with everything that is known when there is none.
+    pub fn code(&self) -> i32 {
+        self.status
+            .code()
+            .unwrap_or_else(|| panic!("ended by a signal: {:?}\n{}", self.status, self.stderr))
+    }
+}
+
+/// Sends a signal to a process that this test started.
+pub fn kill(pid: i32, signal: nix::sys::signal::Signal) {
+    // The process may have ended by itself meanwhile.
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
+}
+
+/// True while a process of that pid exists and is no zombie.
+pub fn is_alive(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| !rest.trim_start().starts_with('Z'))
+    })
+}

@@ -1,0 +1,9 @@
+//! End-to-end tests: the real binary, real processes, port 0, a directory of its own for each test.
+//!
+//! Every wait has a condition and a deadline; nothing sleeps for luck. A test that lacks a tool says so aloud and counts as
+//! skipped; with `STOCKADE_TEST_REQUIRE=all` it fails instead.
+
+#![expect(unreachable_pub, reason = "a test binary has no outside; pub marks what the harness offers to the tests")]
+
+mod harness;
+mod command_run;
