@@ -376,3 +376,50 @@ fn pick<T>(items: &mut [T], which: u8) -> Option<&mut T> {
     let n_items = items.len().max(1);
     items.get_mut(usize::from(which) % n_items)
 }
+
+#[derive(Default)]
+struct Kept(Mutex<Vec<Entry>>);
+
+impl Observer for Kept {
+    fn written(&self, written: Written) {
+        self.0.lock().unwrap().extend(written.entries);
+    }
+}
+
+#[test]
+fn secrets_that_equal_our_own_numbers_and_words_break_neither_the_log_nor_its_observers() {
+    runtime().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let fd: OwnedFd = std::fs::File::open(dir.path()).unwrap().into();
+        let secrets = ["12345678", "supervisor", "hunter2hunter2"]
+            .map(|s| (s.to_owned(), s.as_bytes().to_vec()));
+        let kept = Arc::new(Kept::default());
+        let (log, _, threads) = create(
+            fd,
+            "run-1".parse().unwrap(),
+            LogOptions::default(),
+            Redactor::new(secrets),
+            Arc::clone(&kept) as _,
+        )
+        .unwrap();
+        let limit = crate::event::Limit {
+            limit: crate::event::LimitName::Output,
+            value: 12_345_678,
+            decision: "the word is hunter2hunter2".to_owned(),
+        };
+        log.append(Event::Limit(limit.clone())).await.unwrap();
+        log.close();
+        threads.join();
+        let text = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
+        assert!(
+            !text.contains("12345678") && !text.contains("hunter2"),
+            "{text}"
+        );
+        let seen = kept.0.lock().unwrap();
+        let Event::Limit(seen) = &seen.last().unwrap().event else {
+            panic!("{seen:?}")
+        };
+        assert_eq!(seen.value, limit.value);
+        assert!(!seen.decision.contains("hunter2"), "{}", seen.decision);
+    });
+}

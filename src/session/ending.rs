@@ -94,7 +94,9 @@ impl Session {
         let complete = self.complete(cause, killed, begun);
         // Whoever asks from here on is told that the run has finished.
         self.calls.close();
-        self.recorder.finish(complete).await
+        let exit_code = self.recorder.finish(complete).await;
+        self.workload.close().await;
+        exit_code
     }
 
     /// Finds the cause, and records the limit behind it.

@@ -24,6 +24,9 @@ use crate::run::ErrorCode;
 /// Longest time that building the sandbox may take; it takes milliseconds.
 pub const BUILD_LIMIT: Duration = Duration::from_secs(20);
 
+/// Longest wait for the end of the launch helper; milliseconds, with nothing left in the sandbox.
+pub const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
 /// The argument that makes this program the launch helper.
 pub const HELPER_ARGUMENT: &str = "sandbox-helper";
 
@@ -172,6 +175,23 @@ impl Workload {
             .await
             .ok()?
             .ok()
+    }
+
+    /// Lets go of the sandbox and waits for the launch helper to end, for at most [`CLOSE_LIMIT`].
+    pub async fn close(self) {
+        let Self {
+            sandbox,
+            helper,
+            reports,
+        } = self;
+        drop(reports);
+        let close = tokio::task::spawn_blocking(move || {
+            drop(sandbox);
+            drop(helper);
+        });
+        if tokio::time::timeout(CLOSE_LIMIT, close).await.is_err() {
+            tracing::warn!("the launch helper did not end in time");
+        }
     }
 
     /// Kills everything, by the in-sandbox init, else by the end of the sandbox itself.

@@ -3,7 +3,10 @@
 //! Every wait has a condition and a deadline; nothing sleeps for luck. A test that lacks a tool says so aloud and counts as
 //! skipped; with `STOCKADE_TEST_REQUIRE=all` it fails instead.
 
-#![expect(unreachable_pub, reason = "a test binary has no outside; pub marks what the harness offers to the tests")]
+#![expect(
+    unreachable_pub,
+    reason = "a test binary has no outside; pub marks what the harness offers to the tests"
+)]
 
 mod harness;
 mod command_run;

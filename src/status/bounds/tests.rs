@@ -99,7 +99,7 @@ fn the_largest_document_is_within_its_bound() {
     fold.set_recordings_health(RecordingsHealth::bad(huge.clone()));
     fold.set_log_head(LogHead {
         head: huge,
-        bytes: Some(u64::MAX),
+        seq: u64::MAX,
     });
     let document = fold.document(u64::MAX);
     assert_eq!(document.actions.len(), 100);

@@ -120,7 +120,7 @@ fn the_terminal_event_decides_everything_about_the_end() {
     fold.apply(4, "2026-01-02T12:00:06.500Z", &end(Status::Failed));
     fold.set_log_head(LogHead {
         head: "aa".to_owned(),
-        bytes: Some(9),
+        seq: 9,
     });
     let document = fold.document(NOON_MS + 1_000_000);
     assert_eq!(document.duration_ms, Some(5_000));
