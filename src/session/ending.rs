@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::recorder::now_ms;
 use super::workload::{Killed, chain};
 use super::{End, Session};
-use crate::agent::{Exit, Role, Verdict};
+use crate::agent::{Exit, Observation, Role, Verdict};
 use crate::control::{StopAnswer, StopCall, StopCause, StopRequest};
 use crate::event::lifecycle::Survivors;
 use crate::event::{Complete, Event, Level, Limit, LimitName};
@@ -58,7 +58,7 @@ impl Session {
         let begun = Instant::now();
         let mut ladder = Ladder::new(begun, self.settings.grace);
         let mut call = None;
-        let cause = self.cause_of(end, &mut call).await;
+        let mut cause = self.cause_of(end, &mut call).await;
         if let Some(StopCall { request, answer }) = call {
             ladder.note(&request);
             self.persist_intent(&request).await;
@@ -91,6 +91,7 @@ impl Session {
                 .await;
         }
         self.close_actions().await;
+        self.keep_result(&mut cause).await;
         let complete = self.complete(cause, killed, begun);
         // Whoever asks from here on is told that the run has finished.
         self.calls.close();
@@ -258,6 +259,22 @@ impl Session {
         }
         if let Err(error) = self.journal.cancel_open().await {
             tracing::warn!(%error, "open actions were not ended");
+        }
+    }
+
+    /// Keeps what the agent had as its result when the run was ended from outside.
+    async fn keep_result(&mut self, cause: &mut Cause) {
+        let exit = self.launched.as_ref().and_then(|launched| launched.exit);
+        if cause.by == EndedBy::Agent {
+            return;
+        }
+        if let Some(exit) = exit
+            && let Some(End::Verdict(verdict)) = self.tell(Observation::Exited(exit)).await
+        {
+            cause.verdict = Verdict {
+                error: None,
+                ..verdict
+            };
         }
     }
 

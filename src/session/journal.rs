@@ -223,7 +223,12 @@ impl Journal {
     /// Appends the end of an action. Cancel safe: the action is open until its end is in the log.
     async fn close(&mut self, action: Action) -> Result<(), AppendError> {
         let step = action.step;
+        let (duration_ms, success, cancelled) =
+            (action.duration_ms, action.success, action.cancelled);
         self.log.append(Event::Action(Box::new(action))).await?;
+        // Never what the action did: names and texts are the agent's.
+        tracing::debug_span!("step", step)
+            .in_scope(|| tracing::debug!(duration_ms, success, cancelled, "action ended"));
         self.open.remove(&step);
         self.n_steps = self.n_steps.max(step);
         Ok(())

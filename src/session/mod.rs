@@ -387,9 +387,10 @@ impl Session {
         let (Role::Action, Some(exit)) = (launched.role, launched.exit) else {
             return Ok(());
         };
-        let mut clip = launched.clip.lock().unwrap_or_else(PoisonError::into_inner);
-        let clipped = std::mem::replace(&mut *clip, new_clip()).finish();
-        drop(clip);
+        let clipped = {
+            let mut clip = launched.clip.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *clip, new_clip()).finish()
+        };
         let truncated = (clipped.kept_bytes < clipped.total_bytes).then_some(Truncated {
             total_bytes: clipped.total_bytes,
             kept_bytes: clipped.kept_bytes,

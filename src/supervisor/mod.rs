@@ -207,7 +207,7 @@ impl Supervisor {
                     Ok(api) => {
                         let serve =
                             api::serve(bound.listeners, api, shutdown.clone(), tracker.clone());
-                        serving = Some(tokio::task::spawn(serve.in_current_span()));
+                        serving = Some(tracker.spawn(serve.in_current_span()));
                         self.link.tell(&ToGuardian::Ready);
                         self.session(recorder, calls, ready).await
                     }

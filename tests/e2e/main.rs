@@ -4,6 +4,12 @@
 //! skipped; with `STOCKADE_TEST_REQUIRE=all` it fails instead.
 
 #![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by a panic that says where"
+)]
+#![expect(
     unreachable_pub,
     reason = "a test binary has no outside; pub marks what the harness offers to the tests"
 )]
