@@ -39,3 +39,6 @@ pub use listener::{Listener, ListenerTrust, Reach};
 pub use metrics::Metrics;
 pub use server::{Drained, ServeError, serve};
 pub use service::{Api, Readiness};
+
+#[cfg(test)]
+mod tests;

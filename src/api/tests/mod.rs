@@ -1,0 +1,14 @@
+//! The API over real sockets and a real log.
+
+mod access;
+mod artifact;
+mod client;
+mod drain;
+mod fixture;
+mod limit;
+mod resume;
+mod seed;
+mod specification;
+mod status;
+mod stop;
+mod stream;
