@@ -57,6 +57,10 @@ pub struct Written {
     pub entries: Vec<Entry>,
     /// Bytes that the workload wrote, as the left-out output events say.
     pub output_bytes: u64,
+    /// Events, output included.
+    pub n_events: u64,
+    /// Bytes that were added to the files; none when the log has failed and the events are in memory only.
+    pub file_bytes: Option<u64>,
 }
 
 /// A written event, as an observer sees it.

@@ -154,6 +154,8 @@ impl Writer {
                 head: pending.head,
                 entries: pending.entries,
                 output_bytes: pending.output_bytes,
+                n_events: last_seq + 1 - pending.first_seq,
+                file_bytes: n_bytes,
             });
             self.shared.observed.send_replace(last_seq);
             // After the observer, so that who waited for the sync finds the event in the status.

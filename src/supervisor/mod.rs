@@ -11,6 +11,7 @@
 
 pub mod link;
 pub mod listeners;
+pub mod observer;
 pub mod setup;
 pub mod signals;
 pub mod telemetry;
@@ -346,7 +347,11 @@ impl Supervisor {
         let board = Arc::new(board);
         let dir = setup::directory_of(&self.run_dir).map_err(|error| error.to_string())?;
         let options = setup::log_options(description);
-        let observer = Arc::clone(&board);
+        let metrics = Arc::<api::Metrics>::default();
+        let observer = Arc::new(observer::RunObserver::new(
+            Arc::clone(&board),
+            Arc::clone(&metrics),
+        ));
         let (log, source, threads) = log::create(
             dir,
             description.run_id.clone(),
@@ -360,7 +365,7 @@ impl Supervisor {
             source,
             threads,
             board,
-            metrics: Arc::default(),
+            metrics,
         })
     }
 
