@@ -320,9 +320,9 @@ impl Supervisor {
             Some(self.link.clone()),
         );
         let end = session.drive().await;
-        self.link.tell(&ToGuardian::Stopping {
-            grace_ms: u64::try_from(description.grace.as_millis()).ok(),
-        });
+        // The guardian's patience covers everything that may still follow, or it would cut the linger short.
+        let left = description.grace + description.linger + api::limits::DRAIN_LIMIT + LOG_CLOSE_LIMIT;
+        self.link.tell(&ToGuardian::Stopping { grace_ms: u64::try_from(left.as_millis()).ok() });
         session.wind_down(end).await
     }
 

@@ -93,3 +93,19 @@ fn follow(run: &Run) -> Vec<crate::harness::SseFrame> {
     assert_eq!(get(&address, "/healthz").status, 200);
     stream(&address, "/events", &[]).events()
 }
+
+#[test]
+fn the_terminal_status_stays_readable_while_the_run_lingers() {
+    // Longer than the grace and the guardian's margin behind it: the guardian must not take the linger for a hang.
+    let run = RunBuilder::sh("exit 0").flag("--grace=1").flag("--linger=6").start();
+    let began = std::time::Instant::now();
+    let address = run.address();
+    run.until_status("the run has ended", |status| status["phase"] == "finished");
+    while began.elapsed() < std::time::Duration::from_secs(5) {
+        assert_eq!(get(&address, "/status").json()["status"], "completed");
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+    }
+    let run = run.finish();
+    assert_eq!(run.code(), 0);
+    assert!(!run.stderr.contains("killed"), "{}", run.stderr);
+}
