@@ -1,6 +1,6 @@
 //! `GET /events`: the action log, from where the client left it.
 //!
-//! Owns the parameters and headers of the route; [`super::cursor`] decides where a reader begins, [`super::stream`]
+//! Owns the parameters and headers of the route; `cursor` decides where a reader begins, `stream`
 //! writes the body.
 
 use std::sync::Arc;

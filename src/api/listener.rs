@@ -78,7 +78,10 @@ pub(super) enum Names {
 
 impl Names {
     pub(super) fn of_tcp(bound: SocketAddr, hosts: &[String]) -> Self {
-        let mut hosts: Vec<_> = hosts.iter().map(|host| bare_host(host)).collect();
+        let mut hosts: Vec<_> = hosts
+            .iter()
+            .map(|host| bare_host(host).to_ascii_lowercase())
+            .collect();
         hosts.push(bound.ip().to_string());
         Self::Only {
             hosts,
@@ -97,28 +100,29 @@ impl Names {
             return true;
         };
         let host = bare_host(authority);
+        let is_named = || hosts.iter().any(|name| name.eq_ignore_ascii_case(host));
         match host.parse::<IpAddr>() {
             Ok(ip) => {
                 let ip = ip.to_canonical();
                 *is_unspecified
                     || ip.is_loopback()
                     || local.is_some_and(|local| local.to_canonical() == ip)
-                    || hosts.contains(&host)
+                    || is_named()
             }
-            Err(_) => host == "localhost" || hosts.contains(&host),
+            Err(_) => host.eq_ignore_ascii_case("localhost") || is_named(),
         }
     }
 }
 
-/// The host of `host[:port]` in lower case, without brackets and without the dot of a fully qualified name.
-fn bare_host(authority: &str) -> String {
+/// The host of `host[:port]`, without brackets and without the dot of a fully qualified name.
+fn bare_host(authority: &str) -> &str {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         // More than one colon: an address without brackets, as a configuration may have it.
         None if authority.matches(':').count() > 1 => authority,
         None => authority.split(':').next().unwrap_or_default(),
     };
-    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 #[cfg(test)]

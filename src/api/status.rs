@@ -2,6 +2,7 @@
 //!
 //! Owns the validators and the long-poll. It encodes nothing: the board did, once for all readers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,12 +54,12 @@ impl Actions {
     }
 
     /// The validator of this form: the three differ in their bytes, so they differ here.
-    fn etag(self, etag: &str) -> String {
+    fn etag(self, etag: &str) -> Cow<'_, str> {
         let base = etag.strip_suffix('"').unwrap_or(etag);
         match self {
-            Self::Tail => etag.to_owned(),
-            Self::None => format!("{base}-none\""),
-            Self::All => format!("{base}-all\""),
+            Self::Tail => Cow::Borrowed(etag),
+            Self::None => format!("{base}-none\"").into(),
+            Self::All => format!("{base}-all\"").into(),
         }
     }
 }

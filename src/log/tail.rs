@@ -178,6 +178,26 @@ mod tests {
     }
 
     #[test]
+    fn what_an_agent_says_does_not_reach_onmessage() {
+        let frame = |event_type: EventType| {
+            let mut out = Vec::new();
+            push_sse(b"1", event_type.as_str().as_bytes(), b"{}", &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(frame(EventType::Action), "id: 1\ndata: {}\n\n");
+        for event_type in EventType::ALL
+            .into_iter()
+            .filter(|t| *t != EventType::Action)
+        {
+            let frame = frame(event_type);
+            assert!(
+                frame.contains("\nevent: ") && !frame.contains("event: message\n"),
+                "{frame}"
+            );
+        }
+    }
+
+    #[test]
     fn memory_is_bounded_and_what_was_let_go_is_not_found() {
         let mut tail = Tail::new(2_000);
         for n in 0..100 {

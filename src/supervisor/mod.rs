@@ -321,8 +321,11 @@ impl Supervisor {
         );
         let end = session.drive().await;
         // The guardian's patience covers everything that may still follow, or it would cut the linger short.
-        let left = description.grace + description.linger + api::limits::DRAIN_LIMIT + LOG_CLOSE_LIMIT;
-        self.link.tell(&ToGuardian::Stopping { grace_ms: u64::try_from(left.as_millis()).ok() });
+        let left =
+            description.grace + description.linger + api::limits::DRAIN_LIMIT + LOG_CLOSE_LIMIT;
+        self.link.tell(&ToGuardian::Stopping {
+            grace_ms: u64::try_from(left.as_millis()).ok(),
+        });
         session.wind_down(end).await
     }
 

@@ -97,7 +97,10 @@ fn follow(run: &Run) -> Vec<crate::harness::SseFrame> {
 #[test]
 fn the_terminal_status_stays_readable_while_the_run_lingers() {
     // Longer than the grace and the guardian's margin behind it: the guardian must not take the linger for a hang.
-    let run = RunBuilder::sh("exit 0").flag("--grace=1").flag("--linger=6").start();
+    let run = RunBuilder::sh("exit 0")
+        .flag("--grace=1")
+        .flag("--linger=6")
+        .start();
     let began = std::time::Instant::now();
     let address = run.address();
     run.until_status("the run has ended", |status| status["phase"] == "finished");
