@@ -160,6 +160,14 @@ impl Session {
                 let message = format!("the agent did more than max_steps = {steps} actions");
                 failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
             }
+            End::TooMuchOutput => {
+                let bytes = self.budget.limit();
+                self.recorder
+                    .append(limit_of(LimitName::Output, bytes, "the run is stopped"))
+                    .await;
+                let message = format!("the workload wrote more than limits.output = {bytes} bytes");
+                failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
+            }
             End::LogFailed(error) => failed(
                 ErrorCode::RecordingsUnusable,
                 EndedBy::Supervisor,

@@ -88,6 +88,8 @@ pub enum End {
     Idle,
     /// The agent did more than it may.
     TooManySteps,
+    /// The workload wrote more than it may.
+    TooMuchOutput,
     /// The log failed.
     LogFailed(String),
     /// The sandbox is gone.
@@ -176,6 +178,7 @@ impl Session {
     /// Drives the agent until the run is over; what then has to be done is in [`ending`].
     pub async fn drive(&mut self) -> End {
         let deadline = self.settings.began + self.settings.timeout;
+        let budget = Arc::clone(&self.budget);
         let (idle_timeout, log) = (self.settings.idle_timeout, self.recorder.log().clone());
         let mut health = log.health();
         let stops_on_failure = self.settings.on_log_failure == OnLogFailure::Stop;
@@ -188,6 +191,7 @@ impl Session {
             Some(call) = calls.recv() => End::Stop(call),
             () = tokio::time::sleep_until(deadline) => End::Deadline,
             () = idle(idle_timeout, &log) => End::Idle,
+            () = budget.exceeded() => End::TooMuchOutput,
             error = log_failure(&mut health), if stops_on_failure => End::LogFailed(error),
             end = self.work() => end,
         };

@@ -14,9 +14,10 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, Decoder};
+use tokio_util::sync::CancellationToken;
 
 use crate::agent::{LineOf, MAX_LINE_BYTES, Observation};
-use crate::event::{ActionOutput, Event, Limit, LimitName, Stream};
+use crate::event::{ActionOutput, Event, Stream};
 use crate::log::ActionLog;
 use crate::redact::StreamRedactor;
 use crate::text::{Clip, Piece, Utf8Chunker};
@@ -27,11 +28,12 @@ pub const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a line without its end is held back before it is recorded as it is: prompts have no newline.
 pub const PARTIAL_LINE_DELAY: Duration = Duration::from_millis(100);
 
-/// What one run may record of output, shared by its pumps.
+/// What one run may put out, shared by its pumps.
 #[derive(Debug)]
 pub struct OutputBudget {
     limit: u64,
     written: AtomicU64,
+    exceeded: CancellationToken,
 }
 
 impl OutputBudget {
@@ -40,7 +42,18 @@ impl OutputBudget {
         Self {
             limit,
             written: AtomicU64::new(0),
+            exceeded: CancellationToken::new(),
         }
+    }
+
+    /// The limit in bytes.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Waits until more was written than the limit allows. Cancel safe.
+    pub async fn exceeded(&self) {
+        self.exceeded.cancelled().await;
     }
 
     /// Bytes that the workload wrote.
@@ -116,7 +129,7 @@ impl Pump {
         mut self,
         pipe: OwnedFd,
         mut passthrough: impl AsyncWrite + Unpin,
-        cut: tokio_util::sync::CancellationToken,
+        cut: CancellationToken,
     ) -> io::Result<()> {
         let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
         let mut raw = BytesMut::with_capacity(CHUNK_BYTES);
@@ -148,7 +161,8 @@ impl Pump {
             }
             match self.budget.take(clean.len() as u64) {
                 Allowance::Record => sink.push(&self, &clean).await,
-                Allowance::LimitReached => self.report_limit().await,
+                // What follows passes through until the session ends the run.
+                Allowance::LimitReached => self.budget.exceeded.cancel(),
                 Allowance::Drop => {}
             }
             if n_read == 0 {
@@ -156,16 +170,6 @@ impl Pump {
                 return Ok(());
             }
         }
-    }
-
-    async fn report_limit(&self) {
-        let decision = "further output passes through and is not recorded".to_owned();
-        let limit = Limit {
-            limit: LimitName::Output,
-            value: self.budget.limit,
-            decision,
-        };
-        self.append(Event::Limit(limit)).await;
     }
 
     async fn append(&self, event: Event) {

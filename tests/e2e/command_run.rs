@@ -112,3 +112,26 @@ fn the_terminal_status_stays_readable_while_the_run_lingers() {
     assert_eq!(run.code(), 0);
     assert!(!run.stderr.contains("killed"), "{}", run.stderr);
 }
+
+#[test]
+fn more_output_than_allowed_ends_the_run_with_its_own_code() {
+    let run = RunBuilder::sh("while :; do echo 0123456789012345678901234567890123456789; done")
+        .flag("--limit-output=100000")
+        .finish();
+    assert_eq!(run.code(), 1, "{}", run.stderr);
+    let status = run.recording.status();
+    assert_eq!(status["error"]["code"], "BUDGET_EXCEEDED");
+    let limits = run.recording.events_of("limit");
+    assert_eq!(
+        (limits.len(), &limits[0]["limit"], &limits[0]["value"]),
+        (1, &"output".into(), &100_000.into())
+    );
+    let recorded: u64 = run
+        .recording
+        .events_of("action.output")
+        .iter()
+        .map(|e| e["bytes"].as_u64().unwrap())
+        .sum();
+    assert!(recorded <= 100_000, "{recorded}");
+    run.recording.assert_whole();
+}
