@@ -16,3 +16,4 @@
 
 mod harness;
 mod command_run;
+mod quickstart;
