@@ -16,4 +16,5 @@
 
 mod harness;
 mod command_run;
+mod crate_under_supervision;
 mod quickstart;

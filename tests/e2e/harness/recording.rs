@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use stockade::log::{Next, Selection, Source};
+
+/// Read at a time in a replay; small, so that every recording takes several reads.
+const REPLAY_BYTES: usize = 16 * 1024;
 
 /// A run's directory.
 #[derive(Debug, Clone)]
@@ -69,6 +73,25 @@ impl Recording {
             .into_iter()
             .filter(|event| event["type"] == event_type)
             .collect()
+    }
+
+    /// The whole log once more, as the library gives it to readers of a finished recording.
+    pub fn replayed(&self, selection: Selection) -> Vec<u8> {
+        let directory = std::fs::File::open(&self.path).unwrap();
+        let (source, found) = Source::open_recorded(directory).unwrap();
+        assert!(found.terminal_seq.is_some(), "{found:?}");
+        let mut reader = source.reader(0, selection);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let mut replayed = Vec::new();
+        while !reader.is_finished() {
+            match runtime.block_on(reader.read(REPLAY_BYTES)).unwrap() {
+                Some(Next::Frames(frames)) => replayed.extend_from_slice(&frames),
+                other => panic!("{other:?} after {} of a whole recording", reader.after()),
+            }
+        }
+        replayed
     }
 
     /// Asserts what holds for every finished recording: dense numbers, one terminal event at the end, a sound chain, and a

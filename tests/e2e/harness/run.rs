@@ -257,10 +257,13 @@ impl Run {
     }
 
     /// Waits for the end, at most [`DEADLINE`] more than a stop may take.
-    pub fn finish(mut self) -> Finished {
-        let status = until_within(DEADLINE * 3, "the run ends", || {
-            self.child.try_wait().unwrap()
-        });
+    pub fn finish(self) -> Finished {
+        self.finish_within(DEADLINE * 3)
+    }
+
+    /// The same with a limit of its own, for runs with real work.
+    pub fn finish_within(mut self, limit: std::time::Duration) -> Finished {
+        let status = until_within(limit, "the run ends", || self.child.try_wait().unwrap());
         self.collect(status)
     }
 
