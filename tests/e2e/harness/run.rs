@@ -31,7 +31,8 @@ pub struct Run {
     stderr: Capture,
 }
 
-struct Capture {
+/// What a process prints, read as it comes.
+pub struct Capture {
     text: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -163,7 +164,8 @@ impl RunBuilder {
 }
 
 impl Capture {
-    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+    /// Reads `pipe` to its end.
+    pub fn of(mut pipe: impl Read + Send + 'static) -> Self {
         let text = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&text);
         let reader = std::thread::spawn(move || {
@@ -178,11 +180,13 @@ impl Capture {
         }
     }
 
-    fn so_far(&self) -> String {
+    /// All of it until now.
+    pub fn so_far(&self) -> String {
         String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
     }
 
-    fn all(&mut self) -> String {
+    /// All of it, at the end.
+    pub fn all(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
         }
