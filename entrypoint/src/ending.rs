@@ -1,6 +1,7 @@
 //! How a run ended, and the exit code that follows from it.
 //!
-//! Owns the pure decision. Never does: IO. Invariant: 0 comes only from a supervisor that exited with 0.
+//! Owns the pure decision. Never does: IO. Invariant: the code agrees with the record wherever there is one, so 0 means a
+//! terminal event that says `completed`, whoever lived to tell.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -95,8 +96,7 @@ impl Ending {
             (Finalized::NotNeeded, End::Exited(code), _) => code,
             (Finalized::NotNeeded, _, Said::Finished(Some(code))) => code,
             (Finalized::NotNeeded, _, Said::Finished(None) | Said::Nothing) => CRASHED,
-            (Finalized::Exited(0), End::Exited(code), _) => code,
-            (Finalized::Exited(0), End::Signaled(_) | End::StartFailed(_), _) => CRASHED,
+            // `finalize` never appends a `completed`: its 0 means that the supervisor did, before it went.
             (Finalized::Exited(code), _, _) => code,
             (Finalized::Failed, _, _) => CRASHED,
         }
@@ -139,12 +139,8 @@ mod tests {
             (End::Exited(101), Said::Nothing, Finalized::Exited(125), 125),
             (End::Exited(0), Said::Nothing, Finalized::Exited(125), 125),
             (End::Exited(0), Said::Nothing, Finalized::Failed, CRASHED),
-            (
-                End::Signaled(11),
-                Said::Nothing,
-                Finalized::Exited(0),
-                CRASHED,
-            ),
+            (End::Exited(101), Said::Nothing, Finalized::Exited(0), 0),
+            (End::Signaled(11), Said::Nothing, Finalized::Exited(0), 0),
             (End::Signaled(9), Said::Nothing, Finalized::Exited(137), 137),
             (never, Said::Nothing, Finalized::Failed, CRASHED),
         ] {
