@@ -19,3 +19,6 @@ mod clients;
 mod command_run;
 mod crate_under_supervision;
 mod quickstart;
+mod crash;
+mod crash_follower;
+mod process_table;

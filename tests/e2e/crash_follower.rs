@@ -1,0 +1,191 @@
+//! What follows a run that is about to be killed: a reader that remembers what it saw, a watcher of `status.json`, and the
+//! random numbers that choose the instant.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// SplitMix64: small, and the same everywhere for the same seed.
+#[derive(Debug, Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// The seed of `STOCKADE_SOAK_SEED`, else one of the clock.
+    pub fn seeded() -> Self {
+        let given = std::env::var("STOCKADE_SOAK_SEED").ok();
+        let clock = || {
+            std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap()
+                .as_nanos() as u64
+        };
+        Self(given.map_or_else(clock, |seed| seed.parse().unwrap()))
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit.max(1)
+    }
+
+    pub fn duration(&mut self, limit: Duration) -> Duration {
+        Duration::from_micros(self.below(u64::try_from(limit.as_micros()).unwrap()))
+    }
+}
+
+/// Rounds of a test of chance: `usual`, or what `STOCKADE_SOAK_ROUNDS` says.
+pub fn rounds(usual: u64) -> u64 {
+    std::env::var("STOCKADE_SOAK_ROUNDS")
+        .map_or(usual, |rounds| rounds.parse().expect("a number of rounds"))
+}
+
+/// Waits until an instant; the wait is what the test is about, not a guess.
+pub fn wait_until(instant: Instant) {
+    while let Some(left) = instant.checked_duration_since(Instant::now()) {
+        if left.is_zero() {
+            return;
+        }
+        std::thread::park_timeout(left);
+    }
+}
+
+/// Reads `/events` over the run's Unix socket as soon as there is one, until the connection ends.
+pub struct Reader {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<u8>>,
+}
+
+impl Reader {
+    pub fn start(socket: PathBuf) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&over);
+        let thread = std::thread::spawn(move || {
+            while !until.load(Ordering::Relaxed) {
+                let Ok(mut stream) = UnixStream::connect(&socket) else {
+                    std::thread::park_timeout(Duration::from_millis(1));
+                    continue;
+                };
+                let request = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+                if stream.write_all(request).is_err() {
+                    continue;
+                }
+                let mut bytes = Vec::new();
+                // A killed supervisor resets the connection; what came before counts.
+                let _ = stream.read_to_end(&mut bytes);
+                if !bytes.is_empty() {
+                    return bytes;
+                }
+            }
+            Vec::new()
+        });
+        Self { over, thread }
+    }
+
+    /// Every whole event that was seen, by its number.
+    pub fn finish(self) -> BTreeMap<u64, String> {
+        self.over.store(true, Ordering::Relaxed);
+        let bytes = self.thread.join().unwrap();
+        events_of(&body_of(&bytes))
+    }
+}
+
+/// The body of an answer with chunks, as far as it came.
+fn body_of(bytes: &[u8]) -> Vec<u8> {
+    let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return Vec::new();
+    };
+    assert!(
+        bytes.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&bytes[..head])
+    );
+    let mut rest = &bytes[head + 4..];
+    let mut body = Vec::new();
+    while let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {
+        let size = std::str::from_utf8(&rest[..end]).unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        rest = &rest[end + 2..];
+        body.extend_from_slice(&rest[..size.min(rest.len())]);
+        if rest.len() < size + 2 || size == 0 {
+            break;
+        }
+        rest = &rest[size + 2..];
+    }
+    body
+}
+
+fn events_of(body: &[u8]) -> BTreeMap<u64, String> {
+    let whole = body
+        .windows(2)
+        .rposition(|window| window == b"\n\n")
+        .map_or(0, |end| end + 2);
+    let text = std::str::from_utf8(&body[..whole]).unwrap();
+    let mut events = BTreeMap::new();
+    for block in text.split("\n\n") {
+        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
+        if let (Some(id), Some(data)) = (field("id: "), field("data: ")) {
+            let before = events.insert(id.parse().unwrap(), data.to_owned());
+            assert_eq!(before, None, "event {id} came twice");
+        }
+    }
+    let numbers: Vec<u64> = events.keys().copied().collect();
+    let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
+    assert_eq!(numbers, expected, "the reader missed events");
+    events
+}
+
+/// True when the status is one that never changes.
+pub fn is_terminal(status: &Value) -> bool {
+    let status = status["status"].as_str().unwrap();
+    ["completed", "failed", "timeout", "terminated"].contains(&status)
+}
+
+/// Reads `status.json` all the time; it must be whole each time, and never change its mind.
+pub struct StatusWatcher {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<Option<Value>>,
+}
+
+impl StatusWatcher {
+    pub fn start(path: PathBuf) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&over);
+        let thread = std::thread::spawn(move || {
+            let mut last: Option<Value> = None;
+            while !until.load(Ordering::Relaxed) {
+                if let Ok(bytes) = std::fs::read(&path) {
+                    let status: Value = serde_json::from_slice(&bytes)
+                        .unwrap_or_else(|error| panic!("torn status.json: {error}: {bytes:?}"));
+                    if let Some(before) = last.as_ref().filter(|before| is_terminal(before)) {
+                        assert_eq!(before["status"], status["status"]);
+                        assert_eq!(before["error"], status["error"]);
+                    }
+                    last = Some(status);
+                } else {
+                    assert!(last.is_none(), "status.json was there and is gone");
+                }
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            last
+        });
+        Self { over, thread }
+    }
+
+    pub fn finish(self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+    }
+}
