@@ -129,6 +129,17 @@ impl EventType {
         }
     }
 
+    /// The name on an SSE `event:` line; none for an action, whose frames have no such line.
+    ///
+    /// It is the type's own name, but for `message`: that is what browsers call an event without a name.
+    pub fn sse_name(self) -> Option<&'static str> {
+        match self {
+            Self::Action => None,
+            Self::Message => Some("agent.message"),
+            other => Some(other.as_str()),
+        }
+    }
+
     /// The type of that name, if there is one.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL

@@ -84,20 +84,20 @@ pub fn push_sse(seq_digits: &[u8], type_name: &[u8], line: &[u8], out: &mut Vec<
     data_start
 }
 
-/// Name of the type `message` on an SSE `event:` line; `message` itself is what browsers call an event without a name.
-pub const MESSAGE_EVENT: &[u8] = b"agent.message";
-
 /// Appends everything of an SSE frame that stands before the JSON.
 ///
-/// An `action` has no `event:` line, so that `onmessage` of a plain `EventSource` sees exactly the actions. The type
-/// `message` would reach `onmessage` too, so it goes by [`MESSAGE_EVENT`].
+/// An `action` has no `event:` line, so that `onmessage` of a plain `EventSource` sees exactly the actions.
+/// A type that this build does not know goes by its own name.
 pub fn push_sse_head(seq_digits: &[u8], type_name: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"id: ");
     out.extend_from_slice(seq_digits);
-    if type_name != EventType::Action.as_str().as_bytes() {
+    let known = std::str::from_utf8(type_name)
+        .ok()
+        .and_then(EventType::parse);
+    let sse_name = known.map_or(Some(type_name), |known| known.sse_name().map(str::as_bytes));
+    if let Some(sse_name) = sse_name {
         out.extend_from_slice(b"\nevent: ");
-        let is_message = type_name == EventType::Message.as_str().as_bytes();
-        out.extend_from_slice(if is_message { MESSAGE_EVENT } else { type_name });
+        out.extend_from_slice(sse_name);
     }
     out.extend_from_slice(b"\ndata: ");
 }

@@ -113,7 +113,10 @@ fn a_crate_is_built_and_tested_as_the_tools_say() {
     );
 
     // Order and durations: actions came one after the other.
-    let steps: Vec<u64> = actions.iter().map(|a| a["step"].as_u64().unwrap()).collect();
+    let steps: Vec<u64> = actions
+        .iter()
+        .map(|a| a["step"].as_u64().unwrap())
+        .collect();
     assert_eq!(steps, (1..=actions.len() as u64).collect::<Vec<_>>());
     let took: u64 = actions
         .iter()
@@ -222,12 +225,7 @@ fn source_in_the_cargo_cache() -> Option<PathBuf> {
         .or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cargo")))?;
     std::fs::read_dir(home.join("registry/src"))
         .ok()?
-        .map(|registry| {
-            registry
-                .unwrap()
-                .path()
-                .join(format!("{CRATE}-{version}"))
-        })
+        .map(|registry| registry.unwrap().path().join(format!("{CRATE}-{version}")))
         .find(|source| source.join("src/lib.rs").is_file())
 }
 
