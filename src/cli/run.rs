@@ -27,6 +27,7 @@ use crate::recordings::claim::Occupancy;
 use crate::recordings::lock::{LockError, RunLock};
 use crate::recordings::termination::{TerminationMessage, termination_log_path};
 use crate::recordings::{RunDir, Store, layout};
+use crate::redact::Redactor;
 use crate::run::{EndedBy, ErrorCode, RunId, Status};
 use crate::session::workload::chain;
 use crate::supervisor::setup;
@@ -101,18 +102,27 @@ fn begin(description: RunDescription, options: SupervisorOptions) -> Result<Infa
     let store = Store::open_or_create(&options.recordings).map_err(unusable)?;
     let run_dir = store.create_run(&description.run_id).map_err(unusable)?;
     let lock = vacant(&run_dir)?;
-    let spec =
-        serde_json::to_vec_pretty(&description.public()).map_err(|error| Refusal::setup(&error))?;
+    let redactor = setup::redactor(&description, &options);
     run_dir
-        .write_atomic(layout::SPEC, &spec)
+        .write_atomic(layout::SPEC, &spec(&description, &redactor)?)
         .map_err(unusable)?;
     run_dir
-        .write_atomic(CRASH_STATUS, &crash_status(&description)?)
+        .write_atomic(CRASH_STATUS, &crash_status(&description, &redactor)?)
         .map_err(unusable)?;
     if let Err(error) = store.point_latest_at(&description.run_id) {
         notice::error(&format!("`latest` was not renewed: {}", chain(&error)));
     }
     become_guardian(description, options, &run_dir, &lock)
+}
+
+/// The public view of the description. It masks credentials as they are given; the redactor knows their encoded forms and
+/// the shapes of tokens that nobody declared, too.
+fn spec(description: &RunDescription, redactor: &Redactor) -> Result<Vec<u8>, Refusal> {
+    let encode = |error: serde_json::Error| Refusal::setup(&error);
+    let mut view = serde_json::to_vec(&description.public()).map_err(encode)?;
+    redactor.redact_json_object(&mut view);
+    let view: serde_json::Value = serde_json::from_slice(&view).map_err(encode)?;
+    serde_json::to_vec_pretty(&view).map_err(encode)
 }
 
 /// Takes the lock of a directory in which no run has been.
@@ -174,12 +184,12 @@ fn refuse_writable_recordings(
 }
 
 /// The document for a run whose supervisor dies and whose `finalize` cannot even start.
-fn crash_status(description: &RunDescription) -> Result<Vec<u8>, Refusal> {
+fn crash_status(description: &RunDescription, redactor: &Redactor) -> Result<Vec<u8>, Refusal> {
     let message =
         "the supervisor was lost, and its record could not be finalized; run `stockade finalize`";
     let end = setup::EarlyEnd::new(ErrorCode::SupervisorCrashed, message.to_owned());
     let (complete, _) = end.into_complete(Duration::ZERO);
-    let mut fold = setup::fold(description);
+    let mut fold = setup::fold(description, redactor);
     let event = crate::event::Event::Complete(Box::new(complete));
     fold.apply(0, &crate::log::Millis::now().to_rfc3339(), &event);
     let document = fold.document(crate::session::recorder::now_ms());

@@ -111,7 +111,7 @@ async fn supervise(inheritance: Inheritance, began: Instant) -> u8 {
         program,
         inherited,
     } = inheritance;
-    let redactor = setup::redactor(&hand_over);
+    let redactor = setup::redactor(&hand_over.description, &hand_over.options);
     telemetry::install(
         hand_over.options.log_format,
         hand_over.options.log_level,
@@ -345,8 +345,8 @@ impl Supervisor {
         let description = &self.hand_over.description;
         crate::recordings::health::probe(&self.run_dir, self.run_dir.path())
             .map_err(|error| chain(&error))?;
-        let board =
-            StatusBoard::new(setup::fold(description), now_ms()).map_err(|error| chain(&error))?;
+        let board = StatusBoard::new(setup::fold(description, &self.redactor), now_ms())
+            .map_err(|error| chain(&error))?;
         let board = Arc::new(board);
         let dir = setup::directory_of(&self.run_dir).map_err(|error| error.to_string())?;
         let options = setup::log_options(description);

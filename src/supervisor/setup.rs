@@ -114,11 +114,10 @@ impl Inheritance {
 }
 
 /// A redactor for everything that the description and the options keep secret.
-pub fn redactor(hand_over: &HandOver) -> Redactor {
-    let credentials = hand_over.description.credentials.iter();
+pub fn redactor(description: &RunDescription, options: &SupervisorOptions) -> Redactor {
+    let credentials = description.credentials.iter();
     let credentials =
         credentials.map(|(name, credential)| (name.clone(), credential.secret.expose()));
-    let options = &hand_over.options;
     let tokens = [
         ("token", &options.token),
         ("read-token", &options.read_token),
@@ -144,9 +143,13 @@ pub fn claim(run_dir: &RunDir) -> Result<ClaimAnswer, String> {
 }
 
 /// The status before the first event.
-pub fn fold(description: &RunDescription) -> StatusFold {
+pub fn fold(description: &RunDescription, redactor: &Redactor) -> StatusFold {
+    let redacted = |text: &String| redactor.redact_text(text).into_owned();
+    let labels = description.labels.iter();
     let described = Described {
-        labels: description.labels.clone(),
+        labels: labels
+            .map(|(name, value)| (redacted(name), redacted(value)))
+            .collect(),
         resumed_from: None,
     };
     StatusFold::with_description(description.run_id.clone(), described)
@@ -402,7 +405,8 @@ impl EarlyEnd {
 pub fn report_unusable(hand_over: &HandOver, run_dir: &RunDir, error: &str) {
     let end = EarlyEnd::new(ErrorCode::RecordingsUnusable, error.to_owned());
     let (complete, _) = end.into_complete(Duration::ZERO);
-    let mut fold = fold(&hand_over.description);
+    let redactor = redactor(&hand_over.description, &hand_over.options);
+    let mut fold = fold(&hand_over.description, &redactor);
     let event = crate::event::Event::Complete(Box::new(complete));
     fold.apply(0, &Millis::now().to_rfc3339(), &event);
     fold.set_recordings_health(crate::status::document::RecordingsHealth::bad(error));

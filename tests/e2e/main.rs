@@ -22,3 +22,4 @@ mod quickstart;
 mod crash;
 mod crash_follower;
 mod process_table;
+mod secrets;
