@@ -15,6 +15,7 @@
 )]
 
 mod harness;
+mod adapter;
 mod clients;
 mod command_run;
 mod crate_under_supervision;
