@@ -49,6 +49,14 @@ pub fn live_child(parent: i32) -> Option<i32> {
         .map(|child| child.pid)
 }
 
+/// The first live child of that name, once there is one.
+pub fn live_child_named(parent: i32, name: &str) -> Option<i32> {
+    children(parent)
+        .into_iter()
+        .find(|child| child.state != 'Z' && child.name == name)
+        .map(|child| child.pid)
+}
+
 /// Every process of the run that has its files in `directory`: its path stands in the command line, is the working
 /// directory, or is mounted in the process's own mount namespace. One of the three is true for guardian, supervisor, launch
 /// helper, in-sandbox init and everything below, whoever is the parent.
