@@ -24,3 +24,4 @@ mod crash;
 mod crash_follower;
 mod process_table;
 mod secrets;
+mod seed_assertions;
