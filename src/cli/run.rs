@@ -8,7 +8,7 @@ use std::ffi::{CString, OsString};
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -172,7 +172,7 @@ fn refuse_writable_recordings(
 ) -> Result<(), Refusal> {
     let is_open =
         description.isolation == Isolation::None && description.workspace_mode == Access::ReadWrite;
-    if is_open && recordings.starts_with(&description.workspace) {
+    if is_open && resolved(recordings).starts_with(&description.workspace) {
         let message = format!(
             "the recordings {} lie in the workspace {}, which the workload may write; name another place by --recordings",
             recordings.display(),
@@ -181,6 +181,20 @@ fn refuse_writable_recordings(
         return Err(Refusal::new(ErrorCode::RecordingsUnusable, message));
     }
     Ok(())
+}
+
+/// The path without links, as far as it exists; the rest is created by us, without links. The workspace is without links
+/// already.
+fn resolved(path: &Path) -> PathBuf {
+    let existing = path
+        .ancestors()
+        .find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
+    match existing {
+        Some((ancestor, canonical)) => {
+            canonical.join(path.strip_prefix(ancestor).unwrap_or(Path::new("")))
+        }
+        None => path.to_owned(),
+    }
 }
 
 /// The document for a run whose supervisor dies and whose `finalize` cannot even start.
@@ -277,7 +291,7 @@ fn record_refusal(
     errors: &DescriptionErrors,
     run_id: &RunId,
     refusal: &Refusal,
-) -> Result<std::path::PathBuf, Refusal> {
+) -> Result<PathBuf, Refusal> {
     let unusable = |error: crate::recordings::RecordingsError| {
         Refusal::new(ErrorCode::RecordingsUnusable, chain(&error))
     };
