@@ -2,7 +2,8 @@
 //!
 //! Owns the terminal event of such a run. It repairs the log's tail, ends what is open, appends the terminal event if there
 //! is none, and writes `status.json` from the log. It is idempotent: a log that has a terminal event is never added to, and
-//! its `status.json` is written from it again. The caller holds the run's lock.
+//! its `status.json` is written from it again. A log that failed may lack the end that its supervisor still put into
+//! `status.json`: then that end is appended, for a terminal status never changes. The caller holds the run's lock.
 
 use std::os::fd::AsFd;
 
@@ -21,6 +22,9 @@ use crate::status::fold::{Described, StatusFold};
 
 /// Largest `spec.json` and `stop.json` that are read, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Largest `status.json` that is read, in bytes.
+const MAX_STATUS_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Why a run without a terminal event is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +128,13 @@ pub fn finalize(
                 &Event::Action(Box::new(cancelled(open.started, began))),
             )?;
         }
-        let complete = complete(&fold, ending, intent);
+        let complete = match kept_end(run_dir) {
+            Some(kept) => {
+                fold.set_recordings_health(kept.recordings.clone());
+                end_of(kept)
+            }
+            None => complete(&fold, ending, intent),
+        };
         append(&mut log, &mut fold, &Event::Complete(Box::new(complete)))?;
     }
     log.sync().map_err(FinalizeError::Log)?;
@@ -158,6 +168,41 @@ fn append(log: &mut Reopened, fold: &mut StatusFold, event: &Event) -> Result<()
 fn read_json<T: for<'de> Deserialize<'de>>(run_dir: &RunDir, name: &str) -> Option<T> {
     let bytes = run_dir.read(name, MAX_FILE_BYTES).ok()??;
     serde_json::from_slice(&bytes).ok()
+}
+
+/// The end that `status.json` tells, if it tells one.
+fn kept_end(run_dir: &RunDir) -> Option<StatusDocument> {
+    let bytes = run_dir.read(layout::STATUS, MAX_STATUS_BYTES).ok()??;
+    let document = StatusDocument::decode(&bytes).ok()?;
+    document.status.is_terminal().then_some(document)
+}
+
+/// The terminal event that gives this document.
+fn end_of(kept: StatusDocument) -> Complete {
+    let error = kept.error.map(|error| RunError {
+        code: ErrorCode::parse(&error.code).unwrap_or(ErrorCode::Lost),
+        message: error.message,
+        details: error.details,
+    });
+    let outcome = kept.outcome.unwrap_or_else(|| Outcome {
+        exit_code: None,
+        signal: None,
+        by: EndedBy::Finalize,
+        reason: "the status says that the run has ended, and not why".to_owned(),
+        stop_signal: None,
+        sender: None,
+    });
+    Complete {
+        status: kept.status,
+        outcome,
+        error,
+        result: kept.result,
+        data: kept.data,
+        action_count: kept.action_count,
+        duration_ms: kept.duration_ms.unwrap_or(0),
+        usage: kept.usage,
+        survivors: kept.survivors.unwrap_or_default(),
+    }
 }
 
 fn exit_code_of(document: &StatusDocument, stop_exit_code: Option<u8>) -> u8 {
