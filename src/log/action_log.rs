@@ -210,6 +210,16 @@ impl ActionLog {
         }
     }
 
+    /// Appends an event without waiting for space. For the run's own milestones, which are few: the way to the end must not
+    /// hang on a full disk.
+    ///
+    /// # Errors
+    /// As [`ActionLog::append`].
+    pub fn append_at_once(&self, event: Event) -> Result<u64, AppendError> {
+        let (event, payload) = self.encode(event)?;
+        self.enter(&mut lock(&self.shared.desk), event, &payload)
+    }
+
     /// Appends the terminal event, which stays unpublished until [`ActionLog::publish_terminal`]. Never waits for space:
     /// the end of a run must not hang on a full disk.
     ///

@@ -22,6 +22,7 @@ use crate::agent::{Exit, Observation, Role, Verdict};
 use crate::control::{StopAnswer, StopCall, StopCause, StopRequest};
 use crate::event::lifecycle::Survivors;
 use crate::event::{Complete, Event, Level, Limit, LimitName};
+use crate::log::LogHealth;
 use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Sender, Status, Transition};
 
 /// Part of a stop's time that is kept for putting the end on the disk.
@@ -32,6 +33,10 @@ pub const SECOND_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 /// Longest time for killing everything; milliseconds for a thousand processes.
 pub const KILL_LIMIT: Duration = Duration::from_secs(1);
+
+/// Longest time for each of two attempts to record what is left of the output: pipes and buffers hold far less than is
+/// written in it.
+pub const CLOSE_LIMIT: Duration = Duration::from_millis(1500);
 
 /// How often the number of live processes is asked for while they may end by themselves: the kernel has no event for it.
 const COUNT_INTERVAL: Duration = Duration::from_millis(20);
@@ -83,14 +88,12 @@ impl Session {
                 let swept = guardian.sweep(vec![self.workload.helper_pid()]).await;
                 tracing::warn!(?swept, "the guardian swept behind the sandbox");
             }
-            self.recorder
-                .diagnose(
-                    Level::Error,
-                    format!("the workload may have survivors: {doubt}"),
-                )
-                .await;
+            self.recorder.diagnose(
+                Level::Error,
+                format!("the workload may have survivors: {doubt}"),
+            );
         }
-        self.close_actions().await;
+        self.close_in_time().await;
         self.keep_result(&mut cause).await;
         let complete = self.complete(cause, killed, begun);
         // Whoever asks from here on is told that the run has finished.
@@ -132,8 +135,7 @@ impl Session {
             End::Deadline => {
                 let seconds = self.settings.timeout.as_secs();
                 self.recorder
-                    .append(limit_of(LimitName::Timeout, seconds, "the run is stopped"))
-                    .await;
+                    .append(limit_of(LimitName::Timeout, seconds, "the run is stopped"));
                 failed(
                     ErrorCode::Timeout,
                     EndedBy::Deadline,
@@ -142,29 +144,25 @@ impl Session {
             }
             End::Idle => {
                 let seconds = self.settings.idle_timeout.unwrap_or_default().as_secs();
-                self.recorder
-                    .append(limit_of(
-                        LimitName::IdleTimeout,
-                        seconds,
-                        "the run is stopped",
-                    ))
-                    .await;
+                self.recorder.append(limit_of(
+                    LimitName::IdleTimeout,
+                    seconds,
+                    "the run is stopped",
+                ));
                 let message = format!("nothing happened for idle_timeout_seconds = {seconds}");
                 failed(ErrorCode::Timeout, EndedBy::Idle, message)
             }
             End::TooManySteps => {
                 let steps = self.journal.max_steps();
                 self.recorder
-                    .append(limit_of(LimitName::MaxSteps, steps, "the run is stopped"))
-                    .await;
+                    .append(limit_of(LimitName::MaxSteps, steps, "the run is stopped"));
                 let message = format!("the agent did more than max_steps = {steps} actions");
                 failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
             }
             End::TooMuchOutput => {
                 let bytes = self.budget.limit();
                 self.recorder
-                    .append(limit_of(LimitName::Output, bytes, "the run is stopped"))
-                    .await;
+                    .append(limit_of(LimitName::Output, bytes, "the run is stopped"));
                 let message = format!("the workload wrote more than limits.output = {bytes} bytes");
                 failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
             }
@@ -235,10 +233,30 @@ impl Session {
                 },
                 Some(observation) = super::next_observation(&mut self.observations) => {
                     // What the agent reports on its way out belongs to the record; what it decides comes too late.
-                    let _ = self.tell(observation).await;
+                    // A full disk must not hold the ladder.
+                    let _ = tokio::time::timeout(pause, self.tell(observation)).await;
                 }
                 () = tokio::time::sleep(pause) => {}
             }
+        }
+    }
+
+    /// Rung 4 with its limit. What holds it up is a full disk, at which everybody waits who has something to record.
+    async fn close_in_time(&mut self) {
+        let log = self.recorder.log().clone();
+        let closing = self.close_actions();
+        tokio::pin!(closing);
+        if tokio::time::timeout(CLOSE_LIMIT, &mut closing)
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        if matches!(*log.health().borrow(), LogHealth::Paused { .. }) {
+            log.abandon_files("the recordings file system was full to the end of the run");
+        }
+        if tokio::time::timeout(CLOSE_LIMIT, closing).await.is_err() {
+            tracing::warn!("the rest of the output was not recorded in time");
         }
     }
 

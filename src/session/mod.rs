@@ -247,7 +247,7 @@ impl Session {
             match done {
                 Ok(Recorded::GoOn) => {}
                 Ok(Recorded::TooManySteps) => return Some(End::TooManySteps),
-                Err(error) => self.recorder.diagnose(Level::Warn, error.to_string()).await,
+                Err(error) => self.recorder.diagnose(Level::Warn, error.to_string()),
             }
         }
         None

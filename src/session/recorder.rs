@@ -99,8 +99,8 @@ impl Recorder {
             reason: None,
             listen: Some(listen),
         };
-        self.append(Event::RunPhase(phase)).await;
-        self.checkpoint().await;
+        self.append(Event::RunPhase(phase));
+        self.checkpoint(CHECKPOINT_LIMIT).await;
     }
 
     /// Enters the phase that a transition leads to; an illegal one changes nothing and is logged.
@@ -119,34 +119,41 @@ impl Recorder {
             reason,
             listen: None,
         };
-        self.append(Event::RunPhase(phase)).await;
-        self.checkpoint().await;
+        self.append(Event::RunPhase(phase));
+        // The clock of a stop is running: it has no time for a disk that is full.
+        let limit = match transition {
+            Transition::StopBegan => PERSIST_STEP_LIMIT,
+            _ => CHECKPOINT_LIMIT,
+        };
+        self.checkpoint(limit).await;
     }
 
-    /// Appends an event; behind the terminal event there is nobody to tell.
-    pub async fn append(&self, event: Event) {
-        if let Err(error) = self.log.append(event).await {
+    /// Appends an event, without waiting for space; behind the terminal event there is nobody to tell.
+    pub fn append(&self, event: Event) {
+        if let Err(error) = self.log.append_at_once(event) {
             tracing::debug!(%error, "an event was not recorded");
         }
     }
 
     /// Records a diagnostic of the supervisor.
-    pub async fn diagnose(&self, level: Level, message: String) {
+    pub fn diagnose(&self, level: Level, message: String) {
         self.append(Event::Log(Diagnostic {
             level,
             message,
             source: "supervisor".to_owned(),
-        }))
-        .await;
+        }));
     }
 
-    /// Syncs the log and writes `status.json`, in this order: the status never claims events that the log lacks.
-    pub async fn checkpoint(&self) {
-        let synced = self.log.synced(self.log.last_seq(), CHECKPOINT_LIMIT).await;
-        if !synced {
+    /// Syncs the log and writes `status.json`, in this order: the status never claims events that the log lacks. Each of the
+    /// two may take `limit`.
+    async fn checkpoint(&self, limit: Duration) {
+        if self.log.synced(self.log.last_seq(), limit).await {
+            // What was late or full before is made up for; a failed log never syncs again.
+            self.board.set_recordings_health(RecordingsHealth::good());
+        } else {
             self.note_log_health("the log could not be synced in time");
         }
-        self.write_status(CHECKPOINT_LIMIT).await;
+        self.write_status(limit).await;
     }
 
     /// Ends the run on record, lets readers see it, and gives the exit status of the process. Bounded by a few
@@ -167,7 +174,9 @@ impl Recorder {
             .append_terminal(Event::Complete(Box::new(complete)))
         {
             Ok(seq) => {
-                if !self.log.synced(seq, PERSIST_STEP_LIMIT).await {
+                if self.log.synced(seq, PERSIST_STEP_LIMIT).await {
+                    self.board.set_recordings_health(RecordingsHealth::good());
+                } else {
                     self.log
                         .abandon_files("the terminal event could not be synced in time");
                     self.note_log_health("the terminal event could not be synced");
@@ -186,11 +195,7 @@ impl Recorder {
     }
 
     fn note_log_health(&self, fallback: &str) {
-        let error = match &*self.log.health().borrow() {
-            LogHealth::Healthy => fallback.to_owned(),
-            LogHealth::Paused { error } => format!("the recordings file system is full: {error}"),
-            LogHealth::Failed { error } => error.clone(),
-        };
+        let error = reason_of(&self.log.health().borrow()).unwrap_or_else(|| fallback.to_owned());
         tracing::error!(error, "the recording is not whole");
         self.board
             .set_recordings_health(RecordingsHealth::bad(error));
@@ -228,6 +233,35 @@ impl Recorder {
         if let Err(error) = message.deliver(&self.termination_log) {
             tracing::warn!(error = chain(&error), "the termination log was not written");
         }
+    }
+}
+
+/// Shows readers of the status, and of stderr, how the log fares while nothing else looks: a run whose disk is full waits.
+/// Runs until it is dropped or the log is gone.
+pub async fn show_log_health(log: ActionLog, board: Arc<StatusBoard>) {
+    let mut health = log.health();
+    // Cancel safe: it only watches.
+    while health.changed().await.is_ok() {
+        let reason = reason_of(&health.borrow_and_update());
+        match reason {
+            Some(error) => {
+                tracing::error!(error, "the log does not reach its files");
+                board.set_recordings_health(RecordingsHealth::bad(error));
+            }
+            None => {
+                tracing::info!("the log reaches its files again");
+                board.set_recordings_health(RecordingsHealth::good());
+            }
+        }
+    }
+}
+
+/// Why the log does not reach its files; none when it does.
+fn reason_of(health: &LogHealth) -> Option<String> {
+    match health {
+        LogHealth::Healthy => None,
+        LogHealth::Paused { error } => Some(format!("the recordings file system is full: {error}")),
+        LogHealth::Failed { error } => Some(error.clone()),
     }
 }
 

@@ -289,6 +289,11 @@ impl StatusFold {
         });
     }
 
+    /// What was said last of the recordings.
+    pub fn recordings_health(&self) -> &RecordingsHealth {
+        &self.recordings
+    }
+
     /// True once the terminal event was taken.
     pub fn is_terminal(&self) -> bool {
         self.phase == Phase::Finished

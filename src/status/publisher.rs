@@ -157,6 +157,9 @@ impl StatusBoard {
     /// Says whether the recordings can be relied on.
     pub fn set_recordings_health(&self, health: RecordingsHealth) {
         let mut folds = self.folds();
+        if *folds.latest.recordings_health() == health {
+            return;
+        }
         if let Some(visible) = folds.before_terminal.as_mut() {
             visible.set_recordings_health(health.clone());
         }

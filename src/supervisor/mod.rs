@@ -38,7 +38,7 @@ use crate::recordings::RunDir;
 use crate::recordings::claim::ClaimAnswer;
 use crate::redact::Redactor;
 use crate::run::ErrorCode;
-use crate::session::recorder::{Recorder, now_ms};
+use crate::session::recorder::{Recorder, now_ms, show_log_health};
 use crate::session::workload::{Workload, chain};
 use crate::session::{Session, journal::Journal};
 use crate::status::StatusBoard;
@@ -181,6 +181,11 @@ impl Supervisor {
         let tracker = TaskTracker::new();
         let end_tasks = CancellationToken::new();
         self.hear_signals(&control, &impatience, &record.board, &tracker, &end_tasks);
+        let health = show_log_health(record.log.clone(), Arc::clone(&record.board));
+        let end_of_health = end_tasks.clone();
+        tracker.spawn(
+            async move { end_of_health.run_until_cancelled(health).await }.in_current_span(),
+        );
         let options = &self.hand_over.options;
         let recorder = Recorder::new(
             record.log.clone(),
@@ -293,9 +298,7 @@ impl Supervisor {
             network = isolation.network,
             "sandbox is built"
         );
-        recorder
-            .append(crate::event::Event::Isolation(isolation))
-            .await;
+        recorder.append(crate::event::Event::Isolation(isolation));
         let artifacts = crate::session::artifacts::Artifacts::new(
             Arc::clone(&self.run_dir),
             self.redactor.clone(),
