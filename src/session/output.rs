@@ -155,9 +155,16 @@ impl Pump {
                 self.redactor.push(&raw, &mut clean);
             }
             if passes && !clean.is_empty() {
-                // A closed standard stream ends the copy, never the recording.
-                passes = passthrough.write_all(&clean).await.is_ok()
-                    && passthrough.flush().await.is_ok();
+                let copy = async {
+                    passthrough.write_all(&clean).await?;
+                    passthrough.flush().await
+                };
+                // A standard stream that is closed ends the copy; so does one that nobody reads once the pump is cut. Neither
+                // ends the recording.
+                passes = tokio::select! {
+                    copied = copy => copied.is_ok(),
+                    () = cut.cancelled() => false,
+                };
             }
             match self.budget.take(clean.len() as u64) {
                 Allowance::Record => sink.push(&self, &clean).await,

@@ -1,6 +1,7 @@
 //! A plain command as a run: exit codes, recording, replay.
 
-use crate::harness::{Run, RunBuilder, get, stream};
+use crate::harness::wait::until_within;
+use crate::harness::{DEADLINE, Recording, Run, RunBuilder, get, stream};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -134,4 +135,22 @@ fn more_output_than_allowed_ends_the_run_with_its_own_code() {
         .sum();
     assert!(recorded <= 100_000, "{recorded}");
     run.recording.assert_whole();
+}
+
+#[test]
+fn a_standard_output_that_nobody_reads_does_not_hold_the_end() {
+    let builder = RunBuilder::sh("head -c 1000000 /dev/zero | tr '\\0' a; echo; exit 0")
+        .flag("--timeout=2")
+        .flag("--grace=2");
+    let recordings = builder.recordings();
+    let mut command = builder.command();
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::null());
+    // Its standard output stays full: the pipe is open and never read.
+    let mut child = command.spawn().unwrap();
+    let status = until_within(DEADLINE * 2, "the run ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(124));
+    Recording::at(recordings.join("run")).assert_whole();
 }
