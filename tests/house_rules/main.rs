@@ -5,6 +5,7 @@
 
 #![expect(
     unreachable_pub,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
@@ -15,3 +16,4 @@ mod tree;
 mod code;
 mod pages;
 mod names;
+mod dependencies;
