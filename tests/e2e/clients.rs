@@ -277,7 +277,7 @@ fn python_with(modules: &str) -> Option<PathBuf> {
     let python = need("python3")?;
     let mut probe = Command::new(&python);
     probe.arg("-c").arg(format!("import {modules}"));
-    if probe.stderr(Stdio::null()).status().unwrap().success() {
+    if probe.output().unwrap().status.success() {
         return Some(python);
     }
     skip(&format!("python3 cannot import {modules}"));
@@ -295,7 +295,7 @@ fn node_with(package: &str) -> Option<(PathBuf, String)> {
     let mut probe = Command::new(&node);
     probe.env("NODE_PATH", &path).arg("-e");
     probe.arg(format!("require('{package}')"));
-    if probe.stderr(Stdio::null()).status().unwrap().success() {
+    if probe.output().unwrap().status.success() {
         return Some((node, path));
     }
     skip(&format!("node cannot load {package}"));

@@ -297,7 +297,7 @@ fn fill(tree: &Path) -> u64 {
     std::fs::create_dir(tree.join("locked")).unwrap();
     std::fs::write(tree.join("locked/inner.txt"), "secret").unwrap();
     for name in ["locked.txt", "locked"] {
-        std::fs::set_permissions(tree.join(name), PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(tree.join(name), PermissionsExt::from_mode(0o000)).unwrap();
     }
     2
 }

@@ -315,7 +315,7 @@ fn seed_15_a_waiting_reader_is_given_the_end() {
     let reader = stream(&run.address(), SEED_STREAM, &[]);
     go_on(&run);
     let frames = reader.events();
-    let last = frames.last().expect("the terminal event");
+    let last = frames.last().unwrap();
     assert_eq!(last.event.as_deref(), Some("complete"));
     assert!(last.id.is_some());
     end(run);
