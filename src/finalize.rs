@@ -113,9 +113,13 @@ pub fn finalize(
         resumed_from: None,
     };
     let mut fold = StatusFold::with_description(run_dir.id().clone(), described);
-    let mut log = Reopened::open(run_dir.as_fd(), run_dir.id().clone(), |seq, at, event| {
-        fold.apply(seq, &at.to_rfc3339(), &event);
-    })
+    let fold_cell = std::cell::RefCell::new(&mut fold);
+    let mut log = Reopened::open(
+        run_dir.as_fd(),
+        run_dir.id().clone(),
+        |seq, at, event| fold_cell.borrow_mut().apply(seq, &at.to_rfc3339(), &event),
+        |seq, bytes| fold_cell.borrow_mut().advance(seq, bytes),
+    )
     .map_err(FinalizeError::Log)?;
     let was_terminal = fold.is_terminal();
     if !was_terminal {
@@ -150,6 +154,7 @@ pub fn finalize(
         .map_err(FinalizeError::Recordings)?;
     // Left-overs of a writer that was killed; an error here hides nothing that matters.
     let _ = run_dir.remove_stale_temporaries();
+    crate::session::status_file::remove_spare(run_dir);
     let exit_code = exit_code_of(&document, stop_exit_code);
     Ok(Finalized {
         was_terminal,
@@ -174,7 +179,9 @@ fn read_json<T: for<'de> Deserialize<'de>>(run_dir: &RunDir, name: &str) -> Opti
 fn kept_end(run_dir: &RunDir) -> Option<StatusDocument> {
     let bytes = run_dir.read(layout::STATUS, MAX_STATUS_BYTES).ok()??;
     let document = StatusDocument::decode(&bytes).ok()?;
-    document.status.is_terminal().then_some(document)
+    // The crash status that was prepared at the start knows nothing of the run; the log knows more.
+    let knows_the_run = document.epoch.is_some() && document.last_event_id > 0;
+    (document.status.is_terminal() && knows_the_run).then_some(document)
 }
 
 /// The terminal event that gives this document.

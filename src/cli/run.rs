@@ -165,20 +165,35 @@ fn exists(run_dir: &RunDir) -> Refusal {
     Refusal::new(ErrorCode::RunExists, message)
 }
 
-/// Without a mount namespace nothing hides the recordings from the workload.
+/// The workload must not be able to write the recordings, nor to move them away.
+///
+/// Without a mount namespace nothing hides them. With one they are masked, and a mask that lies directly in what the workload
+/// may write cannot be renamed (rename(2): EBUSY for a mount point); a directory between the two could be.
 fn refuse_writable_recordings(
     description: &RunDescription,
     recordings: &Path,
 ) -> Result<(), Refusal> {
-    let is_open =
-        description.isolation == Isolation::None && description.workspace_mode == Access::ReadWrite;
-    if is_open && resolved(recordings).starts_with(&description.workspace) {
-        let message = format!(
-            "the recordings {} lie in the workspace {}, which the workload may write; name another place by --recordings",
-            recordings.display(),
-            description.workspace.display()
-        );
-        return Err(Refusal::new(ErrorCode::RecordingsUnusable, message));
+    let recordings = resolved(recordings);
+    let workspace = (description.workspace.as_path(), description.workspace_mode);
+    let mounts = description
+        .mounts
+        .iter()
+        .map(|mount| (mount.source.as_path(), mount.access));
+    let writable = mounts
+        .chain([workspace])
+        .filter(|(path, access)| *access == Access::ReadWrite && recordings.starts_with(path))
+        .map(|(path, _)| path);
+    for open in writable {
+        let is_hidden =
+            description.isolation == Isolation::Full && recordings.parent() == Some(open);
+        if !is_hidden {
+            let message = format!(
+                "the recordings {} lie in {}, which the workload may write; name another place by --recordings",
+                recordings.display(),
+                open.display()
+            );
+            return Err(Refusal::new(ErrorCode::RecordingsUnusable, message));
+        }
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::scan::{Hashes, Scan, scan};
 use super::segment::{self, TORN_TAIL};
 use super::stamp::{Millis, Stamper};
 use super::writer::{SCHEMA_VERSION, new_epoch};
-use crate::event::{Diagnostic, Event, Level, LogOpened};
+use crate::event::{Diagnostic, Event, EventType, Level, LogOpened};
 use crate::run::RunId;
 
 /// Most bytes of a torn tail that are kept aside; more is cut and counted.
@@ -54,7 +54,8 @@ pub struct Reopened {
 impl Reopened {
     /// Repairs the tail of the log in `dir` and opens it. A log that is not there is begun.
     ///
-    /// `visit` sees every good event that was there before. When bytes were cut, or the log was empty, a new epoch begins.
+    /// `visit` sees every good event that was there before, but for output, of which `output` gets the bytes: most of a log is
+    /// output, and parsing it would take most of the time. When bytes were cut, or the log was empty, a new epoch begins.
     ///
     /// # Errors
     /// When a file cannot be read, cut or written.
@@ -62,8 +63,15 @@ impl Reopened {
         dir: impl AsFd,
         run_id: RunId,
         mut visit: impl FnMut(u64, Millis, Event),
+        mut output: impl FnMut(u64, u64),
     ) -> Result<Self, RepairError> {
         let found = scan(&dir, Hashes::Check, |head, line| {
+            if head.event_type() == Some(EventType::ActionOutput)
+                && let Some(bytes) = output_bytes(line)
+            {
+                output(head.seq, bytes);
+                return;
+            }
             let at = std::str::from_utf8(head.ts).ok().and_then(Millis::parse);
             if let (Some(at), Some(event)) = (at, super::scan::parse_event(line)) {
                 visit(head.seq, at, event);
@@ -159,6 +167,18 @@ impl Reopened {
     }
 }
 
+/// The `bytes` of an output event: the last such key of its line, for the text before it is escaped.
+fn output_bytes(line: &[u8]) -> Option<u64> {
+    const KEY: &[u8] = b"\",\"bytes\":";
+    let start = memchr::memmem::rfind(line, KEY)? + KEY.len();
+    let rest = line.get(start..)?;
+    let n_digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(rest.get(..n_digits)?)
+        .ok()?
+        .parse()
+        .ok()
+}
+
 /// Appends the torn bytes to `events.torn` and syncs it, before they are cut.
 fn keep_torn(dir: impl AsFd, file: &File, from: u64, bytes: u64) -> io::Result<()> {
     let flags =
@@ -220,7 +240,7 @@ mod tests {
     fn a_log_cut_at_any_byte_is_repaired_and_goes_on_with_dense_numbers() {
         let whole = {
             let dir = tempfile::tempdir().unwrap();
-            let mut log = Reopened::open(dir_fd(&dir), run_id(), |_, _, _| ()).unwrap();
+            let mut log = Reopened::open(dir_fd(&dir), run_id(), |_, _, _| (), |_, _| ()).unwrap();
             for text in ["one", "zwei \u{1F600}", "three"] {
                 log.append(&message(text)).unwrap();
             }
@@ -235,8 +255,13 @@ mod tests {
             }
             std::fs::write(dir.path().join("events.jsonl"), &bytes).unwrap();
             let mut before = Vec::new();
-            let mut log =
-                Reopened::open(dir_fd(&dir), run_id(), |seq, _, _| before.push(seq)).unwrap();
+            let mut log = Reopened::open(
+                dir_fd(&dir),
+                run_id(),
+                |seq, _, _| before.push(seq),
+                |_, _| (),
+            )
+            .unwrap();
             log.append(&message("after")).unwrap();
             log.sync().unwrap();
             let lines = lines(&dir);
@@ -268,7 +293,7 @@ mod tests {
     #[test]
     fn a_bad_line_in_the_middle_is_reported_and_everything_behind_it_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Reopened::open(dir_fd(&dir), run_id(), |_, _, _| ()).unwrap();
+        let mut log = Reopened::open(dir_fd(&dir), run_id(), |_, _, _| (), |_, _| ()).unwrap();
         for n in 0..5 {
             log.append(&message(&format!("line {n}"))).unwrap();
         }
@@ -278,9 +303,44 @@ mod tests {
         all[2] = "garbage \u{0}\u{0}".to_owned();
         std::fs::write(&path, all.join("\n") + "\n").unwrap();
         let mut seen = Vec::new();
-        let log = Reopened::open(dir_fd(&dir), run_id(), |seq, _, _| seen.push(seq)).unwrap();
+        let log = Reopened::open(
+            dir_fd(&dir),
+            run_id(),
+            |seq, _, _| seen.push(seq),
+            |_, _| (),
+        )
+        .unwrap();
         assert_eq!((seen, log.cut_bytes), (vec![1, 2, 4, 5, 6], 0));
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 6);
         assert!(log.scan.n_bad_lines >= 1);
+    }
+
+    #[test]
+    fn the_bytes_of_output_are_found_whatever_its_text_says() {
+        let output = |text: &str| {
+            Event::ActionOutput(crate::event::ActionOutput {
+                step: Some(1),
+                call_id: None,
+                stream: crate::event::Stream::Stdout,
+                text: text.to_owned(),
+                bytes: text.len() as u64,
+                lossy: true,
+            })
+        };
+        let texts = ["", "plain", r#"","bytes":99,"#, "\n\u{1F600}\"bytes\":1"];
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Reopened::open(dir_fd(&dir), run_id(), |_, _, _| (), |_, _| ()).unwrap();
+        for text in texts {
+            log.append(&output(text)).unwrap();
+        }
+        let mut found = Vec::new();
+        Reopened::open(
+            dir_fd(&dir),
+            run_id(),
+            |_, _, _| (),
+            |_, bytes| found.push(bytes),
+        )
+        .unwrap();
+        assert_eq!(found, texts.map(|text| text.len() as u64));
     }
 }

@@ -40,16 +40,24 @@ impl Artifacts {
     pub async fn keep_result(&mut self, step: u64, text: &str) -> Option<ArtifactAdded> {
         debug_assert!(text.len() > MAX_TEXT_BYTES);
         let path = format!("results/{step:06}.txt");
+        self.keep(&path, "text/plain; charset=utf-8", text).await
+    }
+
+    /// Stores a text under `path`, redacted, and lists it; none when it cannot be kept.
+    pub async fn keep(
+        &mut self,
+        path: &str,
+        media_type: &'static str,
+        text: &str,
+    ) -> Option<ArtifactAdded> {
+        let path = path.to_owned();
+        let shown = path.clone();
         let text = self.redactor.redact_text(text).into_owned();
         let (run_dir, mut manifest) = (Arc::clone(&self.run_dir), self.manifest.clone());
         let write = move || -> Result<(ArtifactAdded, Manifest), String> {
-            let mut writer = ArtifactWriter::create(
-                &run_dir,
-                &path,
-                "text/plain; charset=utf-8",
-                MAX_ARTIFACT_BYTES,
-            )
-            .map_err(|error| chain(&error))?;
+            let mut writer =
+                ArtifactWriter::create(&run_dir, &path, media_type, MAX_ARTIFACT_BYTES)
+                    .map_err(|error| chain(&error))?;
             writer
                 .write(text.as_bytes())
                 .map_err(|error| chain(&error))?;
@@ -70,7 +78,7 @@ impl Artifacts {
                 Some(added)
             }
             Err(error) => {
-                tracing::warn!(step, error, "a long result was cut and not kept");
+                tracing::warn!(path = shown, error, "a long result was cut and not kept");
                 None
             }
         }

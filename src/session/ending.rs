@@ -15,9 +15,9 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::recorder::now_ms;
+use super::recorder::{Ended, now_ms};
 use super::workload::{Killed, chain};
-use super::{End, Session};
+use super::{End, IN_HAND_LIMIT, Session};
 use crate::agent::{Exit, Observation, Role, Verdict};
 use crate::control::{StopAnswer, StopCall, StopCause, StopRequest};
 use crate::event::lifecycle::Survivors;
@@ -58,8 +58,8 @@ struct Cause {
 }
 
 impl Session {
-    /// Takes the workload down and ends the run on record; gives the exit status of the process.
-    pub async fn wind_down(mut self, end: End) -> u8 {
+    /// Takes the workload down and ends the run on record.
+    pub async fn wind_down(mut self, end: End) -> Ended {
         let begun = Instant::now();
         let mut ladder = Ladder::new(begun, self.settings.grace);
         let mut call = None;
@@ -96,11 +96,11 @@ impl Session {
         self.close_in_time().await;
         self.keep_result(&mut cause).await;
         let complete = self.complete(cause, killed, begun);
-        // Whoever asks from here on is told that the run has finished.
+        let ended = self.recorder.finish(complete).await;
+        // From here on whoever asks, or waits for an answer, is told that the run has finished.
         self.calls.close();
-        let exit_code = self.recorder.finish(complete).await;
         self.workload.close().await;
-        exit_code
+        ended
     }
 
     /// Finds the cause, and records the limit behind it.
@@ -185,7 +185,11 @@ impl Session {
             StopCause::Signal { signo, sender } => json!({"signal": signo, "sender": sender}),
             StopCause::Api => json!({"api": true}),
         };
-        let intent = json!({"requested_at_ms": now_ms(), "by": by, "reason": request.reason});
+        let reason = request
+            .reason
+            .as_deref()
+            .map(|reason| self.redactor.redact_text(reason));
+        let intent = json!({"requested_at_ms": now_ms(), "by": by, "reason": reason});
         let bytes = format!("{intent}\n").into_bytes();
         let run_dir = std::sync::Arc::clone(self.recorder.run_dir());
         let write = move || run_dir.create_if_absent("stop.json", &bytes);
@@ -234,7 +238,7 @@ impl Session {
                 Some(observation) = super::next_observation(&mut self.observations) => {
                     // What the agent reports on its way out belongs to the record; what it decides comes too late.
                     // A full disk must not hold the ladder.
-                    let _ = tokio::time::timeout(pause, self.tell(observation)).await;
+                    let _ = tokio::time::timeout(IN_HAND_LIMIT, self.tell(observation)).await;
                 }
                 () = tokio::time::sleep(pause) => {}
             }
@@ -291,16 +295,19 @@ impl Session {
     /// Keeps what the agent had as its result when the run was ended from outside.
     async fn keep_result(&mut self, cause: &mut Cause) {
         let exit = self.launched.as_ref().and_then(|launched| launched.exit);
-        if cause.by == EndedBy::Agent {
-            return;
-        }
-        if let Some(exit) = exit
+        if cause.by != EndedBy::Agent
+            && let Some(exit) = exit
             && let Some(End::Verdict(verdict)) = self.tell(Observation::Exited(exit)).await
         {
             cause.verdict = Verdict {
                 error: None,
                 ..verdict
             };
+        }
+        let verdict = std::mem::take(&mut cause.verdict);
+        cause.verdict = self.journal.bounded(verdict).await;
+        if let Some((_, message)) = &mut cause.error {
+            *message = self.journal.sentence(std::mem::take(message));
         }
     }
 

@@ -7,16 +7,20 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::artifacts::Artifacts;
-use crate::agent::{Exit, Report, ReportedAction};
+use crate::agent::{Exit, Report, ReportedAction, Verdict};
 use crate::event::action::Truncated;
 use crate::event::{
     Action, ActionOutput, ActionStarted, Diagnostic, Event, Raw, Stream, Text, ToolKind, Usage,
 };
 use crate::log::{ActionLog, AppendError, Millis};
+use crate::redact::Redactor;
 use crate::text::cut_at_char;
 
 /// Longest text field that an event keeps, in bytes; longer results become artifacts.
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
+
+/// Largest structured result that the terminal event holds, in bytes; a larger one becomes an artifact.
+pub const MAX_DATA_BYTES: usize = 64 * 1024;
 
 /// Longest name or summary of an action, in bytes.
 pub const MAX_LABEL_BYTES: usize = 1024;
@@ -50,6 +54,8 @@ pub enum Recorded {
 pub struct Journal {
     log: ActionLog,
     artifacts: Artifacts,
+    /// Texts are redacted before they are cut: half a secret is found by nobody.
+    redactor: Redactor,
     max_steps: u64,
     n_steps: u64,
     open: BTreeMap<u64, Open>,
@@ -58,10 +64,11 @@ pub struct Journal {
 
 impl Journal {
     /// A journal without a step.
-    pub fn new(log: ActionLog, artifacts: Artifacts, max_steps: u64) -> Self {
+    pub fn new(log: ActionLog, artifacts: Artifacts, redactor: Redactor, max_steps: u64) -> Self {
         Self {
             log,
             artifacts,
+            redactor,
             max_steps,
             n_steps: 0,
             open: BTreeMap::new(),
@@ -165,16 +172,16 @@ impl Journal {
                 return Ok(self.within_limit());
             }
             Report::Message { role, text } => Event::Message(Text {
-                role: role.map(label),
-                text: cut(text),
+                role: role.map(|role| self.label(&role)),
+                text: self.cut(&text),
             }),
             Report::Thought { text } => Event::Thought(Text {
                 role: None,
-                text: cut(text),
+                text: self.cut(&text),
             }),
             Report::Log { level, message } => Event::Log(Diagnostic {
                 level,
-                message: cut(message),
+                message: self.cut(&message),
                 source: "agent".to_owned(),
             }),
             // A result that no adapter took is a message like any other.
@@ -184,12 +191,12 @@ impl Journal {
                     .unwrap_or_default();
                 Event::Message(Text {
                     role: Some("result".to_owned()),
-                    text: cut(text),
+                    text: self.cut(&text),
                 })
             }
             Report::Plain(line) => {
                 let lossy = std::str::from_utf8(&line).is_err();
-                let mut text = cut(String::from_utf8_lossy(&line).into_owned());
+                let mut text = self.cut(&String::from_utf8_lossy(&line));
                 text.push('\n');
                 let bytes = line.len() as u64 + 1;
                 Event::ActionOutput(ActionOutput {
@@ -234,6 +241,49 @@ impl Journal {
         Ok(())
     }
 
+    fn cut(&self, text: &str) -> String {
+        clean(&self.redactor, text, MAX_TEXT_BYTES)
+    }
+
+    fn label(&self, text: &str) -> String {
+        clean(&self.redactor, text, MAX_LABEL_BYTES)
+    }
+
+    /// A sentence for the record, redacted and cut.
+    pub fn sentence(&self, text: String) -> String {
+        self.label(&text)
+    }
+
+    /// A verdict whose result fits into the terminal event; what does not is kept as an artifact.
+    pub async fn bounded(&mut self, mut verdict: Verdict) -> Verdict {
+        if let Some(result) = verdict.result.take() {
+            if result.len() > MAX_TEXT_BYTES {
+                self.keep("result.txt", "text/plain; charset=utf-8", &result)
+                    .await;
+            }
+            verdict.result = Some(self.cut(&result));
+        }
+        if let Some(data) = verdict.data.take() {
+            let text = data.to_string();
+            verdict.data = if text.len() <= MAX_DATA_BYTES {
+                Some(data)
+            } else {
+                let artifact = self.keep("data.json", "application/json", &text).await;
+                Some(
+                    serde_json::json!({"truncated": true, "bytes": text.len(), "artifact": artifact}),
+                )
+            };
+        }
+        verdict
+    }
+
+    async fn keep(&mut self, path: &str, media_type: &'static str, text: &str) -> Option<String> {
+        let added = self.artifacts.keep(path, media_type, text).await?;
+        let path = added.path.clone();
+        self.log.append(Event::Artifact(added)).await.ok()?;
+        Some(path)
+    }
+
     fn within_limit(&self) -> Recorded {
         if self.n_steps > self.max_steps {
             Recorded::TooManySteps
@@ -251,7 +301,7 @@ impl Journal {
             self.close(action).await?;
         }
         let step = self.n_steps + 1;
-        let open = Open::of(step, reported);
+        let open = Open::of(step, reported, &self.redactor);
         self.log
             .append(Event::ActionStarted(ActionStarted {
                 step,
@@ -282,7 +332,8 @@ impl Journal {
                 let measured = millis(open.since.elapsed());
                 open.ended(step, Some(duration_ms.unwrap_or(measured)))
             }
-            None => Open::of(self.n_steps + 1, &reported).ended(self.n_steps + 1, duration_ms),
+            None => Open::of(self.n_steps + 1, &reported, &self.redactor)
+                .ended(self.n_steps + 1, duration_ms),
         };
         let step = action.step;
         self.usage.tokens = self
@@ -294,10 +345,10 @@ impl Journal {
             .filter(|cost| cost.is_finite())
             .unwrap_or(0.0);
         if let Some(summary) = reported.input_summary {
-            action.input_summary = label(summary);
+            action.input_summary = self.label(&summary);
         }
         action.success = reported.success;
-        action.error = reported.error.map(cut);
+        action.error = reported.error.map(|error| self.cut(&error));
         action.has_screenshot = reported.has_screenshot.unwrap_or(false);
         action.exit_code = reported.exit_code;
         action.signal = reported.signal;
@@ -317,15 +368,19 @@ impl Journal {
                     self.log.append(Event::Artifact(added)).await?;
                 }
             }
-            action.result_text = Some(cut(text));
+            action.result_text = Some(self.cut(&text));
         }
         self.close(action).await
     }
 }
 
 impl Open {
-    fn of(step: u64, reported: &ReportedAction) -> Self {
-        let text = |field: &Option<String>| field.clone().map(label);
+    fn of(step: u64, reported: &ReportedAction, redactor: &Redactor) -> Self {
+        let text = |field: &Option<String>| {
+            field
+                .as_deref()
+                .map(|text| clean(redactor, text, MAX_LABEL_BYTES))
+        };
         Self {
             call_id: text(&reported.call_id).unwrap_or_else(|| format!("call-{step}")),
             parent_call_id: text(&reported.parent_call_id),
@@ -365,18 +420,10 @@ impl Open {
     }
 }
 
-fn cut(text: String) -> String {
-    cut_to(text, MAX_TEXT_BYTES)
-}
-
-fn label(text: String) -> String {
-    cut_to(text, MAX_LABEL_BYTES)
-}
-
-fn cut_to(mut text: String, max_bytes: usize) -> String {
-    let kept = cut_at_char(&text, max_bytes).len();
-    text.truncate(kept);
-    text
+/// Redacts a text, then cuts it.
+fn clean(redactor: &Redactor, text: &str, max_bytes: usize) -> String {
+    let redacted = redactor.redact_text(text);
+    cut_at_char(&redacted, max_bytes).to_owned()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -10,6 +10,7 @@ pub mod environment;
 pub mod journal;
 pub mod output;
 pub mod recorder;
+pub mod status_file;
 pub mod workload;
 
 use std::collections::VecDeque;
@@ -43,6 +44,13 @@ use workload::Workload;
 
 /// Lines that may wait between the pumps and the agent; pumps wait beyond it.
 pub const MAX_WAITING_LINES: usize = 64;
+
+/// How long the recording of what has already been taken may go on, once the run is to end: an observation that was taken
+/// and is not on record would be lost.
+pub const IN_HAND_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long the pumps may take to end once they were cut.
+const CUT_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long output is read after its process has ended, when something else still holds the pipe.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(1);
@@ -129,6 +137,8 @@ pub struct Session {
     launched: Option<Launched>,
     pumps: TaskTracker,
     cut: CancellationToken,
+    /// Cancelled when something else than the work ends the run: nothing more is taken.
+    interrupt: CancellationToken,
     observations: Option<mpsc::Receiver<Observation>>,
 }
 
@@ -171,6 +181,7 @@ impl Session {
             launched: None,
             pumps: TaskTracker::new(),
             cut: CancellationToken::new(),
+            interrupt: CancellationToken::new(),
             observations: None,
         }
     }
@@ -184,31 +195,47 @@ impl Session {
         let stops_on_failure = self.settings.on_log_failure == OnLogFailure::Stop;
         let (_, no_calls) = mpsc::channel(1);
         let mut calls = std::mem::replace(&mut self.calls, no_calls);
-        // Every arm is cancel safe: requests and changes wait in their channels, and what the work does is recorded before
-        // it counts.
-        let end = tokio::select! {
-            biased;
-            Some(call) = calls.recv() => End::Stop(call),
-            () = tokio::time::sleep_until(deadline) => End::Deadline,
-            () = idle(idle_timeout, &log) => End::Idle,
-            () = budget.exceeded() => End::TooMuchOutput,
-            error = log_failure(&mut health), if stops_on_failure => End::LogFailed(error),
-            end = self.work() => end,
+        let interrupt = self.interrupt.clone();
+        let end = {
+            let work = self.work();
+            tokio::pin!(work);
+            // Every arm but the work is cancel safe: requests and changes wait in their channels.
+            let interrupted = tokio::select! {
+                biased;
+                Some(call) = calls.recv() => Err(End::Stop(call)),
+                () = tokio::time::sleep_until(deadline) => Err(End::Deadline),
+                () = idle(idle_timeout, &log) => Err(End::Idle),
+                () = budget.exceeded() => Err(End::TooMuchOutput),
+                error = log_failure(&mut health), if stops_on_failure => Err(End::LogFailed(error)),
+                end = &mut work => Ok(end),
+            };
+            match interrupted {
+                Ok(end) => end,
+                Err(end) => {
+                    interrupt.cancel();
+                    // A full disk may hold it for longer; then what it has in hand is lost with the rest.
+                    let _ = tokio::time::timeout(IN_HAND_LIMIT, work).await;
+                    Some(end)
+                }
+            }
         };
         self.calls = calls;
-        end
+        end.unwrap_or_else(|| End::SandboxGone("the session was interrupted by nobody".to_owned()))
     }
 
-    async fn work(&mut self) -> End {
+    /// Goes on until the run is over; none when it was interrupted.
+    async fn work(&mut self) -> Option<End> {
+        let interrupt = self.interrupt.clone();
         let mut waiting = VecDeque::from([Observation::Begun]);
         loop {
             while let Some(observation) = waiting.pop_front() {
                 if let Some(end) = self.tell(observation).await {
-                    return end;
+                    return Some(end);
                 }
             }
             tokio::select! {
                 biased;
+                () = interrupt.cancelled() => return None,
                 Some(observation) = next_observation(&mut self.observations) => waiting.push_back(observation),
                 report = self.workload.next_report() => match report {
                     Ok(report) => {
@@ -216,15 +243,18 @@ impl Session {
                         if self.launched.as_ref().is_some_and(|launched| launched.id == report.launch) {
                             self.note_exit(exit);
                             if let Some(end) = self.drain().await {
-                                return end;
+                                return Some(end);
+                            }
+                            if interrupt.is_cancelled() {
+                                return None;
                             }
                             if let Err(error) = self.record_exit().await {
-                                return End::LogFailed(error.to_string());
+                                return Some(End::LogFailed(error.to_string()));
                             }
                             waiting.push_back(Observation::Exited(exit));
                         }
                     }
-                    Err(error) => return End::SandboxGone(error.to_string()),
+                    Err(error) => return Some(End::SandboxGone(error.to_string())),
                 },
             }
         }
@@ -359,16 +389,34 @@ impl Session {
         tokio::pin!(done);
         let limit = tokio::time::sleep(DRAIN_LIMIT);
         tokio::pin!(limit);
+        // Once interrupted the ladder drains anew, behind the kill.
+        let interrupt = self.interrupt.clone();
+        let was_interrupted = interrupt.is_cancelled();
+        let mut cut_at = None;
         loop {
+            let given_up = async {
+                match cut_at {
+                    Some(at) => tokio::time::sleep_until(at + CUT_LIMIT).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
+                () = interrupt.cancelled(), if !was_interrupted => return None,
                 Some(observation) = next_observation(&mut self.observations) => {
                     if let Some(end) = self.tell(observation).await {
                         return Some(end);
                     }
                 }
                 () = &mut done => break,
-                () = &mut limit, if !self.cut.is_cancelled() => self.cut.cancel(),
+                () = &mut limit, if cut_at.is_none() => {
+                    self.cut.cancel();
+                    cut_at = Some(Instant::now());
+                }
+                () = given_up => {
+                    tracing::warn!("the rest of the output was not read in time");
+                    break;
+                }
             }
         }
         while let Some(observation) = self

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 
+use super::status_file::{SPARE_BYTES, StatusFile, remove_spare};
 use super::workload::chain;
 use crate::api::Readiness;
 use crate::event::lifecycle::Listen;
 use crate::event::{Complete, Diagnostic, Event, Level, RunPhase};
-use crate::log::{ActionLog, LogHealth, Millis};
+use crate::log::{ActionLog, AppendError, LogHealth, Millis};
 use crate::recordings::RunDir;
 use crate::recordings::termination::TerminationMessage;
 use crate::run::{ErrorCode, Phase, State, Terminal, Transition, exit_status};
@@ -27,12 +27,31 @@ pub const PERSIST_STEP_LIMIT: Duration = Duration::from_millis(500);
 /// Longest wait for a sync or a write while the run goes on.
 pub const CHECKPOINT_LIMIT: Duration = Duration::from_secs(2);
 
+/// Whether the terminal `status.json` is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDisk {
+    /// It is.
+    Yes,
+    /// It is not: whoever comes next has to finalize the run.
+    No,
+}
+
+/// How a run ended, for its supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Exit status of the process.
+    pub exit_code: u8,
+    /// Whether its record has its end.
+    pub record: OnDisk,
+}
+
 /// Keeps the record of one run.
 #[derive(Debug)]
 pub struct Recorder {
     log: ActionLog,
     board: Arc<StatusBoard>,
     run_dir: Arc<RunDir>,
+    status_file: StatusFile,
     termination_log: PathBuf,
     stop_exit_code: Option<u8>,
     readiness: Option<watch::Sender<Readiness>>,
@@ -53,6 +72,7 @@ impl Recorder {
         Self {
             log,
             board,
+            status_file: StatusFile::new(Arc::clone(&run_dir)),
             run_dir,
             termination_log,
             stop_exit_code,
@@ -100,7 +120,11 @@ impl Recorder {
             listen: Some(listen),
         };
         self.append(Event::RunPhase(phase));
-        self.checkpoint(CHECKPOINT_LIMIT).await;
+        let reserve = self.status_file.reserve(CHECKPOINT_LIMIT);
+        let ((), reserved) = tokio::join!(self.checkpoint(CHECKPOINT_LIMIT), reserve);
+        if let Err(error) = reserved {
+            tracing::warn!(error, "no space is kept for the terminal status");
+        }
     }
 
     /// Enters the phase that a transition leads to; an illegal one changes nothing and is logged.
@@ -156,9 +180,8 @@ impl Recorder {
         self.write_status(limit).await;
     }
 
-    /// Ends the run on record, lets readers see it, and gives the exit status of the process. Bounded by a few
-    /// [`PERSIST_STEP_LIMIT`]s, whatever the disk does.
-    pub async fn finish(&mut self, complete: Complete) -> u8 {
+    /// Ends the run on record and lets readers see it. Bounded by a few [`PERSIST_STEP_LIMIT`]s, whatever the disk does.
+    pub async fn finish(&mut self, complete: Complete) -> Ended {
         let code = complete.error.as_ref().map(|error| error.code);
         let exit_code = exit_status(code, &complete.outcome, self.stop_exit_code);
         let terminal = code.map_or(Terminal::Completed, ErrorCode::status);
@@ -166,13 +189,13 @@ impl Recorder {
             Ok(state) => self.state = state,
             Err(error) => {
                 tracing::error!(%error, "the run ended twice");
-                return exit_code;
+                return Ended {
+                    exit_code,
+                    record: OnDisk::No,
+                };
             }
         }
-        match self
-            .log
-            .append_terminal(Event::Complete(Box::new(complete)))
-        {
+        match self.append_end(complete) {
             Ok(seq) => {
                 if self.log.synced(seq, PERSIST_STEP_LIMIT).await {
                     self.board.set_recordings_health(RecordingsHealth::good());
@@ -185,13 +208,30 @@ impl Recorder {
             }
             Err(error) => tracing::error!(%error, "the terminal event was not recorded"),
         }
-        self.write_status(PERSIST_STEP_LIMIT).await;
+        let is_on_disk = self.write_terminal_status().await;
         self.log.publish_terminal();
         if let Err(error) = self.board.publish_terminal(now_ms()) {
             tracing::error!(%error, "the terminal status was not published");
         }
         self.write_termination_log(exit_code);
-        exit_code
+        remove_spare(&self.run_dir);
+        Ended {
+            exit_code,
+            record: if is_on_disk { OnDisk::Yes } else { OnDisk::No },
+        }
+    }
+
+    /// Appends the terminal event; one that is too large goes without what the agent gave it.
+    fn append_end(&self, complete: Complete) -> Result<u64, AppendError> {
+        let mut bare = complete.clone();
+        self.log
+            .append_terminal(Event::Complete(Box::new(complete)))
+            .or_else(|error| {
+                tracing::error!(%error, "the terminal event goes without the agent's result");
+                (bare.result, bare.data) = (None, None);
+                bare.survivors.names.clear();
+                self.log.append_terminal(Event::Complete(Box::new(bare)))
+            })
     }
 
     fn note_log_health(&self, fallback: &str) {
@@ -201,28 +241,42 @@ impl Recorder {
             .set_recordings_health(RecordingsHealth::bad(error));
     }
 
-    async fn write_status(&self, limit: Duration) {
-        let bytes = match self.board.file_bytes(now_ms()) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                tracing::error!(%error, "status.json was not written");
-                return;
-            }
+    /// Writes `status.json`; true when it is on disk.
+    async fn write_status(&self, limit: Duration) -> bool {
+        let written = match self.board.file_bytes(now_ms()) {
+            Ok(bytes) => self.status_file.write(bytes, limit).await,
+            Err(error) => Err(error.to_string()),
         };
-        let run_dir = Arc::clone(&self.run_dir);
-        let write = spawn_blocking(move || run_dir.write_status(&bytes));
-        let error = match tokio::time::timeout(limit, write).await {
-            Ok(Ok(Ok(()))) => return,
-            Ok(Ok(Err(error))) => chain(&error),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!(
-                "status.json was not written within {} ms",
-                limit.as_millis()
-            ),
-        };
+        let Err(error) = written else { return true };
         tracing::error!(error, "status.json was not written");
         self.board
             .set_recordings_health(RecordingsHealth::bad(error));
+        false
+    }
+
+    /// Writes the terminal `status.json`, into the spare file when there is no space for a new one; true when it is on disk.
+    async fn write_terminal_status(&self) -> bool {
+        if self.write_status(PERSIST_STEP_LIMIT).await {
+            return true;
+        }
+        let document = self.board.latest(now_ms()).without_actions();
+        let fits = |bytes: &Vec<u8>| bytes.len() < SPARE_BYTES;
+        let bytes = document.encode().ok().filter(fits).or_else(|| {
+            let mut document = document.clone();
+            (document.result, document.data) = (None, None);
+            document.encode().ok()
+        });
+        let bytes = bytes.unwrap_or_default();
+        let spare = self
+            .status_file
+            .write_into_spare(&bytes, PERSIST_STEP_LIMIT);
+        match spare.await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(error, "the spare status was not written");
+                false
+            }
+        }
     }
 
     fn write_termination_log(&self, exit_code: u8) {

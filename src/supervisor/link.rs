@@ -87,13 +87,13 @@ impl GuardianLink {
             request
         };
         self.tell(&ToGuardian::Sweep { request, kept });
-        let swept = tokio::time::timeout(SWEEP_LIMIT, answered).await.ok()?.ok();
+        let swept = tokio::time::timeout(SWEEP_LIMIT, answered).await;
         self.inner
             .sweeps
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|(waiting, _)| *waiting != request);
-        swept
+        swept.ok()?.ok()
     }
 
     /// Takes messages until the channel ends. Run it as a task of its own.

@@ -38,7 +38,7 @@ use crate::recordings::RunDir;
 use crate::recordings::claim::ClaimAnswer;
 use crate::redact::Redactor;
 use crate::run::ErrorCode;
-use crate::session::recorder::{Recorder, now_ms, show_log_health};
+use crate::session::recorder::{Ended, OnDisk, Recorder, now_ms, show_log_health};
 use crate::session::workload::{Workload, chain};
 use crate::session::{Session, journal::Journal};
 use crate::status::StatusBoard;
@@ -166,7 +166,8 @@ impl Supervisor {
                     code = ErrorCode::RunExists.as_str(),
                     "the run has a supervisor already"
                 );
-                return self.finished(CANNOT_BEGIN);
+                self.finished(CANNOT_BEGIN);
+                return CANNOT_BEGIN;
             }
             Err(error) => return self.unusable(&error),
         }
@@ -200,7 +201,7 @@ impl Supervisor {
         let mut serving = None;
         let mut socket_file = None;
         let bound = listeners::bind(&options.listen, &options.socket, &run_id, own_network);
-        let exit_code = match bound {
+        let ended = match bound {
             Ok(bound) => {
                 recorder.begin(bound.listen.clone()).await;
                 tracing::info!(
@@ -231,7 +232,12 @@ impl Supervisor {
                 .await
             }
         };
-        self.finished(exit_code);
+        let exit_code = ended.exit_code;
+        match ended.record {
+            OnDisk::Yes => self.finished(exit_code),
+            // The guardian was not told, and so will have the run finalized.
+            OnDisk::No => tracing::error!("the end of the run is not on record"),
+        }
         tracing::info!(exit_code, "run has ended");
         let linger = self.hand_over.description.linger;
         if serving.is_some() && !linger.is_zero() {
@@ -272,7 +278,7 @@ impl Supervisor {
         mut recorder: Recorder,
         mut calls: tokio::sync::mpsc::Receiver<StopCall>,
         ready: watch::Sender<Readiness>,
-    ) -> u8 {
+    ) -> Ended {
         let description = &self.hand_over.description;
         let policy = setup::policy(description, &self.hand_over.options.recordings);
         let deadline = self.began + description.timeout;
@@ -306,6 +312,7 @@ impl Supervisor {
         let journal = Journal::new(
             recorder.log().clone(),
             artifacts,
+            self.redactor.clone(),
             u64::from(description.max_steps),
         );
         recorder.announce(ready);
@@ -332,16 +339,16 @@ impl Supervisor {
         session.wind_down(end).await
     }
 
-    async fn end_early(&self, mut recorder: Recorder, end: EarlyEnd) -> u8 {
+    async fn end_early(&self, mut recorder: Recorder, end: EarlyEnd) -> Ended {
         tracing::error!(
             code = end.code().as_str(),
             message = end.message(),
             "run ends before its agent"
         );
         let (complete, call) = end.into_complete(self.began.elapsed());
-        let exit_code = recorder.finish(complete).await;
+        let ended = recorder.finish(complete).await;
         drop(call);
-        exit_code
+        ended
     }
 
     fn open_record(&self) -> Result<Record, String> {
@@ -425,14 +432,15 @@ impl Supervisor {
             error,
             "the recordings cannot be used"
         );
-        setup::report_unusable(&self.hand_over, &self.run_dir, error);
-        self.finished(CANNOT_BEGIN)
+        if setup::report_unusable(&self.hand_over, &self.run_dir, error) == OnDisk::Yes {
+            self.finished(CANNOT_BEGIN);
+        }
+        CANNOT_BEGIN
     }
 
-    fn finished(&self, exit_code: u8) -> u8 {
+    fn finished(&self, exit_code: u8) {
         self.link.tell(&ToGuardian::Finished {
             exit_code: Some(exit_code),
         });
-        exit_code
     }
 }

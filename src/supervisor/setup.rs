@@ -30,6 +30,7 @@ use crate::recordings::termination::TerminationMessage;
 use crate::redact::Redactor;
 use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Status};
 use crate::session::environment::{self, Inherited};
+use crate::session::recorder::OnDisk;
 use crate::session::workload::{StartError, chain};
 use crate::session::{OnLogFailure, Settings};
 use crate::status::fold::{Described, StatusFold};
@@ -401,8 +402,8 @@ impl EarlyEnd {
 }
 
 /// Says as much as can be said of a run whose recordings cannot be used: `status.json` if that at least can be written, and
-/// the termination log.
-pub fn report_unusable(hand_over: &HandOver, run_dir: &RunDir, error: &str) {
+/// the termination log. Says whether `status.json` is there.
+pub fn report_unusable(hand_over: &HandOver, run_dir: &RunDir, error: &str) -> OnDisk {
     let end = EarlyEnd::new(ErrorCode::RecordingsUnusable, error.to_owned());
     let (complete, _) = end.into_complete(Duration::ZERO);
     let redactor = redactor(&hand_over.description, &hand_over.options);
@@ -411,18 +412,23 @@ pub fn report_unusable(hand_over: &HandOver, run_dir: &RunDir, error: &str) {
     fold.apply(0, &Millis::now().to_rfc3339(), &event);
     fold.set_recordings_health(crate::status::document::RecordingsHealth::bad(error));
     let document = fold.document(crate::session::recorder::now_ms());
-    if let Err(error) = document
+    let written = document
         .encode()
         .map_err(|e| e.to_string())
-        .and_then(|bytes| run_dir.write_status(&bytes).map_err(|e| chain(&e)))
-    {
-        tracing::error!(error, "status.json was not written");
-    }
+        .and_then(|bytes| run_dir.write_status(&bytes).map_err(|e| chain(&e)));
+    let on_disk = match written {
+        Ok(()) => OnDisk::Yes,
+        Err(error) => {
+            tracing::error!(error, "status.json was not written");
+            OnDisk::No
+        }
+    };
     if let Some(message) = TerminationMessage::of(&document, 125)
         && let Err(error) = message.deliver(&hand_over.options.termination_log)
     {
         tracing::warn!(error = chain(&error), "the termination log was not written");
     }
+    on_disk
 }
 
 /// A descriptor of the run's directory for another owner.

@@ -20,6 +20,7 @@ mod clients;
 mod command_run;
 mod crate_under_supervision;
 mod quickstart;
+mod regressions;
 mod crash;
 mod crash_follower;
 mod process_table;
