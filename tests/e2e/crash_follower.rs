@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,7 @@ pub fn wait_until(instant: Instant) {
 /// Reads `/events` over the run's Unix socket as soon as there is one, until the connection ends.
 pub struct Reader {
     over: Arc<AtomicBool>,
+    seen_bytes: Arc<AtomicU64>,
     thread: JoinHandle<Vec<u8>>,
 }
 
@@ -72,6 +73,8 @@ impl Reader {
     pub fn start(socket: PathBuf) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&over);
+        let seen_bytes = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&seen_bytes);
         let thread = std::thread::spawn(move || {
             while !until.load(Ordering::Relaxed) {
                 let Ok(mut stream) = UnixStream::connect(&socket) else {
@@ -83,23 +86,41 @@ impl Reader {
                     continue;
                 }
                 let mut bytes = Vec::new();
+                let mut chunk = vec![0; 256 * 1024];
                 // A killed supervisor resets the connection; what came before counts.
-                let _ = stream.read_to_end(&mut bytes);
+                while let Ok(n_read @ 1..) = stream.read(&mut chunk) {
+                    bytes.extend_from_slice(&chunk[..n_read]);
+                    seen.store(bytes.len() as u64, Ordering::Relaxed);
+                }
                 if !bytes.is_empty() {
                     return bytes;
                 }
             }
             Vec::new()
         });
-        Self { over, thread }
+        Self {
+            over,
+            seen_bytes,
+            thread,
+        }
+    }
+
+    /// Bytes that came so far.
+    pub fn seen_bytes(&self) -> u64 {
+        self.seen_bytes.load(Ordering::Relaxed)
     }
 
     /// Every whole event that was seen, by its number.
     pub fn finish(self) -> BTreeMap<u64, String> {
         self.over.store(true, Ordering::Relaxed);
         let bytes = self.thread.join().unwrap();
-        events_of(&body_of(&bytes))
+        events_of_answer(&bytes)
     }
+}
+
+/// Every whole event of an answer, as far as it came, by its number.
+pub fn events_of_answer(bytes: &[u8]) -> BTreeMap<u64, String> {
+    events_of(&body_of(bytes))
 }
 
 /// The body of an answer with chunks, as far as it came.
@@ -188,4 +209,21 @@ impl StatusWatcher {
         self.over.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
     }
+}
+
+/// One request over the run's Unix socket, which needs no token: status code and JSON body.
+pub fn over_socket(socket: &Path, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
+    (code, body)
 }

@@ -26,3 +26,7 @@ mod crash_follower;
 mod process_table;
 mod secrets;
 mod seed_assertions;
+mod disk;
+mod stop;
+mod flood;
+mod process;

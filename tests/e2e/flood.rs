@@ -1,0 +1,229 @@
+//! Floods of output, lines of any size and content, slow readers, and long runs: nobody is delayed, nothing is lost, and the
+//! memory stays where it is.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::crash_follower::{Reader, events_of_answer, over_socket, rounds};
+use crate::harness::wait::until_within;
+use crate::harness::{Recording, RunBuilder, until};
+use crate::process_table;
+
+/// Most memory that the supervisor may ever have had: 8 MiB of tail, 4 MiB that wait for the writer, buffers of two pipes and
+/// of the readers' chunks, and the pages of a debug binary.
+const MAX_PEAK_BYTES: u64 = 60 * 1024 * 1024;
+
+/// Longest wait for a flood; a debug build on a busy machine takes a tenth of it.
+const FLOOD_LIMIT: Duration = Duration::from_secs(120);
+
+fn go(workspace: &Path, name: &str) {
+    std::fs::write(workspace.join(name), b"").unwrap();
+}
+
+#[test]
+fn a_stalled_reader_delays_nobody_and_gets_every_event() {
+    let line = "0123456789".repeat(10);
+    let script = format!(
+        "until [ -e start ]; do sleep 0.02; done; yes {line} | head -c 80000000; echo; echo flooded; until [ -e end ]; do sleep 0.02; done"
+    );
+    let builder = RunBuilder::sh(&script);
+    let workspace = builder.workspace();
+    let mut command = builder.command();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let recording = Recording::at(builder.recordings().join("run"));
+    let socket = workspace.with_file_name("api.sock");
+    until("the run is running", || {
+        (recording.try_status()?["phase"] == "running").then_some(())
+    });
+    let mut stalled = UnixStream::connect(&socket).unwrap();
+    stalled
+        .write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let reader = Reader::start(socket.clone());
+    let supervisor = process_table::live_child(i32::try_from(child.id()).unwrap()).unwrap();
+    go(&workspace, "start");
+    let began = Instant::now();
+    // The stalled one does not read one byte all this time: the run goes on to its end, and the other reader has it all.
+    until_within(
+        FLOOD_LIMIT,
+        "the flood is on record and with the other reader",
+        || {
+            let (_, status) = over_socket(&socket, "GET", "/status?actions=none", "");
+            let written = status["usage"]["output_bytes"].as_u64().unwrap();
+            (written > 80_000_000 && reader.seen_bytes() > 80_000_000).then_some(())
+        },
+    );
+    let took = began.elapsed();
+    // Now it does; and once it has caught up the run ends.
+    let catching_up = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stalled.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    until_within(FLOOD_LIMIT, "the peak is known", || {
+        process_table::memory(supervisor, "VmHWM").map(|_| ())
+    });
+    let peak = process_table::memory(supervisor, "VmHWM").unwrap();
+    go(&workspace, "end");
+    let status = until_within(FLOOD_LIMIT, "the run ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    let late = events_of_answer(&catching_up.join().unwrap());
+    let prompt = reader.finish();
+    let lines = recording.lines();
+    for (name, seen) in [("prompt", &prompt), ("stalled", &late)] {
+        assert_eq!(seen.len(), lines.len(), "{name}");
+        assert!(seen.values().eq(lines.iter()), "{name}");
+    }
+    assert!(peak < MAX_PEAK_BYTES, "peak of {} MiB", peak >> 20);
+    eprintln!(
+        "80 MB in {took:?}, {} events, peak {} MiB",
+        lines.len(),
+        peak >> 20
+    );
+    recording.assert_whole();
+}
+
+#[test]
+fn a_line_of_64_mib_and_bytes_of_any_kind_are_recorded_within_bounds() {
+    let script = "until [ -e start ]; do sleep 0.02; done; \
+        head -c 67108864 /dev/zero | tr '\\0' a; echo; \
+        head -c 300000 /dev/urandom; head -c 100000 /dev/zero; echo; \
+        i=0; while [ $i -lt 2000 ]; do i=$((i+1)); printf '\\033[31mred\\033[0m \\007 \\342\\202 \\377\\376 \\355\\240\\200\\n'; done; \
+        until [ -e end ]; do sleep 0.02; done";
+    let builder = RunBuilder::sh(script);
+    let workspace = builder.workspace();
+    let mut child = builder
+        .command()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let recording = Recording::at(builder.recordings().join("run"));
+    let socket = workspace.with_file_name("api.sock");
+    until("the run is running", || {
+        (recording.try_status()?["phase"] == "running").then_some(())
+    });
+    let supervisor = process_table::live_child(i32::try_from(child.id()).unwrap()).unwrap();
+    go(&workspace, "start");
+    let expected = 67_108_864 + 1 + 400_000 + 1 + 2000 * 25;
+    until_within(FLOOD_LIMIT, "all of it is on record", || {
+        let (_, status) = over_socket(&socket, "GET", "/status?actions=none", "");
+        (status["usage"]["output_bytes"].as_u64().unwrap() >= expected).then_some(())
+    });
+    let peak = process_table::memory(supervisor, "VmHWM").unwrap();
+    assert!(peak < MAX_PEAK_BYTES, "peak of {} MiB", peak >> 20);
+    go(&workspace, "end");
+    let status = until_within(FLOOD_LIMIT, "the run ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    // Every line is JSON and so UTF-8, and none is longer than one event may be.
+    let longest = recording.lines().iter().map(String::len).max().unwrap();
+    assert!(longest < 1024 * 1024, "a line of {longest} bytes");
+    let recorded: u64 = recording
+        .events_of("action.output")
+        .iter()
+        .map(|event| event["bytes"].as_u64().unwrap())
+        .sum();
+    assert_eq!(recorded, expected);
+    recording.assert_whole();
+}
+
+#[test]
+fn output_beyond_its_limit_passes_through_and_is_not_recorded() {
+    let run = RunBuilder::sh(
+        "yes 0123456789012345678901234567890123456789012345678 | head -c 5000000; echo end; exit 3",
+    )
+    .flag("--limit-output")
+    .flag("100KiB")
+    .finish();
+    assert_eq!(run.code(), 3, "{}", run.stderr);
+    assert_eq!(run.stdout.len(), 5_000_004);
+    let limits = run.recording.events_of("limit");
+    assert_eq!(limits.len(), 1);
+    assert_eq!(
+        (&limits[0]["limit"], &limits[0]["value"]),
+        (&"output".into(), &102_400.into())
+    );
+    let log = std::fs::metadata(run.recording.path().join("events.jsonl")).unwrap();
+    assert!(log.len() < 400_000, "{}", log.len());
+    assert_eq!(run.recording.status()["usage"]["output_bytes"], 5_000_004);
+    run.recording.assert_whole();
+}
+
+#[test]
+fn the_memory_is_flat_over_many_actions_and_events() {
+    // In a soak the last part is 300,000 events and more.
+    let many = rounds(30) * 1000;
+    // First more than the 8 MiB of events that stay in memory, then 1,000 actions, then many.
+    let parts = [40_000, 1000, many];
+    let action = r#"{"type":"action","tool":"shell","action":"run","input_summary":"make check","success":true,"result_text":"0123456789012345678901234567890123456789","duration_ms":5}"#;
+    let script = parts
+        .iter()
+        .enumerate()
+        .map(|(part, n)| {
+            format!("until [ -e part{part} ]; do sleep 0.02; done; yes '{action}' | head -n {n}; ")
+        })
+        .collect::<String>()
+        + "until [ -e end ]; do sleep 0.02; done";
+    let builder = RunBuilder::sh(&script)
+        .flag("--adapter")
+        .flag("jsonl")
+        .flag("--max-steps")
+        .flag("1000000");
+    let workspace = builder.workspace();
+    let mut child = builder
+        .command()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let recording = Recording::at(builder.recordings().join("run"));
+    let socket = workspace.with_file_name("api.sock");
+    until("the run is running", || {
+        (recording.try_status()?["phase"] == "running").then_some(())
+    });
+    let supervisor = process_table::live_child(i32::try_from(child.id()).unwrap()).unwrap();
+    let mut total = 0;
+    let mut resident = Vec::new();
+    for (part, n) in parts.iter().enumerate() {
+        total += n;
+        go(&workspace, &format!("part{part}"));
+        until_within(
+            FLOOD_LIMIT * 5,
+            &format!("{total} actions are on record"),
+            || {
+                let (_, status) = over_socket(&socket, "GET", "/status?actions=none", "");
+                (status["action_count"].as_u64().unwrap() == total).then_some(())
+            },
+        );
+        resident.push(process_table::memory(supervisor, "VmRSS").unwrap());
+    }
+    go(&workspace, "end");
+    let status = until_within(FLOOD_LIMIT, "the run ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    eprintln!("resident after {parts:?} actions: {resident:?}");
+    let mebibyte = 1024 * 1024;
+    // An allocator gives back and takes; what may not be is a byte kept for each event.
+    assert!(resident[1] < resident[0] + 2 * mebibyte, "{resident:?}");
+    assert!(
+        resident[2] < resident[0] + 4 * mebibyte + many * 20,
+        "{resident:?}"
+    );
+    assert!(
+        resident.iter().all(|bytes| *bytes < MAX_PEAK_BYTES),
+        "{resident:?}"
+    );
+    recording.assert_whole();
+    let _: Value = recording.status();
+}
