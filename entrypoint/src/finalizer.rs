@@ -1,19 +1,21 @@
 //! `stockade finalize` as a child process, and the crash status when it cannot run.
 //!
-//! Owns the last resort. Never does: write a status itself, or ask whether one is there: `finalize` does nothing to a run
-//! that has its terminal state.
+//! Owns the last resort. Never does: write a status itself, or put the prepared one over a terminal one: a terminal status
+//! never changes, and a `finalize` that was killed may have done its work before.
 //!
 //! Contract with `finalize --from-guardian`: it exits, with the run's exit code, only when a terminal status is on disk.
 //! One that fails must end by a signal (`std::process::abort`), since every exit code may be a run's.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use nix::fcntl::renameat;
+use nix::fcntl::{OFlag, openat, renameat};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
 use nix::unistd::{Pid, UnlinkatFlags, fsync, unlinkat};
 
 use crate::ending::{End, Ending, Finalized};
@@ -37,6 +39,12 @@ const DEATH_LIMIT: Duration = Duration::from_secs(1);
 
 /// The name of the status document in the run's directory.
 const STATUS: &str = "status.json";
+
+/// Most of a status document that is read; four times what one may have.
+const MAX_STATUS_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What stands in a status document that has an end, and in no other.
+const FINISHED: &[u8] = br#""phase":"finished","outcome":{"#;
 
 /// The run's files, as the guardian holds them.
 #[derive(Debug)]
@@ -118,11 +126,30 @@ impl RunFiles {
             ));
             return;
         };
+        if self.has_terminal_status() {
+            self.remove_crash_status();
+            return;
+        }
         if let Err(error) = self.rename_durably(name) {
             notice(format_args!(
                 "cannot put the crash status {name:?} into place: {error}"
             ));
         }
+    }
+
+    /// Whether `status.json` has an end. It is read as text, for there is no JSON parser here: the writer puts no space between
+    /// fields, keeps their order, and escapes every quote inside a string.
+    fn has_terminal_status(&self) -> bool {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let mut text = Vec::new();
+        let read = openat(&self.run_dir, STATUS, flags, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(|file| {
+                File::from(file)
+                    .take(MAX_STATUS_BYTES)
+                    .read_to_end(&mut text)
+            });
+        read.is_ok() && text.windows(FINISHED.len()).any(|part| part == FINISHED)
     }
 
     /// Renames a file of the run's directory to `status.json` and syncs the directory; the file was synced when it was written.

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use crate::crash_follower::{Random, Reader, StatusWatcher, is_terminal, rounds, wait_until};
 use crate::harness::run::{binary, kill};
 use crate::harness::wait::until_within;
-use crate::harness::{DEADLINE, Recording, RunBuilder};
+use crate::harness::{DEADLINE, Recording, RunBuilder, until};
 use crate::process_table;
 
 /// Whom the round kills.
@@ -346,6 +346,64 @@ fn a_killed_launch_helper_ends_the_run_on_record() {
 #[test]
 fn a_killed_in_sandbox_init_ends_the_run_on_record() {
     soak(Victim::Init, 60);
+}
+
+#[test]
+fn a_terminal_status_stands_when_the_guardians_finalizer_is_killed() {
+    let mut random = Random::seeded();
+    // A finalizer lives for about a tenth of a run.
+    let typical = typical_run() / 10;
+    let (mut n_killed, mut n_terminal) = (0, 0);
+    for round in 0..rounds(40) {
+        let context = format!("round {round} seed {}", random.0);
+        let mut run = Doomed::start(SCRIPTS[0], random.below(2) == 0);
+        let guardian = run.guardian();
+        if !run.kill(Victim::Supervisor, At::TerminalEvent, Instant::now()) {
+            continue;
+        }
+        let finalizer = until_within(DEADLINE, "a finalizer or the end", || {
+            if run.ended().is_some() {
+                return Some(None);
+            }
+            let is_finalizer = |pid: i32| {
+                std::fs::read(format!("/proc/{pid}/cmdline"))
+                    .is_ok_and(|line| line.windows(8).any(|word| word == b"finalize"))
+            };
+            process_table::live_child(guardian)
+                .filter(|pid| is_finalizer(*pid))
+                .map(Some)
+        });
+        let mut before = None;
+        if let Some(finalizer) = finalizer {
+            wait_until(Instant::now() + random.duration(typical));
+            // Stopped, so that the look at the file comes before anything that the guardian does about it.
+            kill(guardian, Signal::SIGSTOP);
+            if process_table::read(finalizer)
+                .is_some_and(|it| it.parent == guardian && it.state != 'Z')
+            {
+                kill(finalizer, Signal::SIGKILL);
+                n_killed += 1;
+                until("the finalizer is dead", || {
+                    process_table::read(finalizer)
+                        .is_none_or(|it| it.state == 'Z')
+                        .then_some(())
+                });
+                before = run.recording.try_status().filter(is_terminal);
+                n_terminal += u64::from(before.is_some());
+            }
+            kill(guardian, Signal::SIGCONT);
+        }
+        until_within(DEADLINE, "the guardian ends", || run.ended());
+        let status = run.recording.status();
+        assert!(is_terminal(&status), "{context}: {status}");
+        if let Some(before) = before {
+            assert_eq!(before["status"], status["status"], "{context}");
+        }
+        finalize(run.recording.path());
+        run.recording.assert_whole();
+        assert_eq!(run.recording.status()["status"], "completed", "{context}");
+    }
+    eprintln!("{n_killed} finalizers killed, {n_terminal} of them with a terminal status in place");
 }
 
 /// The directory of a run that was killed, to be copied.
