@@ -1,0 +1,155 @@
+//! The benchmarks: every row of the targets table, each beside its floor and its peers in one run.
+//!
+//! `cargo bench` measures everything and writes `docs/benchmarks.md`; `cargo bench -- --quick` takes less than a minute
+//! and writes nothing; `cargo bench -- fanout` measures one row. A server runs in a process of its own: this program again, in a role.
+//!
+//! A figure of a shared machine says little by itself. The ratio to what was measured beside it, in the same run and in
+//! turns with it, says more.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a benchmark that cannot go on ends with a panic, and its output is a table"
+)]
+
+mod append;
+mod bare;
+mod broadcast;
+mod fanout;
+mod floor;
+mod frames;
+mod launch;
+mod machine;
+mod poller;
+mod process;
+mod readers;
+mod replay;
+mod report;
+mod scale;
+mod server;
+mod size;
+mod start;
+mod status;
+mod stockade_server;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use report::Report;
+use scale::Scale;
+use start::Program;
+
+/// The rows, in the order in which they are measured.
+const ROWS: [&str; 7] = [
+    "append", "fanout", "replay", "status", "start", "launch", "size",
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    machine::raise_descriptor_limit();
+    if let [server::SERVE, role @ ..] = words.as_slice() {
+        server::serve(role);
+        return;
+    }
+    let scale = if words.contains(&"--quick") {
+        Scale::QUICK
+    } else {
+        Scale::FULL
+    };
+    // Cargo itself says `--bench`.
+    let named: Vec<&str> = words
+        .into_iter()
+        .filter(|word| !word.starts_with("--"))
+        .collect();
+    if let Some(unknown) = named.iter().find(|word| !ROWS.contains(word)) {
+        panic!("no row {unknown}; there are {}", ROWS.join(", "));
+    }
+    measure(&scale, &named);
+}
+
+fn measure(scale: &Scale, named: &[&str]) {
+    let began = Instant::now();
+    let facts = machine::facts();
+    let mut report = Report::default();
+    let stockade = PathBuf::from(env!("CARGO_BIN_EXE_stockade"));
+    let scratch = tempfile::Builder::new()
+        .prefix("bench-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a scratch directory");
+    let dir = |name: &str| {
+        let dir = scratch.path().join(name);
+        std::fs::create_dir(&dir).expect("a directory");
+        dir
+    };
+    let is_wanted = |row: &str| named.is_empty() || named.contains(&row);
+    let static_binary = (is_wanted("size") || is_wanted("start"))
+        .then(|| size::static_binary(&mut report, scale, &stockade))
+        .flatten();
+    for row in ROWS.into_iter().filter(|row| is_wanted(row)) {
+        println!("{row}");
+        match row {
+            "append" => append::run(&mut report, scale, &dir(row)),
+            "fanout" => fanout::run(&mut report, scale, &dir(row)),
+            "replay" => replay::run(&mut report, scale, &dir(row)),
+            "status" => status::run(&mut report, scale, &dir(row)),
+            "start" => start::run(
+                &mut report,
+                scale,
+                &dir(row),
+                &programs(&stockade, static_binary.as_deref()),
+            ),
+            "launch" => launch::run(&mut report, scale, &stockade),
+            _ => {
+                if let Some(path) = &static_binary {
+                    size::run(&mut report, path);
+                }
+            }
+        }
+    }
+    println!("\n{}", report.table());
+    println!(
+        "{} of {} rows with a target missed it; {:.0} s",
+        report.n_missed(),
+        report.rows.len(),
+        began.elapsed().as_secs_f64()
+    );
+    if scale.is_full && named.is_empty() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md");
+        std::fs::write(&path, page(&facts, &report)).expect("write the page");
+        println!("written: {}", path.display());
+    }
+}
+
+fn programs(stockade: &Path, static_binary: Option<&Path>) -> Vec<Program> {
+    let dynamic = Program {
+        name: "release binary",
+        path: stockade.to_owned(),
+    };
+    let fixed = static_binary.map(|path| Program {
+        name: "static binary",
+        path: path.to_owned(),
+    });
+    std::iter::once(dynamic).chain(fixed).collect()
+}
+
+/// The page of the documentation: `page.md`, then the figures.
+fn page(facts: &[String], report: &Report) -> String {
+    let mut page = include_str!("page.md").to_owned();
+    page.push_str("\n## The last full run\n\n");
+    for fact in facts {
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "- {fact}");
+    }
+    let _ = writeln!(page, "\n{}", report.table());
+    if !report.absent.is_empty() {
+        page.push_str("Not run:\n\n");
+        for absent in &report.absent {
+            let _ = writeln!(page, "- {absent}");
+        }
+    }
+    page
+}
