@@ -3,6 +3,7 @@
 //! Owns a reader's place in the files. It blocks (pread(2)), so async callers use a blocking thread. Lines that are not
 //! ours are skipped; a number that is missing because of it is reported as a gap, never passed over in silence.
 
+use std::cell::Cell;
 use std::io;
 use std::os::unix::fs::FileExt;
 
@@ -12,8 +13,17 @@ use super::frame::{Framing, Selection, push_sse};
 use super::line::{LineHead, MAX_PAYLOAD_BYTES};
 use super::segment::{Place, SegmentSet};
 
-/// Bytes read at a time: large enough that the cost of a call vanishes, small enough for a thousand readers.
+/// Most bytes read at a time: large enough that the cost of a call vanishes, small enough for a thousand readers.
 pub const BLOCK_BYTES: usize = 256 * 1024;
+
+/// Least bytes read at a time, so that a small chunk does not cost many calls.
+const MIN_BLOCK_BYTES: usize = 32 * 1024;
+
+thread_local! {
+    /// The block of the last read on this thread. Blocking threads are few and end when they are idle; a fresh block for
+    /// each read would cost more than framing what is in it: zeroing, page faults, and a heap that grows by them.
+    static BLOCK: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Largest line: the payload's limit and ample room for the envelope.
 pub const MAX_LINE_BYTES: usize = MAX_PAYLOAD_BYTES + 4096;
@@ -61,7 +71,10 @@ impl FileCursor {
         look_up: impl Fn(&dyn Fn(&SegmentSet) -> Option<Place>) -> Option<Place>,
     ) -> io::Result<FileRead> {
         let mut out = Vec::with_capacity(max_bytes.min(BLOCK_BYTES) + 8 * 1024);
-        let mut block = vec![0; BLOCK_BYTES];
+        let mut block = BLOCK.take();
+        // As much as the chunk holds, for what is read beyond it is read again. Lines only grow when they are framed.
+        let wanted_block = max_bytes.clamp(MIN_BLOCK_BYTES, BLOCK_BYTES);
+        block.resize(wanted_block, 0);
         let mut last_seq = after;
         let mut scanned = 0;
         let mut place = match self.place.take() {
@@ -70,7 +83,9 @@ impl FileCursor {
         };
         // One call looks at a bounded number of bytes, so that a filter that passes little cannot hold the thread.
         while let Some(at) = &mut place {
-            if out.len() >= max_bytes || scanned >= 4 * BLOCK_BYTES || last_seq >= until {
+            // Half a chunk is enough: what another block gave beyond the chunk would be read again.
+            if out.len() >= max_bytes.div_ceil(2) || scanned >= 4 * BLOCK_BYTES || last_seq >= until
+            {
                 break;
             }
             let left = usize::try_from(at.end.saturating_sub(at.offset)).unwrap_or(usize::MAX);
@@ -124,6 +139,9 @@ impl FileCursor {
                 None => {}
             }
         }
+        block.truncate(BLOCK_BYTES);
+        block.shrink_to(BLOCK_BYTES);
+        BLOCK.set(block);
         if let Some(at) = place {
             self.place = Some((last_seq, at));
         }

@@ -36,8 +36,10 @@ pub const SYNC_BYTES: u64 = 1024 * 1024;
 /// Pause between two attempts to write to a full file system.
 pub const FULL_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Bytes of encoded events that may wait for the writer; producers wait beyond it.
-pub const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of encoded events that may wait for the writer; producers wait beyond it. The writer holds as much again, twice:
+/// the batch and its lines. More of it makes nothing faster, for one write(2) of this size costs nothing a byte beyond the
+/// copy.
+pub const MAX_PENDING_BYTES: usize = 1024 * 1024;
 
 /// Settings of a log.
 #[derive(Debug, Clone, Copy)]
