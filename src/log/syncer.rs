@@ -5,6 +5,8 @@
 //! report success for lost data.
 
 use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
@@ -21,6 +23,8 @@ pub(super) struct SyncDesk {
 #[derive(Debug)]
 struct SyncState {
     file: Arc<File>,
+    /// The directory, until the first sync has made the file's name durable.
+    unsynced_dir: Option<OwnedFd>,
     written_seq: u64,
     synced_seq: u64,
     wanted_seq: u64,
@@ -30,9 +34,10 @@ struct SyncState {
 }
 
 impl SyncDesk {
-    pub(super) fn new(file: Arc<File>) -> Self {
+    pub(super) fn new(file: Arc<File>, dir: OwnedFd) -> Self {
         let state = SyncState {
             file,
+            unsynced_dir: Some(dir),
             written_seq: 0,
             synced_seq: 0,
             wanted_seq: 0,
@@ -80,8 +85,8 @@ impl SyncDesk {
         self.work.notify_one();
     }
 
-    /// Waits until a sync is due; gives the file and the number that the sync will cover. None at the end.
-    fn next_due(&self) -> Option<(Arc<File>, u64)> {
+    /// Waits until a sync is due. None at the end.
+    fn next_due(&self) -> Option<Due> {
         let mut state = lock(&self.state);
         loop {
             let dirty = state.written_seq > state.synced_seq;
@@ -95,7 +100,11 @@ impl SyncDesk {
             {
                 state.unsynced_bytes = 0;
                 state.unsynced_since = None;
-                return Some((Arc::clone(&state.file), state.written_seq));
+                return Some(Due {
+                    file: Arc::clone(&state.file),
+                    dir: state.unsynced_dir.take(),
+                    seq: state.written_seq,
+                });
             }
             if state.closed && !dirty {
                 return None;
@@ -123,15 +132,33 @@ impl SyncDesk {
     }
 }
 
+/// A sync that has to be made.
+struct Due {
+    file: Arc<File>,
+    dir: Option<OwnedFd>,
+    /// Number that it covers.
+    seq: u64,
+}
+
+impl Due {
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()?;
+        if let Some(dir) = &self.dir {
+            nix::unistd::fsync(dir)?;
+        }
+        Ok(())
+    }
+}
+
 /// Runs until the desk is closed or the log has failed.
 pub(super) fn run(shared: &Shared) {
-    while let Some((file, seq)) = shared.sync.next_due() {
+    while let Some(due) = shared.sync.next_due() {
         if shared.has_failed() {
             return;
         }
-        match file.sync_data() {
+        match due.sync() {
             Ok(()) => {
-                let synced = shared.sync.done(seq);
+                let synced = shared.sync.done(due.seq);
                 shared.synced.send_replace(synced);
                 if shared.options.durability == Durability::Durable {
                     shared.ready(synced);

@@ -33,9 +33,9 @@ pub enum CreateError {
     /// The active segment could not be created.
     #[error("cannot create {ACTIVE_SEGMENT}")]
     Segment(#[source] io::Error),
-    /// The file or its directory could not be synced.
-    #[error("cannot sync the new {ACTIVE_SEGMENT}")]
-    Sync(#[source] io::Error),
+    /// The directory has no second descriptor for the syncer.
+    #[error("cannot keep the directory of {ACTIVE_SEGMENT} open")]
+    Directory(#[source] io::Error),
     /// A thread could not be started.
     #[error("cannot start the log's threads")]
     Thread(#[source] io::Error),
@@ -72,8 +72,11 @@ pub fn new_epoch() -> Result<String, CreateError> {
 
 /// Creates the log of a new run in `dir`; its first event is `log.opened`.
 ///
+/// The file's name becomes durable with its first event: an empty log says nothing that a missing one does not, so the
+/// start of a run does not wait for it.
+///
 /// # Errors
-/// When the file exists or cannot be created and synced.
+/// When the file exists or cannot be created.
 pub fn create(
     dir: OwnedFd,
     run_id: RunId,
@@ -82,13 +85,12 @@ pub fn create(
     observer: Arc<dyn Observer>,
 ) -> Result<(ActionLog, Arc<Source>, LogThreads), CreateError> {
     let file = Arc::new(segment::create_active(&dir).map_err(CreateError::Segment)?);
-    file.sync_all().map_err(CreateError::Sync)?;
-    nix::unistd::fsync(&dir).map_err(|errno| CreateError::Sync(errno.into()))?;
+    let synced_dir = dir.try_clone().map_err(CreateError::Directory)?;
     let epoch = new_epoch()?;
     let mut segments = SegmentSet::default();
     segments.push(Segment::new(1, Arc::clone(&file)));
     let source = Arc::new(Source::live(epoch.clone(), options.tail_bytes, segments));
-    let sync = SyncDesk::new(Arc::clone(&file));
+    let sync = SyncDesk::new(Arc::clone(&file), synced_dir);
     let log = ActionLog::new(
         options,
         run_id,
