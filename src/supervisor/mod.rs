@@ -3,8 +3,8 @@
 //! Owns the runtime and the order of start and end. One process runs the run session and the status API as tasks over one
 //! action log. In order:
 //! 1. descriptors and the hand-over of the command line are taken; the claim names this process as the run's supervisor;
-//! 2. the log is created, the listeners are bound, `status.json` says `starting`;
-//! 3. the status API serves, and the guardian is told so;
+//! 2. the log is created, the listeners are bound, the status API serves from memory;
+//! 3. `status.json` says `starting`, and the guardian is told so;
 //! 4. the sandbox is built and the session drives the agent to its end;
 //! 5. the end is on disk, the guardian is told the exit status;
 //! 6. the API lingers, drains and ends; the log's threads end; the process exits.
@@ -203,18 +203,19 @@ impl Supervisor {
         let bound = listeners::bind(&options.listen, &options.socket, &run_id, own_network);
         let ended = match bound {
             Ok(bound) => {
-                recorder.begin(bound.listen.clone()).await;
-                tracing::info!(
-                    address = bound.listen.address,
-                    socket = bound.listen.socket,
-                    "status api listens"
-                );
                 socket_file = bound.socket_file;
                 match self.api(&record, control, readiness) {
                     Ok(api) => {
                         let serve =
                             api::serve(bound.listeners, api, shutdown.clone(), tracker.clone());
                         serving = Some(tracker.spawn(serve.in_current_span()));
+                        // Behind the spawn: whether we are alive can be asked while the disk is slow.
+                        recorder.begin(bound.listen.clone()).await;
+                        tracing::info!(
+                            address = bound.listen.address,
+                            socket = bound.listen.socket,
+                            "status api listens"
+                        );
                         self.link.tell(&ToGuardian::Ready);
                         self.session(recorder, calls, ready).await
                     }
@@ -353,8 +354,6 @@ impl Supervisor {
 
     fn open_record(&self) -> Result<Record, String> {
         let description = &self.hand_over.description;
-        crate::recordings::health::probe(&self.run_dir, self.run_dir.path())
-            .map_err(|error| chain(&error))?;
         let board = StatusBoard::new(setup::fold(description, &self.redactor), now_ms())
             .map_err(|error| chain(&error))?;
         let board = Arc::new(board);
@@ -427,6 +426,11 @@ impl Supervisor {
 
     /// The recordings cannot be used: stderr, the termination log and the exit status are all there is.
     fn unusable(&self, error: &str) -> u8 {
+        // What failed names itself; the probe knows what to do about it. It is no check before the start, because claim and
+        // log need the same of the directory, and it would double the syncs that the first answer waits for.
+        let probed = crate::recordings::health::probe(&self.run_dir, self.run_dir.path());
+        let advice = probed.err().map(|advice| chain(&advice));
+        let error = advice.as_deref().unwrap_or(error);
         tracing::error!(
             code = ErrorCode::RecordingsUnusable.as_str(),
             error,
