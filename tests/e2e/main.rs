@@ -19,6 +19,7 @@ mod adapter;
 mod clients;
 mod command_run;
 mod crate_under_supervision;
+mod group_signals;
 mod quickstart;
 mod regressions;
 mod crash;

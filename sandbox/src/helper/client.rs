@@ -12,6 +12,7 @@ use crate::protocol::{Destruction, HelperAnswer, HelperRequest};
 use crate::sandbox::Sandbox;
 use crate::sys::signal;
 use crate::wire::{self, Deadline};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -75,12 +76,16 @@ impl Helper {
     /// If the program cannot be started.
     pub fn spawn(program: &Path, args: &[&str]) -> io::Result<Self> {
         let (ours, theirs) = wire::pair()?;
-        let process = Command::new(program)
+        // A child inherits the mask of the thread that starts it: so no signal ends the helper before its first statement.
+        let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        let spawned = Command::new(program)
             .args(args)
             .env_clear()
             .stdin(theirs)
             .stdout(Stdio::null())
-            .spawn()?;
+            .spawn();
+        mask.thread_set_mask()?;
+        let process = spawned?;
         let pid =
             i32::try_from(process.id()).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
         Ok(Self {

@@ -1,7 +1,8 @@
 //! The launch helper's process.
 //!
 //! Owns the inits that it gave birth to, and their reaping. Never holds a secret: it starts with an empty environment.
-//! Invariant: it has one thread, so that a fork copies no lock and the parent-death signal is bound to the process.
+//! Invariant: it has one thread, so that a fork copies no lock and the parent-death signal is bound to the process; and it
+//! ends by the end of its socket or by SIGKILL, never by another signal.
 
 use super::birth;
 use crate::policy::Isolation;
@@ -41,7 +42,10 @@ pub fn helper_main() -> ExitCode {
 }
 
 fn run() -> io::Result<()> {
-    signal::reset()?;
+    // Whoever signals a whole group (a process manager, a terminal, `kill -- -PGID`) means the run, and the run ends in
+    // order: this process is needed until the workload had its grace. The init inherits the mask.
+    signal::block_all()?;
+    signal::reset_dispositions()?;
     let supervisor = descriptor::take_standard_input()?;
     let number = std::os::fd::AsRawFd::as_raw_fd(&supervisor).unsigned_abs();
     if number > 3 {
@@ -51,12 +55,10 @@ fn run() -> io::Result<()> {
     let null = std::fs::File::open("/dev/null")?;
     descriptor::place_at(null.as_fd(), 0)?;
     drop(null);
-    // A terminal's interrupt is the supervisor's to handle.
     let _ = nix::unistd::setsid();
     credential::adopt_orphans()?;
     let mut wanted = SigSet::empty();
     wanted.add(Signal::SIGCHLD);
-    wanted.thread_block()?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let mut server = Server {
         supervisor,

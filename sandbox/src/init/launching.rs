@@ -158,7 +158,8 @@ impl Child<'_> {
             // Without a pid namespace the workload would outlive a killed init until the launch helper's sweep.
             let _ = credential::die_with_parent(libc::SIGKILL);
         }
-        // Dispositions are the default already, since the launch helper reset them and the init installs none.
+        // Dispositions are the default already, since the launch helper reset them and the init installs none. The mask is
+        // emptied last: what was sent to this launch since the fork is delivered now, and by default.
         if let Err(errno) = SigSet::empty().thread_set_mask() {
             return (Step::NewSession, errno.into());
         }

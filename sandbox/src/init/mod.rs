@@ -59,7 +59,8 @@ pub(crate) struct Init {
 }
 
 impl Init {
-    /// Takes over the sockets; blocks every signal, so that SIGCHLD is read and no other ends the init.
+    /// Takes over the sockets; blocks every signal, as the launch helper did before it, so that SIGCHLD is read and no other
+    /// ends the init.
     pub(crate) fn new(
         control: OwnedFd,
         reports: OwnedFd,
@@ -67,7 +68,7 @@ impl Init {
         isolation: Isolation,
         has_proc: bool,
     ) -> io::Result<Self> {
-        SigSet::all().thread_block()?;
+        signal::block_all()?;
         let mut wanted = SigSet::empty();
         wanted.add(Signal::SIGCHLD);
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;

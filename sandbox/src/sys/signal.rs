@@ -1,7 +1,7 @@
 //! Signals by number, real-time ones included, which nix's enum does not know.
 //!
-//! Owns kill, pidfd_send_signal and the reset of dispositions. Never installs a handler.
-//! Invariant: after `reset` the calling process handles every signal by default and blocks none.
+//! Owns kill, pidfd_send_signal, the reset of dispositions and the blocking of everything. Never installs a handler.
+//! Invariant: after `block_all` no signal but SIGKILL, SIGSTOP and a fault of its own changes the calling process.
 
 use super::{check, check_int};
 use nix::libc;
@@ -42,11 +42,30 @@ pub(crate) fn open_process(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Sets every disposition to the default and empties the mask.
+/// Blocks every signal, those included that the C library keeps for itself; the kernel leaves out SIGKILL and SIGSTOP.
+///
+/// Blocked and not ignored: an ignored signal would stay ignored in what is launched, while a mask is emptied in one call,
+/// and what is pending is not inherited by a child. A fault kills all the same, the kernel does not let it wait.
+pub(crate) fn block_all() -> io::Result<()> {
+    let all = u64::MAX;
+    // SAFETY: the kernel reads the 8 bytes of a live integer and writes nothing, since the old mask is null.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_BLOCK,
+            &raw const all,
+            std::ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Sets every disposition to the default.
 ///
 /// The C library hides signals 32 and 33 from its callers, but a parent may have left them ignored, so the system call
 /// is used.
-pub(crate) fn reset() -> io::Result<()> {
+pub(crate) fn reset_dispositions() -> io::Result<()> {
     // All zeros is the kernel's own sigaction with the default handler, no flags and an empty mask; it has 32 bytes where
     // it has a restorer, and 24 where it has none.
     let default_action = [0_u64; 4];
@@ -66,7 +85,5 @@ pub(crate) fn reset() -> io::Result<()> {
             )
         })?;
     }
-    nix::sys::signal::SigSet::empty()
-        .thread_set_mask()
-        .map_err(io::Error::from)
+    Ok(())
 }

@@ -1,14 +1,15 @@
 //! Nothing outlives its supervisor, however that ends.
 
 use crate::harness::{
-    LIMIT, eventually, exists, for_each_starter, full, helper_program, mark, marked,
+    LIMIT, Starter, build, eventually, exists, for_each_starter, full, helper_program, mark, marked,
 };
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, ErrorKind};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use stockade_sandbox::KillError;
+use stockade_sandbox::{Helper, Isolation, KillError, Policy};
 
 /// Runs the example's supervisor until it is ready; a blocking read ends when it dies.
 fn driver(tier: &str, mark: &str) -> std::process::Child {
@@ -68,6 +69,52 @@ fn nothing_survives_a_helper_that_is_killed() {
             });
         }
     });
+}
+
+#[test]
+fn no_signal_but_a_kill_ends_helper_or_init() {
+    for policy in [Isolation::Full, Isolation::None].map(Policy::new) {
+        let run = build(Starter::User, &policy);
+        let pids = format!("{} {}", run.sandbox.init_pid(), run.helper.pid());
+        for _ in 0..2 {
+            // Real-time ones by number, which nix does not know. SIGKILL and SIGSTOP nobody can hold back.
+            let signals = (1..=64).filter(|signal| ![9, 19].contains(signal));
+            let words: Vec<_> = signals
+                .map(|signal| format!("kill -{signal} {pids}"))
+                .collect();
+            let sent = Command::new("sh")
+                .args(["-ec", &words.join(";")])
+                .status()
+                .expect("a shell");
+            assert!(sent.success(), "both live to the last signal");
+            // And what is launched afterwards inherits nothing of it.
+            let states = run.shell("grep -E 'Sig(Blk|Ign|Pnd)|ShdPnd' /proc/self/status");
+            let states = states.success();
+            assert_eq!(states.lines().count(), 4);
+            for line in states.lines() {
+                assert!(line.ends_with("\t0000000000000000"), "{line}");
+            }
+        }
+        let other = run.helper.build(policy.plan().expect("plans"), LIMIT);
+        drop(other.expect("the helper still builds"));
+    }
+}
+
+#[test]
+fn a_signal_before_the_first_statement_of_the_helper_does_not_end_it() {
+    let program = helper_program();
+    let script = "kill -TERM $$; kill -HUP $$; exec \"$0\" sandbox-helper";
+    let arguments = ["-c", script, program.to_str().expect("path")];
+    let helper = Helper::spawn(Path::new("/bin/sh"), &arguments).expect("spawns");
+    let plan = Policy::new(Isolation::None).plan().expect("plans");
+    drop(helper.build(plan, LIMIT).expect("builds"));
+    let own = std::fs::read_to_string("/proc/thread-self/status").expect("status");
+    let blocked = own.lines().find(|line| line.starts_with("SigBlk"));
+    assert_eq!(
+        blocked,
+        Some("SigBlk:\t0000000000000000"),
+        "the caller's is as before"
+    );
 }
 
 #[test]
