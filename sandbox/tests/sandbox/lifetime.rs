@@ -1,14 +1,15 @@
 //! Nothing outlives its supervisor, however that ends.
 
 use crate::harness::{
-    LIMIT, Starter, build, eventually, exists, for_each_starter, full, helper_program, mark, marked,
+    LIMIT, Starter, build, eventually, exists, for_each_starter, full, helper_program, mark,
+    marked, spawn_helper,
 };
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stockade_sandbox::{Helper, Isolation, KillError, Policy};
 
 /// Runs the example's supervisor until it is ready; a blocking read ends when it dies.
@@ -132,6 +133,46 @@ fn an_init_that_does_not_answer_is_destroyed() {
         let destruction = run.helper.destroy(&run.sandbox, LIMIT).expect("destroys");
         assert_eq!((destruction.init_status, marked(&mark)), (Some(9), 0));
     });
+}
+
+#[test]
+fn an_init_that_dies_during_the_set_up_fails_the_build_at_once() {
+    for isolation in [Isolation::Full, Isolation::None] {
+        let policy = Policy::new(isolation);
+        let mut n_failed = 0;
+        // When the kill comes too late the sandbox is ready already, and the next round tries again.
+        for _ in 0..50 {
+            let helper = spawn_helper(Starter::User);
+            let pid = helper.pid();
+            let plan = policy.plan().expect("plans");
+            let started_at = Instant::now();
+            let built = std::thread::scope(|scope| {
+                let build = scope.spawn(|| helper.build(plan, LIMIT));
+                let file = format!("/proc/{pid}/task/{pid}/children");
+                while !build.is_finished() {
+                    let children = std::fs::read_to_string(&file).unwrap_or_default();
+                    for child in children.split_whitespace() {
+                        let child = Pid::from_raw(child.parse().expect("a pid"));
+                        let _ = nix::sys::signal::kill(child, Signal::SIGKILL);
+                    }
+                }
+                build.join().expect("no panic")
+            });
+            if let Err(error) = &built {
+                assert!(error.failure().is_some(), "the helper answers: {error:?}");
+                n_failed += 1;
+            }
+            drop((built, helper));
+            assert!(
+                started_at.elapsed() < LIMIT / 2,
+                "neither build nor drop waits"
+            );
+            if n_failed == 3 {
+                break;
+            }
+        }
+        assert!(n_failed > 0, "no kill hit the set-up: {isolation:?}");
+    }
 }
 
 #[test]
