@@ -93,9 +93,14 @@ impl Ending {
     /// The guardian's exit code.
     pub(crate) fn exit_code(&self, finalized: Finalized) -> u8 {
         match (finalized, self.end, self.said) {
-            (Finalized::NotNeeded, End::Exited(code), _) => code,
+            // The terminal state on disk agrees with the announced code; a panic or a kill after it changes nothing.
             (Finalized::NotNeeded, _, Said::Finished(Some(code))) => code,
-            (Finalized::NotNeeded, _, Said::Finished(None) | Said::Nothing) => CRASHED,
+            (Finalized::NotNeeded, End::Exited(code), Said::Finished(None) | Said::Nothing) => code,
+            (
+                Finalized::NotNeeded,
+                End::Signaled(_) | End::StartFailed(_),
+                Said::Finished(None) | Said::Nothing,
+            ) => CRASHED,
             // `finalize` never appends a `completed`: its 0 means that the supervisor did, before it went.
             (Finalized::Exited(code), _, _) => code,
             (Finalized::Failed, _, _) => CRASHED,
@@ -122,6 +127,12 @@ mod tests {
                 Said::Finished(Some(7)),
                 Finalized::NotNeeded,
                 7,
+            ),
+            (
+                End::Exited(101),
+                Said::Finished(Some(0)),
+                Finalized::NotNeeded,
+                0,
             ),
             (
                 End::Signaled(9),

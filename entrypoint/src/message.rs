@@ -71,7 +71,7 @@ pub enum ToGuardian {
     },
     /// The terminal state of the run is on disk.
     Finished {
-        /// The run's exit code; the guardian exits with it even if the supervisor is killed while its API drains.
+        /// The run's exit code; the guardian exits with it even if the supervisor is killed or panics while its API drains.
         exit_code: Option<u8>,
     },
 }

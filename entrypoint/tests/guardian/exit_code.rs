@@ -17,9 +17,11 @@ fn every_exit_code_of_a_finished_supervisor_passes_through() {
 
 #[test]
 fn an_announced_code_outlives_the_supervisor() {
-    let mut run = Run::start(&["say:finished 143", "die:9"]);
-    run.ends_with(143);
-    assert_eq!(run.finalized(), "");
+    for last in ["die:9", "die:6", "exit:101", "exit:0"] {
+        let mut run = Run::start(&["say:finished 143", last]);
+        run.ends_with(143);
+        assert_eq!(run.finalized(), "", "{last}");
+    }
     Run::start(&["say:finished", "die:9"]).ends_with(125);
 }
 
