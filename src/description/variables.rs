@@ -159,6 +159,20 @@ pub const VARIABLES: &[Variable] = &[
         reader: Reader::Elsewhere,
         ..OPTION
     },
+    Variable {
+        name: Some("STOCKADE_SOAK_ROUNDS"),
+        form: "a number",
+        purpose: "Read by the tests alone: how often a test of chance is repeated.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_SOAK_SEED"),
+        form: "a number",
+        purpose: "Read by the tests alone: repeats a test of chance as it was.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
 ];
 
 impl Variable {

@@ -10,7 +10,7 @@ use stockade::event::EventType;
 use stockade::run::ErrorCode;
 use stockade::run::outcome::ExitRule;
 
-use crate::tree::{Findings, pages, read};
+use crate::tree::{Findings, pages, read, rust};
 
 /// What must stand where: kind, page, words.
 fn everything_that_a_user_can_meet() -> Vec<(&'static str, &'static str, Vec<String>)> {
@@ -151,6 +151,28 @@ fn the_docs_name_nothing_that_is_not_there() {
                 let is_prefix = name == "STOCKADE_";
                 if !is_prefix && !variables.contains(&name) && !is_service_link(&name) {
                     findings.add(&page.path, line_idx, &name);
+                }
+            }
+        }
+    }
+    findings.check();
+}
+
+#[test]
+fn every_variable_that_is_read_stands_in_the_table() {
+    let mut findings = Findings::new(
+        "every STOCKADE_ variable that code or tests read is in docs/configuration.md",
+        "add a row to src/description/variables.rs; the table of the page is made from it",
+    );
+    let table = read("docs/configuration.md");
+    for source in rust() {
+        for (line_idx, line) in source.text.lines().enumerate() {
+            for (at, _) in line.match_indices(concat!("(\"", "STOCKADE_")) {
+                let before = &line[..at];
+                let is_read = before.ends_with("env::var") || before.ends_with("env::var_os");
+                let name = line[at + 2..].split('"').next().unwrap_or_default();
+                if is_read && !table.contains(&format!("`{name}`")) {
+                    findings.add(&source.path, line_idx, name);
                 }
             }
         }
