@@ -155,6 +155,12 @@ pub fn finalize(
     // Left-overs of a writer that was killed; an error here hides nothing that matters.
     let _ = run_dir.remove_stale_temporaries();
     crate::session::status_file::remove_spare(run_dir);
+    // What was prepared for the case that this fails.
+    let _ = nix::unistd::unlinkat(
+        run_dir.as_fd(),
+        crate::cli::run::CRASH_STATUS,
+        nix::unistd::UnlinkatFlags::NoRemoveDir,
+    );
     let exit_code = exit_code_of(&document, stop_exit_code);
     Ok(Finalized {
         was_terminal,

@@ -159,23 +159,25 @@ mod tests {
         std::fs::read_to_string(dir.path().join("run-1/status.json")).unwrap()
     }
 
-    #[tokio::test]
-    async fn a_write_that_comes_late_never_replaces_a_newer_one() {
+    #[test]
+    fn a_write_that_comes_late_never_replaces_a_newer_one() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let file = status_file(&dir);
+        let file = runtime.block_on(async { status_file(&dir) });
         for round in 0..20 {
-            let (old, new) = (format!("old {round}"), format!("new {round}"));
             {
                 // A disk that stands still: both writes run out of time.
                 let _slow = file.written.lock().unwrap();
-                for text in [&old, &new] {
-                    let write = file.write(text.clone().into_bytes(), Duration::from_millis(1));
-                    assert!(write.await.is_err());
+                for text in [format!("old {round}"), format!("new {round}")] {
+                    let write = file.write(text.into_bytes(), Duration::from_millis(1));
+                    assert!(runtime.block_on(write).is_err());
                 }
             }
             // Whatever order the two come back in, the newest stands.
             let newest = format!("newest {round}");
-            file.write(newest.clone().into_bytes(), LONG).await.unwrap();
+            runtime
+                .block_on(file.write(newest.clone().into_bytes(), LONG))
+                .unwrap();
             assert_eq!(on_disk(&dir), newest);
         }
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::crash_follower::{Random, Reader, StatusWatcher, is_terminal, rounds, wait_until};
+use crate::crash_follower::{Random, Reader, StatusWatcher, is_terminal, rounds, say, wait_until};
 use crate::harness::run::{binary, kill};
 use crate::harness::wait::until_within;
 use crate::harness::{DEADLINE, Recording, RunBuilder, until};
@@ -76,14 +76,14 @@ fn soak(victim: Victim, usual: u64) {
                 with_events += u64::from(seen.n_events > 0);
             }
             Err(panic) => {
-                eprintln!("FAILED ROUND: {what}");
+                say(&format!("FAILED ROUND: {what}"));
                 std::panic::resume_unwind(panic);
             }
         }
     }
-    eprintln!(
+    say(&format!(
         "{victim:?}: {n_rounds} rounds, a reader in {with_events}, {in_the_window} ended between the terminal event and status.json"
-    );
+    ));
     // The API is up for most of a run, so a reader that never gets anything is a broken test.
     assert!(
         with_events * 4 > n_rounds,

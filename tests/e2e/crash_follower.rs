@@ -21,10 +21,10 @@ impl Random {
     pub fn seeded() -> Self {
         let given = std::env::var("STOCKADE_SOAK_SEED").ok();
         let clock = || {
-            std::time::SystemTime::now()
+            let since = std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
-                .unwrap()
-                .as_nanos() as u64
+                .unwrap();
+            u64::try_from(since.as_micros()).unwrap()
         };
         Self(given.map_or_else(clock, |seed| seed.parse().unwrap()))
     }
@@ -46,10 +46,14 @@ impl Random {
     }
 }
 
+/// Says how a test of chance went, on stderr, where the harness shows it when the test fails.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Rounds of a test of chance: `usual`, or what `STOCKADE_SOAK_ROUNDS` says.
 pub fn rounds(usual: u64) -> u64 {
-    std::env::var("STOCKADE_SOAK_ROUNDS")
-        .map_or(usual, |rounds| rounds.parse().expect("a number of rounds"))
+    std::env::var("STOCKADE_SOAK_ROUNDS").map_or(usual, |rounds| rounds.parse().unwrap())
 }
 
 /// Waits until an instant; the wait is what the test is about, not a guess.

@@ -79,7 +79,7 @@ impl Drop for SmallDisk {
         let _ = Command::new("umount")
             .arg("-l")
             .arg(self.directory.path())
-            .status();
+            .output();
     }
 }
 
@@ -256,8 +256,8 @@ fn recordings_that_cannot_be_written_are_refused_with_a_clear_error() {
     let remounted = Command::new("mount")
         .args(["-o", "remount,ro"])
         .arg(disk.directory.path())
-        .status();
-    assert!(remounted.unwrap().success());
+        .output();
+    assert!(remounted.unwrap().status.success());
     let run = RunBuilder::sh("echo ran")
         .with_recordings(disk.path())
         .finish();

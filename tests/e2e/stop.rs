@@ -125,8 +125,8 @@ fn the_intent_survives_the_death_of_those_who_had_it() {
     let done = std::process::Command::new(binary())
         .arg("finalize")
         .arg(&path)
-        .status();
-    assert!(done.unwrap().success());
+        .output();
+    assert!(done.unwrap().status.success());
     let status = run.recording.status();
     assert_eq!(status["error"]["code"], "RUN_TERMINATED");
     assert!(

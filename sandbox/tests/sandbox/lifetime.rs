@@ -85,9 +85,9 @@ fn no_signal_but_a_kill_ends_helper_or_init() {
                 .collect();
             let sent = Command::new("sh")
                 .args(["-ec", &words.join(";")])
-                .status()
+                .output()
                 .expect("a shell");
-            assert!(sent.success(), "both live to the last signal");
+            assert!(sent.status.success(), "both live to the last signal");
             // And what is launched afterwards inherits nothing of it.
             let states = run.shell("grep -E 'Sig(Blk|Ign|Pnd)|ShdPnd' /proc/self/status");
             let states = states.success();

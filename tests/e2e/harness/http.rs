@@ -101,15 +101,6 @@ impl Stream {
         self.open.status
     }
 
-    /// The first header of that name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.open
-            .headers
-            .iter()
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| value.as_str())
-    }
-
     /// The next block; none at the end.
     pub fn next_frame(&mut self) -> Option<SseFrame> {
         let mut frame = SseFrame::default();

@@ -7,7 +7,6 @@ pub mod run;
 pub mod wait;
 
 pub use http::{Reply, SseFrame, get, request, stream};
-pub use need::need;
 pub use recording::Recording;
 pub use run::{Run, RunBuilder};
 pub use wait::{DEADLINE, until};

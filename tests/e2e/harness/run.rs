@@ -306,12 +306,3 @@ pub fn kill(pid: i32, signal: nix::sys::signal::Signal) {
     // The process may have ended by itself meanwhile.
     let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
 }
-
-/// True while a process of that pid exists and is no zombie.
-pub fn is_alive(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| !rest.trim_start().starts_with('Z'))
-    })
-}
