@@ -146,8 +146,7 @@ impl Doomed {
             Victim::Supervisor => vec![supervisor()?],
             Victim::Both => vec![supervisor()?, self.guardian()],
             Victim::Helper => vec![helper()?],
-            // By its name: while it builds, the helper has other children, and the build goes on without them.
-            Victim::Init => vec![process_table::live_child_named(helper()?, "stockade-init")?],
+            Victim::Init => vec![process_table::namespace_init(helper()?)?],
         })
     }
 

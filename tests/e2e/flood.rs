@@ -40,6 +40,7 @@ fn a_stalled_reader_delays_nobody_and_gets_every_event() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let _guard = process_table::KillOnPanic(i32::try_from(child.id()).unwrap());
     let recording = Recording::at(builder.recordings().join("run"));
     let socket = workspace.with_file_name("api.sock");
     until("the run is running", || {
@@ -109,6 +110,7 @@ fn a_line_of_64_mib_and_bytes_of_any_kind_are_recorded_within_bounds() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let _guard = process_table::KillOnPanic(i32::try_from(child.id()).unwrap());
     let recording = Recording::at(builder.recordings().join("run"));
     let socket = workspace.with_file_name("api.sock");
     until("the run is running", || {
@@ -188,6 +190,7 @@ fn the_memory_is_flat_over_many_actions_and_events() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let _guard = process_table::KillOnPanic(i32::try_from(child.id()).unwrap());
     let recording = Recording::at(builder.recordings().join("run"));
     let socket = workspace.with_file_name("api.sock");
     until("the run is running", || {

@@ -189,6 +189,7 @@ fn guardian_and_supervisor_are_not_dumpable() {
         return;
     };
     let guardian = i32::try_from(child.id()).unwrap();
+    let _guard = process_table::KillOnPanic(guardian);
     let recording = Recording::at(builder.recordings().join("run"));
     until("the run is running", || {
         assert!(child.try_wait().unwrap().is_none(), "the run ended");

@@ -49,12 +49,31 @@ pub fn live_child(parent: i32) -> Option<i32> {
         .map(|child| child.pid)
 }
 
-/// The first live child of that name, once there is one.
-pub fn live_child_named(parent: i32, name: &str) -> Option<i32> {
+/// The live child that is the init of a pid namespace, once there is one. The launch helper has another child for a moment,
+/// which holds a user namespace while binds are mapped.
+pub fn namespace_init(parent: i32) -> Option<i32> {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     children(parent)
         .into_iter()
-        .find(|child| child.state != 'Z' && child.name == name)
+        .filter(|child| child.state != 'Z')
+        // Its name is set early, and the link is not to be read by everybody once it is not dumpable.
+        .find(|child| {
+            child.name == "stockade-init"
+                || namespace(&child.pid.to_string())
+                    .is_some_and(|link| Some(link) != namespace("self"))
+        })
         .map(|child| child.pid)
+}
+
+/// Ends a guardian, and by that its run, when the test that started it fails.
+pub struct KillOnPanic(pub i32);
+
+impl Drop for KillOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            crate::harness::run::kill(self.0, nix::sys::signal::Signal::SIGKILL);
+        }
+    }
 }
 
 /// Every process of the run that has its files in `directory`: its path stands in the command line, is the working

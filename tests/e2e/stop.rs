@@ -351,17 +351,6 @@ fn the_exit_code_of_a_stop_can_be_chosen() {
     );
 }
 
-/// Ends the guardian of a round that failed; one that is reaped is not there any more.
-struct KillOnDrop(i32);
-
-impl Drop for KillOnDrop {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            kill(self.0, Signal::SIGKILL);
-        }
-    }
-}
-
 #[test]
 fn a_stop_in_the_first_milliseconds_is_never_lost() {
     let mut random = Random::seeded();
@@ -382,7 +371,7 @@ fn a_stop_in_the_first_milliseconds_is_never_lost() {
             .process_group(0)
             .spawn()
             .unwrap();
-        let _guard = KillOnDrop(i32::try_from(child.id()).unwrap());
+        let _guard = process_table::KillOnPanic(i32::try_from(child.id()).unwrap());
         wait_until(began + after);
         kill(i32::try_from(child.id()).unwrap(), Signal::SIGTERM);
         let status = until_within(
