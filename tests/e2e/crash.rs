@@ -19,7 +19,7 @@ use crate::process_table;
 
 /// Whom the round kills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Victim {
+pub enum Victim {
     Supervisor,
     Guardian,
     Both,
@@ -29,7 +29,7 @@ enum Victim {
 
 /// When the round kills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
+pub enum At {
     /// So long after the start.
     Instant(Duration),
     /// As soon as the terminal event is in the file: between it and the rename of `status.json`, if that is still to come.
@@ -97,16 +97,16 @@ struct Seen {
 }
 
 /// A run that is about to be killed.
-struct Doomed {
+pub struct Doomed {
     child: Child,
-    directory: PathBuf,
+    pub directory: PathBuf,
     _files: (RunBuilder, tempfile::TempDir),
-    recording: Recording,
+    pub recording: Recording,
     stderr: PathBuf,
 }
 
 impl Doomed {
-    fn start(script: &str, on_disk: bool) -> Self {
+    pub fn start(script: &str, on_disk: bool) -> Self {
         let shm = Path::new("/dev/shm");
         let recordings = if on_disk || !shm.is_dir() {
             tempfile::tempdir().unwrap()
@@ -150,12 +150,12 @@ impl Doomed {
         })
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
     /// Kills at the instant; a victim that is not born yet is killed at its birth. False when the run was over before.
-    fn kill(&mut self, victim: Victim, at: At, began: Instant) -> bool {
+    pub fn kill(&mut self, victim: Victim, at: At, began: Instant) -> bool {
         let mut found = None;
         match at {
             At::Instant(after) => wait_until(began + after),
@@ -253,7 +253,7 @@ fn one_round(victim: Victim, at: At, script: &str, on_disk: bool) -> Seen {
 }
 
 /// `stockade finalize`, which must succeed.
-fn finalize(path: &Path) {
+pub fn finalize(path: &Path) {
     try_finalize(path).unwrap();
 }
 
@@ -403,128 +403,4 @@ fn a_terminal_status_stands_when_the_guardians_finalizer_is_killed() {
         assert_eq!(run.recording.status()["status"], "completed", "{context}");
     }
     eprintln!("{n_killed} finalizers killed, {n_terminal} of them with a terminal status in place");
-}
-
-/// The directory of a run that was killed, to be copied.
-fn remains() -> (tempfile::TempDir, PathBuf) {
-    let shm = Path::new("/dev/shm");
-    let kept = if shm.is_dir() {
-        tempfile::tempdir_in(shm).unwrap()
-    } else {
-        tempfile::tempdir().unwrap()
-    };
-    let mut run = Doomed::start("while :; do echo tick; sleep 0.002; done", false);
-    until_within(DEADLINE, "the run has events", || {
-        let log = std::fs::read_to_string(run.recording.path().join("events.jsonl")).ok()?;
-        (log.matches("action.output").count() > 5).then_some(())
-    });
-    assert!(run.kill(Victim::Both, At::Instant(Duration::ZERO), Instant::now()));
-    until_within(DEADLINE, "the guardian ends", || run.ended());
-    until_within(DEADLINE, "nothing of the run is left", || {
-        process_table::of_run(&run.directory)
-            .is_empty()
-            .then_some(())
-    });
-    let target = kept.path().join("remains");
-    copy(run.recording.path(), &target);
-    (kept, target)
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-/// A copy of the remains with the tail of its log torn at a random byte.
-fn torn_copy(remains: &Path, name: &str, random: &mut Random) -> (Recording, usize) {
-    let path = remains.with_file_name(name);
-    copy(remains, &path);
-    let log = std::fs::File::options()
-        .write(true)
-        .open(path.join("events.jsonl"))
-        .unwrap();
-    let length = log.metadata().unwrap().len();
-    let kept = length - random.below(length.min(2000));
-    log.set_len(kept).unwrap();
-    let recording = Recording::at(path);
-    let whole = recording.lines().len();
-    (recording, whole)
-}
-
-fn spawn_finalize(path: &Path) -> Child {
-    Command::new(binary())
-        .arg("finalize")
-        .arg(path)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-#[test]
-fn two_finalizers_at_once_append_one_end() {
-    let mut random = Random::seeded();
-    let (_kept, remains) = remains();
-    for round in 0..rounds(25) {
-        let seed = random.0;
-        let (recording, whole) = torn_copy(&remains, &format!("two-{round}"), &mut random);
-        let before = recording.lines();
-        let finalizers = [(); 3].map(|()| spawn_finalize(recording.path()));
-        let mut n_done = 0;
-        for finalizer in finalizers {
-            let output = finalizer.wait_with_output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            match output.status.code() {
-                Some(0) => n_done += 1,
-                Some(125) => assert!(said.contains("RUN_LOCKED"), "seed {seed}: {said}"),
-                _ => panic!("seed {seed}: {:?} {said}", output.status),
-            }
-        }
-        assert!(n_done >= 1, "seed {seed}");
-        recording.assert_whole();
-        assert_eq!(recording.lines()[..whole], before[..whole], "seed {seed}");
-        std::fs::remove_dir_all(recording.path()).unwrap();
-    }
-}
-
-#[test]
-fn a_finalizer_that_is_killed_and_run_again_appends_one_end() {
-    let mut random = Random::seeded();
-    let (_kept, remains) = remains();
-    let (measured, _) = torn_copy(&remains, "measured", &mut random);
-    let started = Instant::now();
-    finalize(measured.path());
-    let typical = started.elapsed();
-    let mut n_killed = 0;
-    for round in 0..rounds(80) {
-        let seed = random.0;
-        let (recording, whole) = torn_copy(&remains, &format!("killed-{round}"), &mut random);
-        let before = recording.lines();
-        for _ in 0..=random.below(3) {
-            let began = Instant::now();
-            let mut finalizer = spawn_finalize(recording.path());
-            wait_until(began + random.duration(typical));
-            finalizer.kill().unwrap();
-            n_killed += u64::from(finalizer.wait().unwrap().code().is_none());
-        }
-        finalize(recording.path());
-        recording.assert_whole();
-        assert_eq!(recording.lines()[..whole], before[..whole], "seed {seed}");
-        // Once more changes nothing.
-        let log = std::fs::read(recording.path().join("events.jsonl")).unwrap();
-        finalize(recording.path());
-        let again = std::fs::read(recording.path().join("events.jsonl")).unwrap();
-        assert_eq!(log, again, "seed {seed}");
-        std::fs::remove_dir_all(recording.path()).unwrap();
-    }
-    assert!(n_killed > 0, "no finalizer was killed in its middle");
-    eprintln!("{n_killed} finalizers were killed in their middle");
 }

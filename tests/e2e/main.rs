@@ -31,3 +31,5 @@ mod disk;
 mod stop;
 mod flood;
 mod process;
+mod crash_finalize;
+mod disk_names;
