@@ -1,7 +1,8 @@
 //! When patience with the supervisor ends.
 //!
 //! Owns the two clocks of a run: the backstop behind the deadline and the backstop behind a stop.
-//! Never does: kill, or read the time. Invariant: more stop requests never move the kill to a later instant.
+//! Never does: kill, or read the time. Invariant: more stop requests never move the kill to a later instant, and what the
+//! supervisor counts as one request is one here.
 //!
 //! ```text
 //! running --stop--> stopping (grace + 2 s) --stop--> hurried (1 s + 1 s) --stop--> kill now
@@ -10,6 +11,8 @@
 //! ```
 
 use std::time::{Duration, Instant};
+
+use crate::message::{SAME_SIGNAL_INTERVAL, SignalNotice};
 
 /// What the guardian waits beyond the grace: the supervisor keeps the grace itself, and must have the time to be right.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -29,6 +32,15 @@ pub(crate) enum KillReason {
     Deadline,
 }
 
+/// What a stop signal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopSignal {
+    /// A request of its own.
+    Counted,
+    /// The same request once more.
+    Repeated,
+}
+
 /// The clocks of one run.
 #[derive(Debug)]
 pub(crate) struct Escalation {
@@ -38,8 +50,10 @@ pub(crate) struct Escalation {
     backstop_at: Option<Instant>,
     /// When the backstop of the stop strikes; set by the first stop.
     stop_ends_at: Option<Instant>,
-    /// Stop signals so far.
+    /// Stop signals so far that counted.
     stop_requests: u32,
+    /// The last of them, and when it came.
+    last_counted: Option<(SignalNotice, Instant)>,
 }
 
 impl Escalation {
@@ -51,11 +65,21 @@ impl Escalation {
             backstop_at,
             stop_ends_at: None,
             stop_requests: 0,
+            last_counted: None,
         }
     }
 
     /// A stop signal arrived.
-    pub(crate) fn stop_requested(&mut self, now: Instant) {
+    pub(crate) fn stop_requested(&mut self, signal: SignalNotice, now: Instant) -> StopSignal {
+        let is_same = |(last, at): (SignalNotice, Instant)| {
+            let request =
+                |notice: SignalNotice| (notice.signal, notice.sender_pid, notice.sender_uid);
+            request(last) == request(signal) && now.duration_since(at) < SAME_SIGNAL_INTERVAL
+        };
+        if self.last_counted.is_some_and(is_same) {
+            return StopSignal::Repeated;
+        }
+        self.last_counted = Some((signal, now));
         self.stop_requests = self.stop_requests.saturating_add(1);
         let patience = match self.stop_requests {
             1 => self.grace.saturating_add(MARGIN),
@@ -63,6 +87,7 @@ impl Escalation {
             _ => Duration::ZERO,
         };
         self.end_stop_within(patience, now);
+        StopSignal::Counted
     }
 
     /// The supervisor says that it is stopping on its own account.
@@ -108,6 +133,16 @@ mod tests {
 
     const GRACE: Duration = Duration::from_secs(8);
 
+    /// A SIGTERM of this process.
+    fn sent_by(sender_pid: u32) -> SignalNotice {
+        SignalNotice {
+            signal: 15,
+            sender_pid,
+            sender_uid: 0,
+            code: 0,
+        }
+    }
+
     #[test]
     fn each_stop_request_leaves_less_time() {
         let now = Instant::now();
@@ -116,8 +151,8 @@ mod tests {
             (escalation.next_at(), escalation.stop_was_requested()),
             (None, false)
         );
-        for seconds in [10, 2, 0, 0] {
-            escalation.stop_requested(now);
+        for (sender, seconds) in [(1, 10), (2, 2), (3, 0), (4, 0)] {
+            escalation.stop_requested(sent_by(sender), now);
             assert_eq!(
                 escalation.next_at(),
                 Some(now + Duration::from_secs(seconds))
@@ -127,11 +162,52 @@ mod tests {
     }
 
     #[test]
+    fn the_same_signal_of_the_same_sender_is_one_request_within_the_interval() {
+        use StopSignal::{Counted, Repeated};
+        let began_at = Instant::now();
+        let mut escalation = Escalation::new(began_at, None, GRACE);
+        let just_after = SAME_SIGNAL_INTERVAL - Duration::from_nanos(1);
+        let by_queue = SignalNotice {
+            code: -1,
+            ..sent_by(7)
+        };
+        // The interval runs from the signal that counted, so a stream of repetitions does not hold back a second request.
+        for (signal, after, expected, ends_after) in [
+            (sent_by(7), Duration::ZERO, Counted, GRACE + MARGIN),
+            (
+                sent_by(7),
+                Duration::from_millis(10),
+                Repeated,
+                GRACE + MARGIN,
+            ),
+            (by_queue, just_after, Repeated, GRACE + MARGIN),
+            (
+                sent_by(7),
+                SAME_SIGNAL_INTERVAL,
+                Counted,
+                SAME_SIGNAL_INTERVAL + HURRIED_GRACE + HURRIED_MARGIN,
+            ),
+            (
+                sent_by(8),
+                SAME_SIGNAL_INTERVAL,
+                Counted,
+                SAME_SIGNAL_INTERVAL,
+            ),
+        ] {
+            let seen = escalation.stop_requested(signal, began_at + after);
+            assert_eq!(
+                (seen, escalation.next_at()),
+                (expected, Some(began_at + ends_after))
+            );
+        }
+    }
+
+    #[test]
     fn a_late_second_request_does_not_prolong_the_stop() {
         let now = Instant::now();
         let mut escalation = Escalation::new(now, None, GRACE);
-        escalation.stop_requested(now);
-        escalation.stop_requested(now + Duration::from_secs(9));
+        escalation.stop_requested(sent_by(7), now);
+        escalation.stop_requested(sent_by(7), now + Duration::from_secs(9));
         assert_eq!(escalation.next_at(), Some(now + Duration::from_secs(10)));
     }
 
@@ -155,7 +231,7 @@ mod tests {
         assert_eq!(escalation.next_at(), Some(now + Duration::from_secs(5)));
         assert!(!escalation.stop_was_requested());
         let mut endless = Escalation::new(now, Some(Duration::MAX), Duration::MAX);
-        endless.stop_requested(now);
+        endless.stop_requested(sent_by(7), now);
         assert_eq!(endless.next_at(), None);
     }
 }

@@ -13,7 +13,7 @@ use nix::sys::time::TimeSpec;
 
 use crate::channel::{Channel, WhenFull};
 use crate::ending::{End, Ending, Said};
-use crate::escalation::{Escalation, KillReason};
+use crate::escalation::{Escalation, KillReason, StopSignal};
 use crate::message::{ToGuardian, ToSupervisor};
 use crate::notice::notice;
 use crate::reaper::Reaper;
@@ -96,14 +96,17 @@ impl Guard {
         }
     }
 
-    /// Passes on all signals that are there.
+    /// Passes on all signals that are there, a stop request once.
     fn take_signals(&mut self) {
         while let Some(signal) = self.signals.next() {
             let when_full = match meaning(signal.signal) {
                 Meaning::ChildEnded | Meaning::TerminalAccess => continue,
                 Meaning::Stop => {
-                    self.escalation.stop_requested(Instant::now());
-                    WhenFull::Keep
+                    match self.escalation.stop_requested(signal, Instant::now()) {
+                        StopSignal::Counted => WhenFull::Keep,
+                        // The supervisor would count it or not by its own clock, so it does not hear of it.
+                        StopSignal::Repeated => continue,
+                    }
                 }
                 Meaning::Other => WhenFull::Drop,
             };

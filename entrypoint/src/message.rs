@@ -11,16 +11,25 @@
 //! | to the guardian | `stopping [<grace-ms>]` | a stop has begun; with a grace the guardian arms its backstop |
 //! | to the guardian | `finished [<exit-code>]` | the terminal state is on disk; the code to exit with, whatever follows |
 //!
+//! A stop signal (HUP, INT, QUIT, TERM) of the same sender within `SAME_SIGNAL_INTERVAL` of one that counted is the same
+//! request: the guardian neither counts it nor passes it on, so that both sides count alike. Every `signal` with a stop
+//! signal is a request of its own, except that it repeats what the same sender sent straight to the supervisor.
+//!
 //! Never does: IO. Invariant: `parse(encode(m)) == m`, and no encoded message is longer than `MAX_MESSAGE_BYTES`.
 
 use std::fmt;
 use std::str::{FromStr, SplitAsciiWhitespace};
+use std::time::Duration;
 
 /// Longest message in bytes: `sweep` with the largest number of kept pids fits.
 pub const MAX_MESSAGE_BYTES: usize = 1024;
 
 /// Most pids that one `sweep` may spare: the supervisor has a handful of helpers, never more.
 pub const MAX_KEPT_PIDS: usize = 64;
+
+/// Time in which the same stop signal of the same sender counts as one request: a process manager that signals a whole group
+/// reaches guardian and supervisor at once, and some signal twice, by group and by pid. Nobody asks again so soon by hand.
+pub const SAME_SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A signal as the guardian received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::run::{DEFAULT_SIGNALS, Plan, Run};
+use stockade_entrypoint::message::SAME_SIGNAL_INTERVAL;
+
+use crate::run::{DEFAULT_SIGNALS, Plan, Run, wait_until};
 
 /// Flags of a run with this backstop and grace.
 fn flags<'a>(backstop_ms: &'a str, grace_ms: &'a str) -> [&'a str; 4] {
@@ -42,6 +44,48 @@ fn a_second_stop_leaves_two_seconds() {
     run.wait_for("up");
     let started_at = Instant::now();
     run.signal(Signal::SIGTERM);
+    run.signal(Signal::SIGQUIT);
+    check(
+        &mut run,
+        started_at,
+        "--cause backstop --stop-requested 1",
+        [2000, 8000],
+    );
+}
+
+#[test]
+fn the_same_signal_twice_at_once_is_one_request_for_both_sides() {
+    let steps = [
+        "mark:up",
+        "until:15",
+        "mark:first",
+        "until:28",
+        "mark:heard",
+        "deaf",
+    ];
+    // A host that is too slow to signal twice within the interval gets another try.
+    let mut run = wait_until("two signals in the interval", || {
+        let run = Plan::new(&flags("0", "60000"))
+            .wrapped(DEFAULT_SIGNALS)
+            .start(&steps);
+        run.wait_for("up");
+        let first_at = Instant::now();
+        run.signal(Signal::SIGTERM);
+        run.wait_for("first");
+        run.signal(Signal::SIGTERM);
+        // Behind SIGTERM in the order in which the kernel hands out what is pending.
+        run.signal(Signal::SIGWINCH);
+        run.wait_for("heard");
+        (first_at.elapsed() < SAME_SIGNAL_INTERVAL).then_some(run)
+    });
+    let messages = run.read("messages");
+    let n_terms = messages
+        .lines()
+        .filter(|line| line.starts_with("signal 15 "))
+        .count();
+    assert_eq!(n_terms, 1, "{messages}");
+    // This is the second request; were it the third, the supervisor would be killed at once.
+    let started_at = Instant::now();
     run.signal(Signal::SIGQUIT);
     check(
         &mut run,
