@@ -14,7 +14,7 @@ use stockade_entrypoint::message::{MAX_MESSAGE_BYTES, ToGuardian, ToSupervisor};
 use tokio::net::UnixDatagram;
 use tokio::sync::oneshot;
 
-use super::signals::{Impatience, request_of};
+use super::signals::{Impatience, Way, request_of};
 use crate::control::Control;
 use crate::run::Sender;
 
@@ -117,7 +117,7 @@ impl GuardianLink {
                         uid: notice.sender_uid,
                     };
                     if let Some(request) = request_of(notice.signal, Some(sender)) {
-                        impatience.pass_on(&control, request);
+                        impatience.pass_on(&control, request, Way::Guardian);
                     }
                 }
                 Ok(ToSupervisor::Swept {

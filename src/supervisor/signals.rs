@@ -5,21 +5,36 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use nix::libc::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook_tokio::SignalsInfo;
+use stockade_entrypoint::message::SAME_SIGNAL_INTERVAL;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{Control, StopCause, StopRequest};
 use crate::run::Sender;
 use crate::status::StatusBoard;
 
-/// Time in which the same signal of the same sender counts as one: a process manager that signals a whole group reaches
-/// guardian and supervisor at once.
-pub const SAME_SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+/// The way on which a signal came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// As a message of the guardian, which passes on each request once.
+    Guardian,
+    /// Straight to this process.
+    Direct,
+}
+
+/// The signal that was passed on last.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    cause: StopCause,
+    at: Instant,
+    /// It came straight, and the guardian may have got it too.
+    awaits_guardian: bool,
+}
 
 /// The request that a signal makes; none when it asks for nothing.
 pub fn request_of(signal: u32, sender: Option<Sender>) -> Option<StopRequest> {
@@ -37,7 +52,7 @@ pub fn request_of(signal: u32, sender: Option<Sender>) -> Option<StopRequest> {
 #[derive(Debug, Clone)]
 pub struct Impatience {
     over: CancellationToken,
-    last: Arc<Mutex<Option<(StopCause, Instant)>>>,
+    last: Arc<Mutex<Option<Last>>>,
 }
 
 impl Impatience {
@@ -49,17 +64,27 @@ impl Impatience {
         }
     }
 
-    /// Passes a request on without waiting for its answer.
-    pub fn pass_on(&self, control: &Control, request: StopRequest) {
+    /// Passes a request on without waiting for its answer, unless it is the last one once more: signalled again too soon, or
+    /// heard on both ways. Of what came through the guardian only the latter is left out, so that both count alike.
+    pub fn pass_on(&self, control: &Control, request: StopRequest, way: Way) {
         {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_same = |(cause, at): &(StopCause, Instant)| {
-                *cause == request.cause && at.elapsed() < SAME_SIGNAL_INTERVAL
-            };
-            if last.as_ref().is_some_and(is_same) {
-                return;
+            let same = last.as_mut().filter(|last| {
+                last.cause == request.cause && last.at.elapsed() < SAME_SIGNAL_INTERVAL
+            });
+            match (way, same) {
+                (Way::Direct, Some(_)) => return,
+                (Way::Guardian, Some(last)) if last.awaits_guardian => {
+                    last.awaits_guardian = false;
+                    return;
+                }
+                (Way::Direct | Way::Guardian, _) => {}
             }
-            *last = Some((request.cause, Instant::now()));
+            *last = Some(Last {
+                cause: request.cause,
+                at: Instant::now(),
+                awaits_guardian: way == Way::Direct,
+            });
         }
         self.over.cancel();
         control.request(request);
@@ -90,7 +115,7 @@ pub fn take(
             });
             let signal = u32::try_from(origin.signal).unwrap_or(0);
             if let Some(request) = request_of(signal, sender) {
-                impatience.pass_on(&control, request);
+                impatience.pass_on(&control, request, Way::Direct);
             }
         }
     })
@@ -127,13 +152,18 @@ mod tests {
         let over = CancellationToken::new();
         let impatience = Impatience::new(over.clone());
         let request = request_of(15, Some(Sender { pid: 7, uid: 0 })).unwrap();
-        impatience.pass_on(&control, request.clone());
-        impatience.pass_on(&control, request);
+        // One signal to the group, on both ways, in either order.
+        impatience.pass_on(&control, request.clone(), Way::Direct);
+        impatience.pass_on(&control, request.clone(), Way::Guardian);
         let other = request_of(15, Some(Sender { pid: 8, uid: 0 })).unwrap();
-        impatience.pass_on(&control, other.clone());
+        impatience.pass_on(&control, other.clone(), Way::Guardian);
+        impatience.pass_on(&control, other.clone(), Way::Direct);
+        // What the guardian passes on next it has counted, however soon it is read here.
+        impatience.pass_on(&control, other.clone(), Way::Guardian);
         assert!(over.is_cancelled());
-        assert!(calls.recv().await.is_some());
-        assert_eq!(calls.recv().await.unwrap().request, other);
+        for expected in [request, other.clone(), other] {
+            assert_eq!(calls.recv().await.unwrap().request, expected);
+        }
         assert!(calls.try_recv().is_err());
     }
 }
