@@ -31,8 +31,8 @@ const RUN_DIR_FD: RawFd = 3;
 /// The locked `run.lock` in `finalize`.
 const LOCK_FD: RawFd = 4;
 
-/// Longest `finalize`: it reads one log and writes one file, and an orchestrator waits for us.
-const LIMIT: Duration = Duration::from_secs(5);
+/// Longest `finalize`: it reads and hashes one log, a second for a gigabyte and more on a slow disk, and an orchestrator waits.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Longest wait for the death of a `finalize` that was killed.
 const DEATH_LIMIT: Duration = Duration::from_secs(1);

@@ -286,7 +286,6 @@ impl ActionLog {
     /// stays full.
     pub fn abandon_files(&self, reason: &str) {
         self.shared.fail(reason);
-        self.shared.work.notify_all();
     }
 
     /// Ends the writer once nothing is pending. Readers keep what is published.
@@ -370,7 +369,17 @@ impl Desk {
 }
 
 impl Shared {
-    /// Marks the log as failed for good. The first reason stands.
+    /// Notes that events up to `seq` are synced; a sync that comes late takes nothing back.
+    pub(super) fn note_synced(&self, seq: u64) {
+        self.synced.send_if_modified(|synced| {
+            let is_news = seq > *synced;
+            *synced = seq.max(*synced);
+            is_news
+        });
+    }
+
+    /// Marks the log as failed for good, and wakes the writer, which publishes from memory from here on. The first reason
+    /// stands.
     pub(super) fn fail(&self, error: &str) {
         self.health.send_if_modified(|health| {
             if matches!(health, LogHealth::Failed { .. }) {
@@ -381,6 +390,9 @@ impl Shared {
             };
             true
         });
+        // Through the lock, so that a writer that is about to wait has seen it or is woken.
+        drop(lock(&self.desk));
+        self.work.notify_all();
     }
 
     /// True once the log has failed.

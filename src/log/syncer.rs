@@ -159,7 +159,7 @@ pub(super) fn run(shared: &Shared) {
         match due.sync() {
             Ok(()) => {
                 let synced = shared.sync.done(due.seq);
-                shared.synced.send_replace(synced);
+                shared.note_synced(synced);
                 if shared.options.durability == Durability::Durable {
                     shared.ready(synced);
                 }
@@ -169,8 +169,6 @@ pub(super) fn run(shared: &Shared) {
                     "cannot sync {}: {error}",
                     super::segment::ACTIVE_SEGMENT
                 ));
-                // The writer publishes from memory from here on.
-                shared.work.notify_all();
                 return;
             }
         }

@@ -176,8 +176,17 @@ impl Writer {
     /// Waits for work; none when the log is closed and nothing is pending.
     fn take(&self) -> Option<Pending> {
         let mut desk = lock(&self.shared.desk);
-        let mut has_failed = self.shared.has_failed();
+        let mut is_shown = false;
         while desk.pending.marks.is_empty() {
+            if self.shared.has_failed() && !is_shown {
+                // What was written and waits for a sync that will not come is shown from memory.
+                is_shown = true;
+                let seen = desk.last_taken();
+                drop(desk);
+                self.shared.ready(seen);
+                desk = lock(&self.shared.desk);
+                continue;
+            }
             if desk.closed {
                 return None;
             }
@@ -186,14 +195,6 @@ impl Writer {
                 .work
                 .wait(desk)
                 .unwrap_or_else(PoisonError::into_inner);
-            if !has_failed && self.shared.has_failed() {
-                // A failed sync: what was written and waits for it is shown from memory.
-                has_failed = true;
-                let seen = desk.last_taken();
-                drop(desk);
-                self.shared.ready(seen);
-                desk = lock(&self.shared.desk);
-            }
         }
         let size = desk.pending.frames.len().min(KEPT_BUFFER_BYTES);
         let fresh = Pending {
@@ -328,7 +329,7 @@ impl Writer {
             .source
             .with_segments(|segments| segments.push(Segment::new(next_seq, Arc::clone(&file))));
         self.shared.sync.switch(Arc::clone(&file), next_seq - 1);
-        self.shared.synced.send_replace(next_seq - 1);
+        self.shared.note_synced(next_seq - 1);
         self.file = file;
         self.segment_bytes = 0;
         Ok(())

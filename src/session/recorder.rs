@@ -34,6 +34,8 @@ pub enum OnDisk {
     Yes,
     /// It is not: whoever comes next has to finalize the run.
     No,
+    /// It never will be: somebody removed the run's directory.
+    Gone,
 }
 
 /// How a run ended, for its supervisor.
@@ -217,8 +219,17 @@ impl Recorder {
         remove_spare(&self.run_dir);
         Ended {
             exit_code,
-            record: if is_on_disk { OnDisk::Yes } else { OnDisk::No },
+            record: match is_on_disk {
+                true => OnDisk::Yes,
+                false if self.is_removed() => OnDisk::Gone,
+                false => OnDisk::No,
+            },
         }
+    }
+
+    /// True when nothing leads to the run's directory any more (fstat(2): no link is left).
+    fn is_removed(&self) -> bool {
+        nix::sys::stat::fstat(&*self.run_dir).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
     /// Appends the terminal event; one that is too large goes without what the agent gave it.

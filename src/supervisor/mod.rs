@@ -236,6 +236,10 @@ impl Supervisor {
         let exit_code = ended.exit_code;
         match ended.record {
             OnDisk::Yes => self.finished(exit_code),
+            OnDisk::Gone => {
+                tracing::error!("the run's directory was removed, and the record with it");
+                self.finished(exit_code);
+            }
             // The guardian was not told, and so will have the run finalized.
             OnDisk::No => tracing::error!("the end of the run is not on record"),
         }

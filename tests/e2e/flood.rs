@@ -141,28 +141,6 @@ fn a_line_of_64_mib_and_bytes_of_any_kind_are_recorded_within_bounds() {
 }
 
 #[test]
-fn output_beyond_its_limit_passes_through_and_is_not_recorded() {
-    let run = RunBuilder::sh(
-        "yes 0123456789012345678901234567890123456789012345678 | head -c 5000000; echo end; exit 3",
-    )
-    .flag("--limit-output")
-    .flag("100KiB")
-    .finish();
-    assert_eq!(run.code(), 3, "{}", run.stderr);
-    assert_eq!(run.stdout.len(), 5_000_004);
-    let limits = run.recording.events_of("limit");
-    assert_eq!(limits.len(), 1);
-    assert_eq!(
-        (&limits[0]["limit"], &limits[0]["value"]),
-        (&"output".into(), &102_400.into())
-    );
-    let log = std::fs::metadata(run.recording.path().join("events.jsonl")).unwrap();
-    assert!(log.len() < 400_000, "{}", log.len());
-    assert_eq!(run.recording.status()["usage"]["output_bytes"], 5_000_004);
-    run.recording.assert_whole();
-}
-
-#[test]
 fn the_memory_is_flat_over_many_actions_and_events() {
     // In a soak the last part is 300,000 events and more.
     let many = rounds(30) * 1000;
