@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::RunBuilder;
 use crate::harness::run::kill;
-use crate::process_table::{live_child, live_child_named};
+use crate::process_table::{live_child, namespace_init};
 
 #[test]
 fn a_signal_to_all_processes_of_the_run_is_one_orderly_stop() {
@@ -15,7 +15,7 @@ fn a_signal_to_all_processes_of_the_run_is_one_orderly_stop() {
     run.until_stdout("up");
     let supervisor = run.supervisor_pid();
     let helper = live_child(supervisor).unwrap();
-    let init = live_child_named(helper, "stockade-init").unwrap();
+    let init = namespace_init(helper).unwrap();
     for pid in [init, helper, supervisor, run.guardian_pid()] {
         kill(pid, Signal::SIGTERM);
     }
