@@ -30,6 +30,7 @@ use crate::recordings::{RunDir, Store, layout};
 use crate::redact::Redactor;
 use crate::run::{EndedBy, ErrorCode, RunId, Status};
 use crate::session::workload::chain;
+use crate::supervisor::early_end::EarlyEnd;
 use crate::supervisor::setup;
 
 /// File in the run's directory that becomes `status.json` when nobody else can write one.
@@ -216,7 +217,7 @@ fn resolved(path: &Path) -> PathBuf {
 fn crash_status(description: &RunDescription, redactor: &Redactor) -> Result<Vec<u8>, Refusal> {
     let message =
         "the supervisor was lost, and its record could not be finalized; run `stockade finalize`";
-    let end = setup::EarlyEnd::new(ErrorCode::SupervisorCrashed, message.to_owned());
+    let end = EarlyEnd::new(ErrorCode::SupervisorCrashed, message.to_owned());
     let (complete, _) = end.into_complete(Duration::ZERO);
     let mut fold = setup::fold(description, redactor);
     let event = crate::event::Event::Complete(Box::new(complete));

@@ -13,6 +13,7 @@ pub mod action_log;
 pub mod file_read;
 pub mod frame;
 pub mod line;
+mod logged;
 pub mod options;
 pub mod repair;
 pub mod scan;

@@ -8,37 +8,32 @@ pub mod artifacts;
 pub mod ending;
 pub mod environment;
 pub mod journal;
+mod ladder;
+mod launched;
 pub mod output;
 pub mod recorder;
 pub mod status_file;
 pub mod workload;
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use stockade_sandbox::LaunchId;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::agent::{Agent, Exit, Launch, LineOf, NotStarted, Observation, Role, Step, Verdict};
+use crate::agent::{Agent, Observation, Step, Verdict};
 use crate::control::StopCall;
-use crate::event::action::Truncated;
-use crate::event::{Level, Stream};
-use crate::log::{AppendError, LogHealth};
-use crate::redact::{Redactor, StreamRedactor};
-use crate::run::{ErrorCode, Transition};
+use crate::event::Level;
+use crate::log::LogHealth;
+use crate::redact::Redactor;
 use crate::supervisor::link::GuardianLink;
-use crate::text::Clip;
-use environment::ACTIONS_FD;
-use journal::{Journal, MAX_TEXT_BYTES, Recorded};
-use output::{Destination, OutputBudget, Pump};
+use journal::{Journal, Recorded};
+use launched::{LaunchFailure, Launched};
+use output::OutputBudget;
 use recorder::Recorder;
 use workload::Workload;
 
@@ -102,16 +97,6 @@ pub enum End {
     LogFailed(String),
     /// The sandbox is gone.
     SandboxGone(String),
-}
-
-/// The process that the agent asked for.
-#[derive(Debug)]
-struct Launched {
-    id: LaunchId,
-    role: Role,
-    step: u64,
-    clip: Arc<Mutex<Clip>>,
-    exit: Option<Exit>,
 }
 
 /// A run that has its sandbox.
@@ -281,214 +266,6 @@ impl Session {
             }
         }
         None
-    }
-
-    async fn launch(&mut self, launch: Launch) -> Result<(), LaunchFailure> {
-        let (step, call_id) = match launch.role {
-            Role::Action => self
-                .journal
-                .command_started(&launch.argv)
-                .await
-                .map_err(LaunchFailure::NotRecorded)?,
-            Role::Agent => (0, String::new()),
-        };
-        let pipes = Pipes::new().map_err(|error| LaunchFailure::NotStarted(no_pipes(&error)))?;
-        let request = stockade_sandbox::Launch {
-            argv: launch.argv.into_iter().map(Into::into).collect(),
-            env: self.settings.environment.clone(),
-            cwd: self.settings.directory.clone(),
-            stdio: [pipes.null, pipes.stdout.1, pipes.stderr.1],
-            extra: vec![(pipes.actions.1, ACTIONS_FD)],
-        };
-        let id = match self.workload.launch(request).await {
-            Ok(id) => id,
-            Err(why) => {
-                // The failed action is on record like any other.
-                self.journal
-                    .command_not_started(step, &why.message)
-                    .await
-                    .map_err(LaunchFailure::NotRecorded)?;
-                return Err(LaunchFailure::NotStarted(why));
-            }
-        };
-        self.recorder.enter(Transition::AgentStarted, None).await;
-        let clip = Arc::new(Mutex::new(new_clip()));
-        let (lines, observations) = mpsc::channel(MAX_WAITING_LINES);
-        self.observations = Some(observations);
-        let text = |clip: &Arc<Mutex<Clip>>| match launch.role {
-            Role::Action => Destination::Action {
-                step,
-                call_id: call_id.clone(),
-                clip: Arc::clone(clip),
-            },
-            Role::Agent => Destination::Agent,
-        };
-        let stdout = match launch.role {
-            Role::Action => text(&clip),
-            Role::Agent => Destination::Lines {
-                of: LineOf::Stdout,
-                observations: lines.clone(),
-            },
-        };
-        self.pump(Stream::Stdout, stdout, pipes.stdout.0, tokio::io::stdout());
-        self.pump(
-            Stream::Stderr,
-            text(&clip),
-            pipes.stderr.0,
-            tokio::io::stderr(),
-        );
-        let actions = Destination::Lines {
-            of: LineOf::Actions,
-            observations: lines,
-        };
-        self.pump(Stream::Stdout, actions, pipes.actions.0, tokio::io::sink());
-        self.launched = Some(Launched {
-            id,
-            role: launch.role,
-            step,
-            clip,
-            exit: None,
-        });
-        Ok(())
-    }
-
-    fn pump(
-        &self,
-        stream: Stream,
-        destination: Destination,
-        pipe: OwnedFd,
-        passthrough: impl tokio::io::AsyncWrite + Unpin + Send + 'static,
-    ) {
-        let pump = Pump {
-            stream,
-            destination,
-            redactor: StreamRedactor::new(&self.redactor),
-            log: self.recorder.log().clone(),
-            budget: Arc::clone(&self.budget),
-        };
-        let run = pump.run(pipe, passthrough, self.cut.clone());
-        self.pumps.spawn(async move {
-            if let Err(error) = run.await {
-                tracing::warn!(%error, "output of the workload was not read to its end");
-            }
-        });
-    }
-
-    fn note_exit(&mut self, exit: Exit) {
-        self.journal.add_usage(&exit);
-        if let Some(launched) = &mut self.launched {
-            launched.exit = Some(exit);
-        }
-    }
-
-    /// Reads the output that is left, for at most [`DRAIN_LIMIT`] when something else still holds the pipe.
-    async fn drain(&mut self) -> Option<End> {
-        self.pumps.close();
-        let pumps = self.pumps.clone();
-        let done = async { pumps.wait().await };
-        tokio::pin!(done);
-        let limit = tokio::time::sleep(DRAIN_LIMIT);
-        tokio::pin!(limit);
-        // Once interrupted the ladder drains anew, behind the kill.
-        let interrupt = self.interrupt.clone();
-        let was_interrupted = interrupt.is_cancelled();
-        let mut cut_at = None;
-        loop {
-            let given_up = async {
-                match cut_at {
-                    Some(at) => tokio::time::sleep_until(at + CUT_LIMIT).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = interrupt.cancelled(), if !was_interrupted => return None,
-                Some(observation) = next_observation(&mut self.observations) => {
-                    if let Some(end) = self.tell(observation).await {
-                        return Some(end);
-                    }
-                }
-                () = &mut done => break,
-                () = &mut limit, if cut_at.is_none() => {
-                    self.cut.cancel();
-                    cut_at = Some(Instant::now());
-                }
-                () = given_up => {
-                    tracing::warn!("the rest of the output was not read in time");
-                    break;
-                }
-            }
-        }
-        while let Some(observation) = self
-            .observations
-            .as_mut()
-            .and_then(|waiting| waiting.try_recv().ok())
-        {
-            if let Some(end) = self.tell(observation).await {
-                return Some(end);
-            }
-        }
-        None
-    }
-
-    /// Records the end of the launched command, if it was an action.
-    async fn record_exit(&mut self) -> Result<(), AppendError> {
-        let Some(launched) = &self.launched else {
-            return Ok(());
-        };
-        let (Role::Action, Some(exit)) = (launched.role, launched.exit) else {
-            return Ok(());
-        };
-        let clipped = {
-            let mut clip = launched.clip.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *clip, new_clip()).finish()
-        };
-        let truncated = (clipped.kept_bytes < clipped.total_bytes).then_some(Truncated {
-            total_bytes: clipped.total_bytes,
-            kept_bytes: clipped.kept_bytes,
-        });
-        self.journal
-            .command_ended(launched.step, &exit, clipped.text, truncated)
-            .await
-    }
-}
-
-/// Keeps the first quarter and the last three quarters of what a `result_text` may have: errors stand at the end.
-fn new_clip() -> Clip {
-    Clip::new(MAX_TEXT_BYTES / 4, MAX_TEXT_BYTES / 4 * 3)
-}
-
-enum LaunchFailure {
-    NotStarted(NotStarted),
-    NotRecorded(AppendError),
-}
-
-/// The workload's ends and ours.
-struct Pipes {
-    null: OwnedFd,
-    stdout: (OwnedFd, OwnedFd),
-    stderr: (OwnedFd, OwnedFd),
-    actions: (OwnedFd, OwnedFd),
-}
-
-impl Pipes {
-    fn new() -> io::Result<Self> {
-        let pipe = || -> io::Result<(OwnedFd, OwnedFd)> {
-            Ok(nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?)
-        };
-        Ok(Self {
-            null: File::open("/dev/null")?.into(),
-            stdout: pipe()?,
-            stderr: pipe()?,
-            actions: pipe()?,
-        })
-    }
-}
-
-fn no_pipes(error: &io::Error) -> NotStarted {
-    NotStarted {
-        code: ErrorCode::SetupFailed,
-        message: format!("cannot open the pipes of the command: {error}"),
     }
 }
 

@@ -9,6 +9,7 @@
 //! 5. the end is on disk, the guardian is told the exit status;
 //! 6. the API lingers, drains and ends; the log's threads end; the process exits.
 
+pub mod early_end;
 pub mod link;
 pub mod listeners;
 pub mod observer;
@@ -42,8 +43,9 @@ use crate::session::recorder::{Ended, OnDisk, Recorder, now_ms, show_log_health}
 use crate::session::workload::{Workload, chain};
 use crate::session::{Session, journal::Journal};
 use crate::status::StatusBoard;
+use early_end::EarlyEnd;
 use link::GuardianLink;
-use setup::{EarlyEnd, Inheritance};
+use setup::Inheritance;
 use signals::Impatience;
 
 /// Threads that run tasks. Two: the run session goes on while the API is busy, and no more are paid for.
