@@ -1,6 +1,6 @@
 //! `GET /events`: the action log, from where the client left it.
 //!
-//! Owns the parameters and headers of the route; `cursor` decides where a reader begins, `stream`
+//! Owns the parameters and headers of the route; `cursor` decides where a reader begins, `extent` where it ends, `stream`
 //! writes the body.
 
 use std::sync::Arc;
@@ -13,10 +13,11 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::cursor::{self, Start};
+use super::extent::{Extent, Patience};
 use super::problem::{Problem, ProblemBody, ProblemCode};
 use super::service::Shared;
 use super::status::{parse_query, parse_wait};
-use super::stream::{EventStream, Until};
+use super::stream::EventStream;
 use crate::event::EventType;
 use crate::log::frame::Framing;
 use crate::log::{Selection, Source, TypeSet};
@@ -29,7 +30,7 @@ pub const NDJSON: &str = "application/x-ndjson";
 const LOG_EPOCH: HeaderName = HeaderName::from_static("x-log-epoch");
 /// First event that can still be read.
 const FIRST_EVENT_ID: HeaderName = HeaderName::from_static("x-first-event-id");
-/// Last event that can be read at the time of the answer; of a long-poll, the last that was looked at.
+/// The id to go on from: the last event that the answer looked at, or, while it follows the run, of the log at its time.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("x-last-event-id");
 
 /// Parameters of `GET /events`.
@@ -54,14 +55,6 @@ pub(super) struct EventsQuery {
     follow: Option<String>,
 }
 
-/// What the parameters of a NDJSON answer say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Extent {
-    wait: Option<std::time::Duration>,
-    n_events: Option<u64>,
-    ends_now: bool,
-}
-
 /// Streams the action log.
 #[utoipa::path(get, path = "/events", tag = "run", params(EventsQuery,
     ("Last-Event-ID" = Option<String>, Header, description = "id of the last event that the client has")),
@@ -82,7 +75,7 @@ pub(super) async fn events(
         framing: framing(query.format.as_deref(), request.headers())?,
         types: types(query.types.as_deref())?,
     };
-    let extent = extent(&query, selection.framing)?;
+    let extent = extent(&query, selection.framing, request.method())?;
     let ids = [query.last_event_id.as_deref(), query.after.as_deref()];
     let requested = cursor::requested(request.headers(), ids)?;
     let bounds = api.source.bounds();
@@ -117,24 +110,14 @@ pub(super) async fn events(
     if start == Start::Reset {
         stream.push_reset(&api.source);
     }
-    let mut last = bounds.published_seq;
-    if extent.ends_now {
-        stream.set_end(Until::Event(last), extent.n_events);
-    } else if let Some(wait) = extent.wait {
-        if request.method() != Method::HEAD {
-            let fetched = stream.prefetch(Instant::now() + wait).await;
-            fetched.map_err(|error| Problem::internal("cannot read the log", error))?;
-            last = if stream.has_something() {
-                api.source.bounds().published_seq
-            } else {
-                stream.after()
-            };
-        }
-        stream.set_end(Until::Event(last), extent.n_events);
-    } else {
-        stream.set_end(Until::Terminal, extent.n_events);
-    }
-    let mut response = answer(&api.source, StatusCode::OK, stream.into_body(), last)?;
+    let n_control = u64::from(start == Start::Reset);
+    let scout = api.source.reader(after, selection);
+    let end = extent
+        .end(&api.source, scout, n_control, &shared.draining)
+        .await
+        .map_err(|error| Problem::internal("cannot read the log", error))?;
+    stream.set_end(end.until, end.n_lines);
+    let mut response = answer(&api.source, StatusCode::OK, stream.into_body(), end.last)?;
     let media_type = match selection.framing {
         Framing::Sse => EVENT_STREAM,
         Framing::Ndjson => NDJSON,
@@ -211,26 +194,29 @@ fn types(given: Option<&str>) -> Result<TypeSet, Problem> {
     Ok(TypeSet::of(types))
 }
 
-fn extent(query: &EventsQuery, framing: Framing) -> Result<Extent, Problem> {
+fn extent(query: &EventsQuery, framing: Framing, method: &Method) -> Result<Extent, Problem> {
     let wait = query.wait.as_deref().map(parse_wait).transpose()?.flatten();
-    let n_events = match query.limit.as_deref() {
+    let n_lines = match query.limit.as_deref() {
         None | Some("") => None,
         Some(limit) => match limit.parse::<u64>() {
             Ok(limit) if limit > 0 => Some(limit),
             _ => return Err(bad("limit is a whole number from 1")),
         },
     };
-    let ends_now = match query.follow.as_deref() {
+    let is_to_follow = match query.follow.as_deref() {
         // A long-poll that does not wait is a look at what there is.
-        None | Some("" | "true") => wait.is_none() && query.wait.as_deref() == Some("0"),
-        Some("false") => wait.is_none(),
+        None | Some("" | "true") => query.wait.as_deref().is_none_or(str::is_empty),
+        Some("false") => false,
         Some(_) => return Err(bad("follow is true or false")),
     };
-    let extent = Extent {
-        wait,
-        n_events,
-        ends_now,
+    let patience = match wait {
+        // Without a body there is nothing to wait for.
+        Some(_) if method == Method::HEAD => Patience::Now,
+        Some(wait) => Patience::Wait(Instant::now() + wait),
+        None if is_to_follow => Patience::Follow,
+        None => Patience::Now,
     };
+    let extent = Extent { patience, n_lines };
     if framing == Framing::Sse && extent != Extent::default() {
         return Err(bad("wait, limit and follow=false need format=ndjson"));
     }

@@ -15,6 +15,7 @@ pub mod auth;
 mod connection;
 mod cursor;
 pub mod events;
+mod extent;
 mod gate;
 mod health;
 pub mod limits;

@@ -15,6 +15,7 @@ use futures_util::stream;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::extent::up_to;
 use super::limits::{
     CATCH_UP_CHUNK_BYTES, CHUNK_BUDGET_BYTES, COALESCE, LIVE_CHUNK_BYTES, MAX_RETRY_MS,
     MIN_CHUNK_BYTES, MIN_RETRY_MS,
@@ -28,7 +29,7 @@ use crate::log::{Next, Reader, Selection, Source};
 pub(super) enum Until {
     /// Behind the terminal event.
     Terminal,
-    /// Behind this event, or behind the terminal one.
+    /// Behind this event, or behind the terminal one; no later event is given. Only NDJSON ends so.
     Event(u64),
 }
 
@@ -37,7 +38,7 @@ pub(super) struct EventStream {
     reader: Reader,
     selection: Selection,
     until: Until,
-    /// Events that may still be given; only NDJSON is limited so.
+    /// Lines that may still be given; only NDJSON is limited so.
     n_left: Option<u64>,
     /// What goes out before anything else is read.
     ready: VecDeque<Bytes>,
@@ -100,10 +101,10 @@ impl EventStream {
         }
     }
 
-    /// Ends the stream earlier than behind the terminal event.
-    pub(super) fn set_end(&mut self, until: Until, n_events: Option<u64>) {
+    /// Ends the stream earlier than behind the terminal event: behind an event, or after so many lines.
+    pub(super) fn set_end(&mut self, until: Until, n_lines: Option<u64>) {
         self.until = until;
-        self.n_left = n_events;
+        self.n_left = n_lines;
     }
 
     /// Puts what an `EventSource` needs first: the time after which to come back, and bytes that make proxies flush.
@@ -124,38 +125,6 @@ impl EventStream {
         let fields = format!("\"epoch\":\"{epoch}\",\"last_event_id\":{last}");
         self.ready
             .push_back(control(self.selection.framing, "reset", &fields));
-    }
-
-    /// Number of the last event that was read.
-    pub(super) fn after(&self) -> u64 {
-        self.reader.after()
-    }
-
-    /// True when something is ready to be given.
-    pub(super) fn has_something(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
-    /// Reads on until there is something to give, the end is reached or `deadline` has passed.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub(super) async fn prefetch(&mut self, deadline: Instant) -> io::Result<()> {
-        while self.ready.is_empty() && !self.reader.is_finished() {
-            let mut is_over = false;
-            tokio::select! {
-                biased;
-                _ = self.reader.wait() => {}
-                () = &mut self.draining => is_over = true,
-                () = tokio::time::sleep_until(deadline) => is_over = true,
-            }
-            match self.read().await? {
-                Some(chunk) => self.ready.push_back(chunk),
-                None if is_over => break,
-                None => {}
-            }
-        }
-        Ok(())
     }
 
     /// The body of the answer.
@@ -180,6 +149,10 @@ impl EventStream {
             if let Some(chunk) = self.read().await? {
                 self.ready.push_back(chunk);
                 continue;
+            }
+            // The cursor may have moved over events that do not pass.
+            if self.is_over() {
+                return Ok(None);
             }
             match self.wait().await {
                 Woken::Events => self.coalesce().await,
@@ -215,12 +188,20 @@ impl EventStream {
                 self.is_behind = false;
                 None
             }
-            Some(Next::Frames(frames)) if frames.is_empty() => None,
             Some(Next::Frames(frames)) => {
                 self.is_behind = frames.len() >= max_bytes / 2;
-                Some(frames)
+                let frames = match self.until {
+                    Until::Terminal => frames,
+                    Until::Event(last) => up_to(frames, self.reader.after(), last),
+                };
+                Some(frames).filter(|frames| !frames.is_empty())
             }
             Some(Next::Gap { from, to }) => {
+                let to = match self.until {
+                    Until::Terminal => to,
+                    Until::Event(last) if last < from => return Ok(None),
+                    Until::Event(last) => to.min(last),
+                };
                 let fields = format!("\"from\":{from},\"to\":{to}");
                 Some(control(self.selection.framing, "gap", &fields))
             }
@@ -285,7 +266,7 @@ impl EventStream {
         }
     }
 
-    /// Cuts a chunk of lines behind the number of events that may still be given.
+    /// Cuts a chunk of lines behind the number that may still be given.
     fn limited(&mut self, bytes: Bytes) -> Bytes {
         let Some(n_left) = &mut self.n_left else {
             return bytes;

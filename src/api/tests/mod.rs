@@ -4,6 +4,7 @@ mod access;
 mod artifact;
 mod client;
 mod drain;
+mod extent;
 mod fixture;
 mod limit;
 mod resume;
