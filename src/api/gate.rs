@@ -39,7 +39,7 @@ impl Entrance {
         auth: &Auth,
     ) -> Result<Passage, Problem> {
         let headers = request.headers();
-        let host = self.check_host(request, local)?;
+        let host = self.check_host(request, local, auth)?;
         check_origin(headers, host)?;
         let Some(route) = Route::of(request.uri().path()) else {
             return Err(Problem::new(
@@ -62,10 +62,13 @@ impl Entrance {
         Ok(Passage::Handler(route))
     }
 
+    /// Refuses names that are not ours, which a page of another site may have rebound to us. A request that shows a token is
+    /// no such page's, so it may come by any name: that of a service, a container, a proxy.
     fn check_host<'a, B>(
         &self,
         request: &'a Request<B>,
         local: Option<IpAddr>,
+        auth: &Auth,
     ) -> Result<Option<&'a str>, Problem> {
         let bad = |detail| Err(Problem::new(ProblemCode::BadRequest, detail));
         let mut given = request.headers().get_all(HOST).iter();
@@ -83,15 +86,18 @@ impl Entrance {
             .uri()
             .authority()
             .map(|authority| authority.as_str());
-        for name in [host, target].into_iter().flatten() {
-            if !self.names.contains(name, local) {
-                return Err(Problem::new(
-                    ProblemCode::MisdirectedHost,
-                    "this port does not answer for that host; use localhost, its address, or the name given to --listen",
-                ));
-            }
+        let is_ours = [host, target]
+            .into_iter()
+            .flatten()
+            .all(|name| self.names.contains(name, local));
+        // Not a cookie: browsers send it by themselves.
+        if is_ours || matches!(auth.credential(request.headers()), Credential::Bearer(_)) {
+            return Ok(host);
         }
-        Ok(host)
+        Err(Problem::new(
+            ProblemCode::MisdirectedHost,
+            "without a bearer token this port answers for localhost and its address only",
+        ))
     }
 
     fn check_access(&self, route: Route, headers: &HeaderMap, auth: &Auth) -> Result<(), Problem> {

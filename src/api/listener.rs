@@ -34,8 +34,6 @@ pub enum Listener {
         listener: std::net::TcpListener,
         /// Who can reach it.
         reach: Reach,
-        /// Names under which clients may address it, beside loopback and its own address: the host part of `--listen`.
-        hosts: Vec<String>,
     },
     /// A Unix stream socket.
     Unix {
@@ -66,10 +64,10 @@ impl Listener {
 pub(super) enum Names {
     /// Any: a browser cannot reach a Unix socket, so no name can be rebound to it.
     Any,
-    /// `localhost`, loopback addresses, the connection's own address, and these.
+    /// `localhost`, loopback addresses, the connection's own address, and this one.
     Only {
-        /// Names in lower case.
-        hosts: Vec<String>,
+        /// The address that the listener is bound to.
+        bound: IpAddr,
         /// Whether the listener is bound to all addresses. Then every address is ours, for behind a port mapping we do not
         /// know it; a rebound name is still refused.
         is_unspecified: bool,
@@ -77,14 +75,9 @@ pub(super) enum Names {
 }
 
 impl Names {
-    pub(super) fn of_tcp(bound: SocketAddr, hosts: &[String]) -> Self {
-        let mut hosts: Vec<_> = hosts
-            .iter()
-            .map(|host| bare_host(host).to_ascii_lowercase())
-            .collect();
-        hosts.push(bound.ip().to_string());
+    pub(super) fn of_tcp(bound: SocketAddr) -> Self {
         Self::Only {
-            hosts,
+            bound: bound.ip().to_canonical(),
             is_unspecified: bound.ip().is_unspecified(),
         }
     }
@@ -93,23 +86,22 @@ impl Names {
     /// end of the connection.
     pub(super) fn contains(&self, authority: &str, local: Option<IpAddr>) -> bool {
         let Self::Only {
-            hosts,
+            bound,
             is_unspecified,
         } = self
         else {
             return true;
         };
         let host = bare_host(authority);
-        let is_named = || hosts.iter().any(|name| name.eq_ignore_ascii_case(host));
         match host.parse::<IpAddr>() {
             Ok(ip) => {
                 let ip = ip.to_canonical();
                 *is_unspecified
                     || ip.is_loopback()
                     || local.is_some_and(|local| local.to_canonical() == ip)
-                    || is_named()
+                    || *bound == ip
             }
-            Err(_) => host.eq_ignore_ascii_case("localhost") || is_named(),
+            Err(_) => host.eq_ignore_ascii_case("localhost"),
         }
     }
 }
@@ -131,11 +123,8 @@ mod tests {
 
     #[test]
     fn hosts_are_ours_or_not() {
-        let loopback = Names::of_tcp(
-            "127.0.0.1:8090".parse().unwrap(),
-            &["Box.Example.".to_owned()],
-        );
-        let all = Names::of_tcp("0.0.0.0:8090".parse().unwrap(), &[]);
+        let loopback = Names::of_tcp("127.0.0.1:8090".parse().unwrap());
+        let all = Names::of_tcp("0.0.0.0:8090".parse().unwrap());
         let local = Some("127.0.0.1".parse().unwrap());
         for (authority, on_loopback, on_all) in [
             ("localhost", true, true),
@@ -143,7 +132,8 @@ mod tests {
             ("127.0.0.1:8090", true, true),
             ("127.0.0.2", true, true),
             ("[::1]:8090", true, true),
-            ("box.example:1", true, false),
+            ("LocalHost.", true, true),
+            ("box.example:1", false, false),
             ("evil.example", false, false),
             ("localhost.evil.example", false, false),
             ("127.0.0.1.evil.example", false, false),
@@ -162,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_connections_own_address_is_ours() {
-        let names = Names::of_tcp("[::]:8090".parse().unwrap(), &[]);
+        let names = Names::of_tcp("[::]:8090".parse().unwrap());
         assert!(names.contains("10.1.2.3", Some("::ffff:10.1.2.3".parse().unwrap())));
     }
 }

@@ -165,11 +165,9 @@ impl Listening {
     fn new(listener: Listener) -> io::Result<Self> {
         let trust = listener.trust();
         let (socket, names) = match listener {
-            Listener::Tcp {
-                listener, hosts, ..
-            } => {
+            Listener::Tcp { listener, .. } => {
                 listener.set_nonblocking(true)?;
-                let names = Names::of_tcp(listener.local_addr()?, &hosts);
+                let names = Names::of_tcp(listener.local_addr()?);
                 (Socket::Tcp(TcpListener::from_std(listener)?), names)
             }
             Listener::Unix { listener } => {

@@ -246,8 +246,7 @@ impl OptionReader<'_> {
             _ => None,
         };
         if listen.is_none() {
-            let expected =
-                "give an IP address and a port, such as 127.0.0.1:8090 or [::1]:0, or \"none\"";
+            let expected = "give an IP address, no name, and a port, such as 127.0.0.1:8090 or [::1]:0, or \"none\"";
             self.faults
                 .add(ErrorKind::Invalid, "listen", &given, expected);
         }

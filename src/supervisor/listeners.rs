@@ -102,11 +102,7 @@ pub fn bind(
         } else {
             Reach::Exposed
         };
-        bound.listeners.push(Listener::Tcp {
-            listener,
-            reach,
-            hosts: Vec::new(),
-        });
+        bound.listeners.push(Listener::Tcp { listener, reach });
         bound.listen.address = Some(address.to_string());
     }
     let path = match socket {

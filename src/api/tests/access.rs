@@ -148,7 +148,6 @@ async fn a_host_that_is_not_ours_is_421_on_every_route() {
         "LocalHost:1",
         "127.0.0.1",
         "[::1]:7",
-        "agent.example",
         address.as_str(),
     ] {
         assert_eq!(
@@ -171,6 +170,54 @@ async fn a_host_that_is_not_ours_is_421_on_every_route() {
     )
     .await;
     assert_eq!(twice.code(), "BAD_REQUEST");
+}
+
+/// Regression: behind the name of a service, a listener on all addresses refused its own tokens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_opens_by_every_name_and_nothing_else_does() {
+    let mut fixture = exposed();
+    fixture.calls.close();
+    let (read, control) = (bearer(READ_TOKEN), bearer(CONTROL_TOKEN));
+    let host = ("host", "my-svc.ns.svc:8090");
+    let status = async |more: &[(&str, &str)]| {
+        let headers: Vec<_> = [host].iter().chain(more).copied().collect();
+        exchange(fixture.address, "GET /status", &headers)
+            .await
+            .status
+    };
+    assert_eq!(status(&[("authorization", &read)]).await, 200);
+    assert_eq!(
+        status(&[("authorization", "Bearer not-a-token")]).await,
+        421
+    );
+    assert_eq!(status(&[]).await, 421);
+    let foreign = [
+        ("authorization", read.as_str()),
+        ("origin", "http://evil.example"),
+    ];
+    assert_eq!(status(&foreign).await, 403);
+    let stop = [host, ("authorization", control.as_str())];
+    assert_eq!(post(fixture.address, "/stop", &stop, "").await.status, 200);
+    let login = post(fixture.address, "/session", &stop, "").await;
+    assert_eq!(login.status, 200);
+    let cookie = login
+        .header("set-cookie")
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap();
+    let page = [("cookie", cookie), ("sec-fetch-site", "same-origin")];
+    assert_eq!(status(&page).await, 421);
+    let absolute = [("authorization", read.as_str())];
+    let line = "GET http://my-svc.ns.svc/status";
+    assert_eq!(exchange(fixture.address, line, &absolute).await.status, 200);
+    let insecure = Fixture::with(Setup {
+        auth: Auth::insecure(),
+        ..Setup::default()
+    });
+    let shown = [host, ("authorization", read.as_str())];
+    let response = exchange(insecure.address, "GET /status", &shown).await;
+    assert_eq!(response.code(), "MISDIRECTED_HOST");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

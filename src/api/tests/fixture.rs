@@ -129,7 +129,6 @@ impl Fixture {
         let mut listeners = vec![Listener::Tcp {
             listener,
             reach: setup.reach,
-            hosts: vec!["agent.example".to_owned()],
         }];
         let socket = dir.path().join("api.sock");
         if setup.with_socket {
