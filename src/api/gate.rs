@@ -106,7 +106,7 @@ impl Entrance {
             Access::Open => true,
             Access::Token => false,
             Access::Read | Access::Control => {
-                auth.is_insecure() || self.trust == ListenerTrust::Socket
+                auth.is_insecure() || self.trust == ListenerTrust::Everything
             }
         };
         if is_open {
@@ -129,7 +129,7 @@ impl Entrance {
                 ProblemCode::Forbidden,
                 "the token lacks the scope control",
             )),
-            None if access == Access::Read && self.trust == ListenerTrust::Private => Ok(()),
+            None if access == Access::Read && self.trust == ListenerTrust::Reading => Ok(()),
             None => Err(unauthorized(match access {
                 Access::Control => "a bearer token with the scope control is needed here",
                 Access::Open | Access::Read | Access::Token => "a bearer token is needed here",

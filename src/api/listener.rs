@@ -5,24 +5,26 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixListener;
 
-/// Who can reach a TCP listener.
+/// Who can reach a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Only this host, and the workload cannot: loopback, while the workload has a network namespace of its own.
+    /// Only this host, and the workload cannot: loopback, while the workload has a network namespace of its own; a socket's
+    /// file that it does not see.
     Private,
-    /// Anybody else, the workload included.
+    /// The workload, and of a TCP listener that is not on loopback anybody.
     Exposed,
 }
 
 /// How far a listener's clients are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerTrust {
-    /// The Unix socket: file permissions say who may connect. Everything is open.
-    Socket,
-    /// See [`Reach::Private`]: reading is open.
-    Private,
-    /// See [`Reach::Exposed`]: everything needs a token.
-    Exposed,
+    /// A private Unix socket: file permissions say who may connect. Everything is open.
+    Everything,
+    /// A private TCP listener; a Unix socket that the workload can reach, which can read the recording's files as well.
+    /// Reading is open.
+    Reading,
+    /// A TCP listener that others can reach: everything needs a token.
+    Nothing,
 }
 
 /// A listener, bound by the caller.
@@ -39,6 +41,8 @@ pub enum Listener {
     Unix {
         /// The bound listener; its file has mode 0600.
         listener: UnixListener,
+        /// Whether the workload can reach it.
+        reach: Reach,
     },
 }
 
@@ -46,15 +50,22 @@ impl Listener {
     /// How far its clients are trusted.
     pub fn trust(&self) -> ListenerTrust {
         match self {
-            Self::Tcp {
+            Self::Unix {
                 reach: Reach::Private,
                 ..
-            } => ListenerTrust::Private,
+            } => ListenerTrust::Everything,
+            Self::Unix {
+                reach: Reach::Exposed,
+                ..
+            }
+            | Self::Tcp {
+                reach: Reach::Private,
+                ..
+            } => ListenerTrust::Reading,
             Self::Tcp {
                 reach: Reach::Exposed,
                 ..
-            } => ListenerTrust::Exposed,
-            Self::Unix { .. } => ListenerTrust::Socket,
+            } => ListenerTrust::Nothing,
         }
     }
 }

@@ -170,7 +170,7 @@ impl Listening {
                 let names = Names::of_tcp(listener.local_addr()?);
                 (Socket::Tcp(TcpListener::from_std(listener)?), names)
             }
-            Listener::Unix { listener } => {
+            Listener::Unix { listener, .. } => {
                 listener.set_nonblocking(true)?;
                 (Socket::Unix(UnixListener::from_std(listener)?), Names::Any)
             }

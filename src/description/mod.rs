@@ -10,6 +10,7 @@ pub mod keys;
 pub mod origin;
 pub mod secret;
 pub mod settings;
+pub mod sight;
 pub mod supervisor;
 pub mod variables;
 

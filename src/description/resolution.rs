@@ -16,6 +16,7 @@ use super::origin::Origin;
 use super::settings::{
     Access, Adapter, Durability, Isolation, Limits, Mount, Network, OnError, OnFull, Recording,
 };
+use super::sight::Sight;
 use super::supervisor::{self, SupervisorOptions};
 use super::value::{Given, Value};
 use super::{RunDescription, file};
@@ -75,10 +76,13 @@ pub(crate) fn resolve(
     };
     let run_id = checker.run_id();
     let mut description = checker.description(run_id.clone().unwrap_or_else(RunId::mint), origins);
+    let (isolation, workspace) = (description.isolation, &description.workspace);
+    let sight = Sight::of(isolation, workspace, &description.mounts);
     let (recordings, options) = supervisor::options(
         sources.options,
         sources.environment,
         sources.current_dir,
+        &sight,
         &mut faults,
     );
     match options {

@@ -16,6 +16,7 @@ use super::error::ErrorKind;
 use super::layers::Faults;
 use super::origin::Origin;
 use super::secret::Secret;
+use super::sight::Sight;
 use super::value::{Given, Value};
 use super::variables::VARIABLES;
 
@@ -121,12 +122,14 @@ pub(crate) fn options(
     flags: BTreeMap<&'static str, Given>,
     environment: &Environment,
     current_dir: &Path,
+    sight: &Sight,
     faults: &mut Faults,
 ) -> (Option<PathBuf>, Option<SupervisorOptions>) {
     let mut reader = OptionReader {
         flags,
         environment,
         current_dir,
+        sight,
         faults,
     };
     let recordings = reader.recordings();
@@ -138,6 +141,7 @@ struct OptionReader<'a> {
     flags: BTreeMap<&'static str, Given>,
     environment: &'a Environment,
     current_dir: &'a Path,
+    sight: &'a Sight,
     faults: &'a mut Faults,
 }
 
@@ -266,6 +270,15 @@ impl OptionReader<'_> {
                 let path = self.current_dir.join(text);
                 if path.as_os_str().len() > MAX_SOCKET_BYTES {
                     self.refuse(ErrorKind::OutOfBounds, "socket", &given);
+                }
+                // Whoever connects has control of the run.
+                if let Some(place) = self.sight.place_of(&path) {
+                    let expected = format!(
+                        "the workload sees it in {}; give a path outside of that, or \"none\"",
+                        place.name
+                    );
+                    self.faults
+                        .add(ErrorKind::Conflict, "socket", &given, expected);
                 }
                 Socket::Path(path)
             }

@@ -66,7 +66,7 @@ pub const VARIABLES: &[Variable] = &[
         flag: Some("socket"),
         form: "a path of at most 107 bytes, or `none`",
         default: "`$XDG_RUNTIME_DIR/stockade/<run id>.sock`",
-        purpose: "The Unix socket of the status API.",
+        purpose: "The Unix socket of the status API. It is refused, and by default absent, where the workload would see it.",
         ..OPTION
     },
     Variable {

@@ -14,6 +14,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, soc
 use nix::sys::stat::{Mode, fchmod};
 
 use crate::api::{Listener, Reach};
+use crate::description::sight::Sight;
 use crate::description::supervisor::{Listen, Socket};
 use crate::event::lifecycle;
 use crate::run::RunId;
@@ -76,7 +77,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds what was asked for. `own_network` says whether the workload has a network namespace of its own.
+/// Binds what was asked for. `own_network` says whether the workload has a network namespace of its own, `sight` which files
+/// it sees.
 ///
 /// # Errors
 /// When an address that was asked for by name cannot be bound, or no default port is free.
@@ -85,6 +87,7 @@ pub fn bind(
     socket: &Socket,
     run_id: &RunId,
     own_network: bool,
+    sight: &Sight,
 ) -> Result<Bound, ListenError> {
     let mut bound = Bound {
         listeners: Vec::new(),
@@ -113,9 +116,21 @@ pub fn bind(
             None => return Ok(bound),
         },
     };
+    let place = sight.place_of(&path);
+    if let (Socket::Default { .. }, Some(place)) = (socket, place) {
+        tracing::info!(path = %path.display(), place = place.name, "no default socket: the workload would see it");
+        return Ok(bound);
+    }
+    let reach = match sight {
+        Sight::Places(_) if place.is_none() => Reach::Private,
+        Sight::Places(_) | Sight::Everything => Reach::Exposed,
+    };
+    if reach == Reach::Exposed && matches!(socket, Socket::Path(_)) {
+        tracing::warn!(path = %path.display(), "the workload reaches the socket: control needs a token there");
+    }
     match bind_unix(&path) {
         Ok(listener) => {
-            bound.listeners.push(Listener::Unix { listener });
+            bound.listeners.push(Listener::Unix { listener, reach });
             bound.listen.socket = Some(path.display().to_string());
             bound.socket_file = Some(SocketFile(path));
             Ok(bound)
@@ -206,4 +221,41 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     nix::sys::socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     nix::sys::socket::listen(&socket, Backlog::new(SOCKET_BACKLOG)?)?;
     Ok(UnixListener::from(socket))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::ListenerTrust;
+    use crate::description::sight::Place;
+
+    #[test]
+    fn the_default_socket_is_absent_where_the_workload_sees_it_and_less_trusted_without_isolation()
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().join("real");
+        let link = dir.path().join("link");
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let seen = |path: PathBuf| {
+            Sight::Places(vec![Place {
+                name: "the workspace".to_owned(),
+                path: path.canonicalize().unwrap(),
+            }])
+        };
+        for (sight, expected) in [
+            (seen(real), None),
+            (seen(dir.path().to_owned()), None),
+            (seen("/usr".into()), Some(ListenerTrust::Everything)),
+            (Sight::Everything, Some(ListenerTrust::Reading)),
+        ] {
+            let runtime_dir = Some(link.clone());
+            let socket = Socket::Default { runtime_dir };
+            let run_id = "run".parse().unwrap();
+            let bound = bind(&Listen::Off, &socket, &run_id, true, &sight).unwrap();
+            let trust = bound.listeners.first().map(Listener::trust);
+            assert_eq!(trust, expected, "{sight:?}");
+            assert_eq!(bound.listen.socket.is_some(), expected.is_some());
+        }
+    }
 }

@@ -34,6 +34,7 @@ use tracing::Instrument;
 use crate::api::{self, Api, Readiness};
 use crate::control::{Control, StopCall};
 use crate::description::hand_over::HandOver;
+use crate::description::sight::Sight;
 use crate::log::{self, ActionLog, LogThreads, Source};
 use crate::recordings::RunDir;
 use crate::recordings::claim::ClaimAnswer;
@@ -197,12 +198,24 @@ impl Supervisor {
             options.termination_log.clone(),
             options.stop_exit_code,
         );
-        let own_network = setup::has_own_network(&self.hand_over.description);
+        let description = &self.hand_over.description;
+        let own_network = setup::has_own_network(description);
+        let sight = Sight::of(
+            description.isolation,
+            &description.workspace,
+            &description.mounts,
+        );
         let shutdown = CancellationToken::new();
         let (ready, readiness) = watch::channel(Readiness::Starting);
         let mut serving = None;
         let mut socket_file = None;
-        let bound = listeners::bind(&options.listen, &options.socket, &run_id, own_network);
+        let bound = listeners::bind(
+            &options.listen,
+            &options.socket,
+            &run_id,
+            own_network,
+            &sight,
+        );
         let ended = match bound {
             Ok(bound) => {
                 socket_file = bound.socket_file;

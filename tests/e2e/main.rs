@@ -26,6 +26,7 @@ mod crash;
 mod crash_follower;
 mod process_table;
 mod secrets;
+mod socket;
 mod seed_assertions;
 mod disk;
 mod stop;

@@ -80,7 +80,7 @@ async fn on_a_private_listener_reading_is_open_and_control_is_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_is_open_on_the_socket_and_where_no_auth_was_asked_for() {
     let mut fixture = Fixture::with(Setup {
-        with_socket: true,
+        socket: Some(Reach::Private),
         reach: Reach::Exposed,
         ..Setup::default()
     });
@@ -101,6 +101,29 @@ async fn everything_is_open_on_the_socket_and_where_no_auth_was_asked_for() {
     insecure.calls.close();
     assert_eq!(get(insecure.address, "/status").await.status, 200);
     assert_eq!(post(insecure.address, "/stop", &[], "").await.status, 200);
+}
+
+/// Regression: the workload of a run without isolation could stop it, and any other of its user, through the socket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_socket_that_the_workload_reaches_control_needs_a_token() {
+    let mut fixture = Fixture::with(Setup {
+        socket: Some(Reach::Exposed),
+        ..Setup::default()
+    });
+    fixture.calls.close();
+    let control = bearer(CONTROL_TOKEN);
+    let empty = ("content-length", "0");
+    for (line, more, expected) in [
+        ("GET /status", None, 200),
+        ("POST /stop", None, 401),
+        ("POST /stop", Some(("authorization", control.as_str())), 200),
+    ] {
+        let headers: Vec<_> = more.into_iter().chain([empty]).collect();
+        let mut client = Client::unix(&fixture.socket).await;
+        client.request(line, &headers).await;
+        let response = client.response("POST").await.unwrap();
+        assert_eq!(response.status, expected, "{line}");
+    }
 }
 
 /// Regression 8 of SEED.md: it was a 500.

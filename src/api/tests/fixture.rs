@@ -52,7 +52,7 @@ pub(super) struct Setup {
     pub(super) options: LogOptions,
     pub(super) auth: Auth,
     pub(super) reach: Reach,
-    pub(super) with_socket: bool,
+    pub(super) socket: Option<Reach>,
 }
 
 impl Default for Setup {
@@ -62,7 +62,7 @@ impl Default for Setup {
             options: LogOptions::default(),
             auth: tokens(),
             reach: Reach::Private,
-            with_socket: false,
+            socket: None,
         }
     }
 }
@@ -131,9 +131,9 @@ impl Fixture {
             reach: setup.reach,
         }];
         let socket = dir.path().join("api.sock");
-        if setup.with_socket {
+        if let Some(reach) = setup.socket {
             let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-            listeners.push(Listener::Unix { listener });
+            listeners.push(Listener::Unix { listener, reach });
         }
         let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
         let serving = serve(listeners, api, shutdown.clone(), tracker.clone());

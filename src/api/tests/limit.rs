@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::client::{Client, exchange, get, post};
 use super::fixture::{CONTROL_TOKEN, Fixture, Setup, action_of, until};
-use crate::api::Limits;
 use crate::api::limits::{MAX_BODY_BYTES, MAX_HEADER_BYTES};
+use crate::api::{Limits, Reach};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -141,7 +141,7 @@ async fn connections_beyond_the_limit_are_told_to_come_back_and_the_socket_is_no
     };
     let fixture = Fixture::with(Setup {
         limits,
-        with_socket: true,
+        socket: Some(Reach::Private),
         ..Setup::default()
     });
     let mut first = Client::tcp(fixture.address).await;

@@ -244,7 +244,7 @@ fn options_come_from_flags_then_from_the_environment() {
     assert_eq!(options.stop_exit_code, Some(7));
     assert_eq!(options.termination_log, Path::new("/t"));
 
-    let args = "--listen localhost:0 --socket s.sock --recordings r --log-format human --log-level error --stop-exit-code 0 -- true";
+    let args = "--listen localhost:0 --workspace work --socket s.sock --recordings r --log-format human --log-level error --stop-exit-code 0 -- true";
     let (_, options) = resolve_in(dir.path(), args, &environment, "").unwrap();
     let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
     assert_eq!(options.listen, Listen::Address(address));
