@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// Connections of one listener. A reader costs about 20 kB, so this many cost less than 200 MB; each listener counts its
+/// Most connections of one listener; fewer where the descriptors of the process are fewer. A reader costs about 20 kB, so this many cost less than 200 MB; each listener counts its
 /// own, so that a flood on the port cannot shut the operator out of the socket.
 pub const MAX_CONNECTIONS: usize = 8_192;
 /// Connections beyond the limit that get a polite answer at the same time; more are closed without one.

@@ -9,6 +9,7 @@
 //! 5. the end is on disk, the guardian is told the exit status;
 //! 6. the API lingers, drains and ends; the log's threads end; the process exits.
 
+pub mod descriptors;
 pub mod early_end;
 pub mod link;
 pub mod listeners;
@@ -44,6 +45,7 @@ use crate::session::recorder::{Ended, OnDisk, Recorder, now_ms, show_log_health}
 use crate::session::workload::{Workload, chain};
 use crate::session::{Session, journal::Journal};
 use crate::status::StatusBoard;
+use descriptors::Descriptors;
 use early_end::EarlyEnd;
 use link::GuardianLink;
 use setup::Inheritance;
@@ -219,7 +221,8 @@ impl Supervisor {
         let ended = match bound {
             Ok(bound) => {
                 socket_file = bound.socket_file;
-                match self.api(&record, control, readiness) {
+                let descriptors = Descriptors::of_this_process(bound.listeners.len());
+                match self.api(&record, control, readiness, descriptors) {
                     Ok(api) => {
                         let serve =
                             api::serve(bound.listeners, api, shutdown.clone(), tracker.clone());
@@ -232,7 +235,7 @@ impl Supervisor {
                             "status api listens"
                         );
                         self.link.tell(&ToGuardian::Ready);
-                        self.session(recorder, calls, ready).await
+                        self.session(recorder, calls, ready, descriptors).await
                     }
                     Err(error) => {
                         self.end_early(recorder, EarlyEnd::new(ErrorCode::ListenFailed, error))
@@ -298,6 +301,7 @@ impl Supervisor {
         mut recorder: Recorder,
         mut calls: tokio::sync::mpsc::Receiver<StopCall>,
         ready: watch::Sender<Readiness>,
+        descriptors: Descriptors,
     ) -> Ended {
         let description = &self.hand_over.description;
         let policy = setup::policy(description, &self.hand_over.options.recordings);
@@ -315,6 +319,8 @@ impl Supervisor {
             Ok(workload) => workload,
             Err(end) => return self.end_early(recorder, end).await,
         };
+        // Not before: the launch helper has inherited what it and the workload keep.
+        descriptors.raise();
         let isolation = workload.isolation(
             setup::isolation_name(description),
             setup::network_name(description),
@@ -405,6 +411,7 @@ impl Supervisor {
         record: &Record,
         control: Control,
         readiness: watch::Receiver<Readiness>,
+        descriptors: Descriptors,
     ) -> Result<Api, String> {
         let options = &self.hand_over.options;
         let auth = setup::auth(options).map_err(|error| chain(&error))?;
@@ -416,7 +423,10 @@ impl Supervisor {
             auth,
             readiness,
             metrics: Arc::clone(&record.metrics),
-            limits: api::Limits::default(),
+            limits: api::Limits {
+                max_connections: descriptors.connections_of_a_listener(),
+                ..api::Limits::default()
+            },
         })
     }
 

@@ -154,3 +154,35 @@ fn a_standard_output_that_nobody_reads_does_not_hold_the_end() {
     assert_eq!(status.code(), Some(124));
     Recording::at(recordings.join("run")).assert_whole();
 }
+
+/// Regression: more connections than descriptors were allowed, and a raised limit must not reach the workload.
+#[test]
+fn the_supervisor_raises_its_descriptor_limit_and_the_workload_keeps_the_callers() {
+    let run = RunBuilder::sh("ulimit -S -n; echo ready; exec sleep 60")
+        .soft_descriptors(200)
+        .start();
+    run.until_stdout("ready");
+    let limits = format!("/proc/{}/limits", run.supervisor_pid());
+    let limits = std::fs::read_to_string(limits).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let soft: u64 = line
+        .unwrap()
+        .split_whitespace()
+        .nth(3)
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(soft > 200, "{limits}");
+    // More than the soft limit of the caller would let in.
+    let address = run.address();
+    let open: Vec<_> = (0..300)
+        .map(|_| std::net::TcpStream::connect(&address).unwrap())
+        .collect();
+    assert_eq!(get(&address, "/healthz").status, 200);
+    drop(open);
+    run.signal(Signal::SIGTERM);
+    let run = run.finish();
+    assert!(run.stdout.starts_with("200\n"), "{}", run.stdout);
+}

@@ -17,6 +17,7 @@ pub struct RunBuilder {
     flags: Vec<OsString>,
     command: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    soft_descriptors: Option<u64>,
     directory: tempfile::TempDir,
     recordings: PathBuf,
 }
@@ -66,6 +67,7 @@ impl RunBuilder {
             flags: Vec::new(),
             command: command.into_iter().map(Into::into).collect(),
             environment: Vec::new(),
+            soft_descriptors: None,
             directory,
             recordings,
         }
@@ -88,6 +90,12 @@ impl RunBuilder {
         self
     }
 
+    /// Starts it with that soft limit of open descriptors.
+    pub fn soft_descriptors(mut self, limit: u64) -> Self {
+        self.soft_descriptors = Some(limit);
+        self
+    }
+
     /// The workspace, to be filled before the start.
     pub fn workspace(&self) -> PathBuf {
         self.directory.path().join("workspace")
@@ -106,7 +114,17 @@ impl RunBuilder {
 
     /// The command line, not started yet; the environment is built from nothing.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = match self.soft_descriptors {
+            None => Command::new(binary()),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell
+                    .arg("-c")
+                    .arg(format!("ulimit -S -n {limit}; exec \"$0\" \"$@\""))
+                    .arg(binary());
+                shell
+            }
+        };
         command.arg("run").arg("--recordings").arg(&self.recordings);
         let names = |flag: &str| {
             self.flags
