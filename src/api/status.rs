@@ -107,13 +107,13 @@ pub(super) async fn status(
         set_validators(&mut response, &etag)?;
         return Ok(response);
     }
-    let mut response = Response::new(body(&shared, actions, &rendered)?);
+    let mut response = Response::new(body(&shared, actions, &rendered).await?);
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     set_validators(&mut response, &etag)?;
     Ok(response)
 }
 
-fn body(shared: &Shared, actions: Actions, rendered: &Rendered) -> Result<Body, Problem> {
+async fn body(shared: &Shared, actions: Actions, rendered: &Rendered) -> Result<Body, Problem> {
     match actions {
         Actions::Tail => Ok(Body::from(rendered.tail.clone())),
         Actions::None => Ok(Body::from(rendered.none.clone())),
@@ -121,7 +121,7 @@ fn body(shared: &Shared, actions: Actions, rendered: &Rendered) -> Result<Body, 
             let frame = shared.api.board.frame(now_ms());
             let frame =
                 frame.map_err(|error| Problem::internal("cannot encode the status", error))?;
-            all_actions::body(frame, &shared.api.source)
+            all_actions::body(frame, &shared.api.source).await
         }
     }
 }

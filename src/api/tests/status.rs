@@ -1,8 +1,11 @@
 //! The status document over HTTP.
 
-use super::client::{exchange, get};
-use super::fixture::{Fixture, action, patiently, until};
+use std::os::unix::fs::FileExt as _;
+
+use super::client::{Client, exchange, get};
+use super::fixture::{Fixture, Setup, action, action_of, patiently, until};
 use crate::api::service::now_ms;
+use crate::log::LogOptions;
 
 async fn caught_up(fixture: &Fixture, seq: u64) {
     until(|| fixture.board.rendered(now_ms()).last_event_id >= seq).await;
@@ -114,4 +117,50 @@ async fn the_document_has_no_actions_the_last_ones_or_all() {
     fixture.complete().await;
     let all = get(fixture.address, "/status?actions=all").await.json();
     assert_eq!(all["actions"].as_array().unwrap().len(), 250);
+}
+
+/// Regression: the array lacked what could not be read, and nothing said so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_action_is_an_error_or_a_cut_and_never_a_shorter_array() {
+    let fixture = Fixture::with(Setup {
+        options: LogOptions {
+            tail_bytes: 1,
+            ..LogOptions::default()
+        },
+        ..Setup::default()
+    });
+    for step in 1..=400 {
+        let event = action_of(step, None, &"x".repeat(5_000));
+        fixture.log.append(event).await.unwrap();
+    }
+    fixture.published(401).await;
+    caught_up(&fixture, 401).await;
+    let lines = fixture.lines();
+    let lose = |idx: usize| {
+        let offset: usize = lines[..idx].iter().map(|line| line.len() + 1).sum();
+        let path = fixture.dir.path().join("events.jsonl");
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        let nothing = "x".repeat(lines[idx].len());
+        file.write_all_at(nothing.as_bytes(), offset as u64)
+            .unwrap();
+    };
+    lose(390);
+    let mut client = Client::tcp(fixture.address).await;
+    client.request("GET /status?actions=all", &[]).await;
+    assert_eq!(client.head().await.unwrap().status, 200);
+    let is_cut = loop {
+        match client.chunk_or_cut().await {
+            None => break true,
+            Some(None) => break false,
+            Some(Some(_)) => {}
+        }
+    };
+    assert!(is_cut);
+    lose(1);
+    let response = get(fixture.address, "/status?actions=all").await;
+    assert_eq!(
+        (response.status, response.code().as_str()),
+        (500, "INTERNAL")
+    );
+    assert_eq!(get(fixture.address, "/status").await.status, 200);
 }
