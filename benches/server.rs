@@ -76,9 +76,13 @@ impl Server {
     /// Starts this program as the server that `role` names.
     pub(crate) fn start(role: &[&str]) -> Self {
         let program = std::env::current_exe().expect("the program has a path");
-        let mut child = Command::new(program)
-            .arg(SERVE)
-            .args(role)
+        let mut command = Command::new(program);
+        command.arg(SERVE).args(role);
+        if role.first() == Some(&"stockade") {
+            // As the command line starts the supervisor; peers have what their users have.
+            command.envs(stockade::cli::run::HEAP_SETTINGS);
+        }
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -52,6 +52,11 @@ const KEPT_VARIABLES: [&str; 9] = [
     crate::recordings::termination::TERMINATION_LOG_VARIABLE,
 ];
 
+/// What guardian and supervisor are told beside them. One heap for all threads (mallopt(3)): with the usual one a thread,
+/// each blocking thread that ever read for a reader of the files keeps its blocks, and a replay to 20 readers takes twice
+/// the memory. It costs no speed, because what is large is copied outside of the allocator's lock.
+pub const HEAP_SETTINGS: [(&str, &str); 1] = [("MALLOC_ARENA_MAX", "1")];
+
 /// Why a run does not begin.
 #[derive(Debug)]
 struct Refusal {
@@ -265,7 +270,8 @@ fn become_guardian(
     let argv = c_strings(argv)?;
     let kept =
         std::env::vars_os().filter(|(name, _)| KEPT_VARIABLES.iter().any(|kept| name == kept));
-    let environment = c_strings(kept.map(|(name, value)| {
+    let heap = HEAP_SETTINGS.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let environment = c_strings(kept.chain(heap).map(|(name, value)| {
         let mut entry = name;
         entry.push("=");
         entry.push(value);
