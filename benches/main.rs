@@ -1,7 +1,8 @@
 //! The benchmarks: every row of the targets table, each beside its floor and its peers in one run.
 //!
-//! `cargo bench` measures everything and writes `docs/benchmarks.md`; `cargo bench -- --quick` takes less than a minute
-//! and writes nothing; `cargo bench -- fanout` measures one row. A server runs in a process of its own: this program again, in a role.
+//! `cargo bench` measures everything and writes `docs/benchmarks.md`; `cargo bench -- --quick` takes about a minute and
+//! writes it only with `--write`; `cargo bench -- fanout` measures one row and writes nothing. A server runs in a process of
+//! its own: this program again, in a role.
 //!
 //! A figure of a shared machine says little by itself. The ratio to what was measured beside it, in the same run and in
 //! turns with it, says more.
@@ -60,6 +61,7 @@ fn main() {
     } else {
         Scale::FULL
     };
+    let is_written = scale.is_full || words.contains(&"--write");
     // Cargo itself says `--bench`.
     let named: Vec<&str> = words
         .into_iter()
@@ -68,10 +70,15 @@ fn main() {
     if let Some(unknown) = named.iter().find(|word| !ROWS.contains(word)) {
         panic!("no row {unknown}; there are {}", ROWS.join(", "));
     }
-    measure(&scale, &named);
+    let (facts, report) = measure(&scale, &named);
+    if is_written && named.is_empty() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md");
+        std::fs::write(&path, page(&scale, &facts, &report)).expect("write the page");
+        println!("written: {}", path.display());
+    }
 }
 
-fn measure(scale: &Scale, named: &[&str]) {
+fn measure(scale: &Scale, named: &[&str]) -> (Vec<String>, Report) {
     let began = Instant::now();
     let facts = machine::facts();
     let mut report = Report::default();
@@ -117,11 +124,7 @@ fn measure(scale: &Scale, named: &[&str]) {
         report.rows.len(),
         began.elapsed().as_secs_f64()
     );
-    if scale.is_full && named.is_empty() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md");
-        std::fs::write(&path, page(&facts, &report)).expect("write the page");
-        println!("written: {}", path.display());
-    }
+    (facts, report)
 }
 
 fn programs(stockade: &Path, static_binary: Option<&Path>) -> Vec<Program> {
@@ -137,9 +140,13 @@ fn programs(stockade: &Path, static_binary: Option<&Path>) -> Vec<Program> {
 }
 
 /// The page of the documentation: `page.md`, then the figures.
-fn page(facts: &[String], report: &Report) -> String {
+fn page(scale: &Scale, facts: &[String], report: &Report) -> String {
     let mut page = include_str!("page.md").to_owned();
-    page.push_str("\n## The last full run\n\n");
+    page.push_str(if scale.is_full {
+        "\n## The last run, full\n\n"
+    } else {
+        "\n## The last run, quick\n\n"
+    });
     for fact in facts {
         // Writing to a String cannot fail.
         let _ = writeln!(page, "- {fact}");
