@@ -109,7 +109,6 @@ pub(crate) fn serve(dir: &Path) {
     let listener = Listener::Tcp {
         listener,
         reach: Reach::Private,
-        hosts: Vec::new(),
     };
     let tracker = TaskTracker::new();
     let shutdown = CancellationToken::new();

@@ -20,6 +20,7 @@ use super::{FAILURE, USAGE, notice};
 use crate::description::error::ErrorClass;
 use crate::description::hand_over::HandOver;
 use crate::description::settings::{Access, Isolation};
+use crate::description::sight::without_links;
 use crate::description::supervisor::SupervisorOptions;
 use crate::description::{DescriptionErrors, RunDescription};
 use crate::finalize::{Ending, finalize};
@@ -179,7 +180,7 @@ fn refuse_writable_recordings(
     description: &RunDescription,
     recordings: &Path,
 ) -> Result<(), Refusal> {
-    let recordings = resolved(recordings);
+    let recordings = without_links(recordings);
     let workspace = (description.workspace.as_path(), description.workspace_mode);
     let mounts = description
         .mounts
@@ -202,20 +203,6 @@ fn refuse_writable_recordings(
         }
     }
     Ok(())
-}
-
-/// The path without links, as far as it exists; the rest is created by us, without links. The workspace is without links
-/// already.
-fn resolved(path: &Path) -> PathBuf {
-    let existing = path
-        .ancestors()
-        .find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
-    match existing {
-        Some((ancestor, canonical)) => {
-            canonical.join(path.strip_prefix(ancestor).unwrap_or(Path::new("")))
-        }
-        None => path.to_owned(),
-    }
 }
 
 /// The document for a run whose supervisor dies and whose `finalize` cannot even start.

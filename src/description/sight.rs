@@ -65,7 +65,7 @@ impl Sight {
 }
 
 /// The path with the links of its existing part resolved; what does not exist has none.
-fn without_links(path: &Path) -> PathBuf {
+pub fn without_links(path: &Path) -> PathBuf {
     let existing = path
         .ancestors()
         .find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
