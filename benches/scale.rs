@@ -32,12 +32,12 @@ pub(crate) struct Scale {
 impl Scale {
     pub(crate) const FULL: Self = Self {
         is_full: true,
-        n_rounds: 5,
+        n_rounds: 3,
         n_appends: 500_000,
         n_acks: 2_000,
         n_status_writes: 300,
         crowds: &[(100, 2_000_000), (1_000, 2_000_000), (5_000, 5_000_000)],
-        slow_share: 5,
+        slow_share: 20,
         paced: Duration::from_secs(5),
         n_replayed: 1_000_000,
         replays: &[1, 100],
