@@ -15,7 +15,7 @@ use crate::report::{Report, Row, Target, mebibytes, median, millis, quantile, re
 use crate::scale::Scale;
 
 /// Variable with the path of sandbox-agent's binary, from `@sandbox-agent/cli-linux-x64` of npm.
-const SANDBOX_AGENT: &str = "STOCKADE_BENCH_SANDBOX_AGENT";
+const SANDBOX_AGENT: &str = "BENCH_SANDBOX_AGENT";
 
 /// Milliseconds of a bare axum server's start on the machine on which the targets were set.
 const QUIET_BARE_AXUM_MS: f64 = 4.4;
