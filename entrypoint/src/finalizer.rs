@@ -31,8 +31,9 @@ const RUN_DIR_FD: RawFd = 3;
 /// The locked `run.lock` in `finalize`.
 const LOCK_FD: RawFd = 4;
 
-/// Longest `finalize`: it reads and hashes one log, a second for a gigabyte and more on a slow disk, and an orchestrator waits.
-const LIMIT: Duration = Duration::from_secs(20);
+/// Longest `finalize`: it reads and hashes one log, a second for a gigabyte and more on a slow disk, and an
+/// orchestrator waits for us.
+const LIMIT: Duration = Duration::from_secs(8);
 
 /// Longest wait for the death of a `finalize` that was killed.
 const DEATH_LIMIT: Duration = Duration::from_secs(1);
@@ -152,8 +153,11 @@ impl RunFiles {
         read.is_ok() && text.windows(FINISHED.len()).any(|part| part == FINISHED)
     }
 
-    /// Renames a file of the run's directory to `status.json` and syncs the directory; the file was synced when it was written.
+    /// Syncs a file of the run's directory, renames it to `status.json` and syncs the directory. Nobody synced it before: it is
+    /// written at each start, and needed almost never.
     fn rename_durably(&self, name: &OsStr) -> nix::Result<()> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        fsync(&openat(&self.run_dir, name, flags, Mode::empty())?)?;
         renameat(&self.run_dir, name, &self.run_dir, STATUS)?;
         fsync(&self.run_dir)
     }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use stockade_entrypoint::GuardianArguments;
 
@@ -113,9 +114,7 @@ fn begin(description: RunDescription, options: SupervisorOptions) -> Result<Infa
     run_dir
         .write_atomic(layout::SPEC, &spec(&description, &redactor)?)
         .map_err(unusable)?;
-    run_dir
-        .write_atomic(CRASH_STATUS, &crash_status(&description, &redactor)?)
-        .map_err(unusable)?;
+    prepare_crash_status(&run_dir, &crash_status(&description, &redactor)?)?;
     if let Err(error) = store.point_latest_at(&description.run_id) {
         notice::error(&format!("`latest` was not renewed: {}", chain(&error)));
     }
@@ -203,6 +202,17 @@ fn refuse_writable_recordings(
         }
     }
     Ok(())
+}
+
+/// Writes the crash status without syncing it: the guardian syncs it in the case that it is needed, and no start waits for the
+/// disk because of it.
+fn prepare_crash_status(run_dir: &RunDir, document: &[u8]) -> Result<(), Refusal> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
+    run_dir
+        .open_beneath(CRASH_STATUS, flags)
+        .map_err(|error| Refusal::new(ErrorCode::RecordingsUnusable, chain(&error)))?
+        .write_all(document)
+        .map_err(|error| Refusal::new(ErrorCode::RecordingsUnusable, error.to_string()))
 }
 
 /// The document for a run whose supervisor dies and whose `finalize` cannot even start.

@@ -368,6 +368,13 @@ proptest! {
             fixture.log.close();
             fixture.threads.join();
             assert_eq!(ids(&file_bytes(fixture.dir.path())), (1..=terminal).collect::<Vec<_>>());
+            // Later, from the recording alone.
+            let dir = std::fs::File::open(fixture.dir.path()).unwrap();
+            let (recorded, _) = Source::open_recorded(dir).unwrap();
+            for after in [0, terminal / 2, terminal - 1] {
+                let replayed = read_all(&recorded, after, 3_000).await;
+                assert_eq!(ids(&replayed), (after + 1..=terminal).collect::<Vec<_>>());
+            }
         });
     }
 }

@@ -169,7 +169,10 @@ fn guardian_and_supervisor_are_not_dumpable() {
     } else {
         nix::unistd::getuid().as_raw()
     };
-    let builder = RunBuilder::sh(WAITING).flag("--isolation").flag("none");
+    let builder = RunBuilder::sh(WAITING)
+        .flag("--isolation")
+        .flag("none")
+        .with_own_binary();
     let directory = builder.workspace().parent().unwrap().to_owned();
     let mut command = builder.command();
     if is_root {

@@ -20,6 +20,7 @@ pub struct RunBuilder {
     soft_descriptors: Option<u64>,
     directory: tempfile::TempDir,
     recordings: PathBuf,
+    binary: PathBuf,
 }
 
 /// A started run; ended by SIGKILL of its guardian when dropped before its end.
@@ -57,6 +58,21 @@ pub fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_stockade"))
 }
 
+/// Starts the binary with stop signals at their defaults: under nohup(1), or behind `&` of a script, they are ignored, and a
+/// process that was told to ignore them keeps to it.
+fn launcher(binary: &Path) -> Command {
+    const STOP_SIGNALS: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 14;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
+    if ignored & STOP_SIGNALS == 0 {
+        return Command::new(binary);
+    }
+    let mut command = Command::new("env");
+    command.arg("--default-signal").arg(binary);
+    command
+}
+
 impl RunBuilder {
     /// A run of `command`, in an empty workspace, with the run id `run`, listening on port 0.
     pub fn new<S: Into<OsString>>(command: impl IntoIterator<Item = S>) -> Self {
@@ -70,7 +86,17 @@ impl RunBuilder {
             soft_descriptors: None,
             directory,
             recordings,
+            binary: binary().to_owned(),
         }
+    }
+
+    /// Runs a copy of the binary, in a directory that every user may enter: the build may lie where others may not.
+    pub fn with_own_binary(mut self) -> Self {
+        self.binary = self.directory.path().join("stockade");
+        std::fs::copy(binary(), &self.binary).unwrap();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(self.directory.path(), open).unwrap();
+        self
     }
 
     /// A run of a POSIX shell script.
@@ -115,13 +141,13 @@ impl RunBuilder {
     /// The command line, not started yet; the environment is built from nothing.
     pub fn command(&self) -> Command {
         let mut command = match self.soft_descriptors {
-            None => Command::new(binary()),
+            None => launcher(&self.binary),
             Some(limit) => {
                 let mut shell = Command::new("sh");
                 shell
                     .arg("-c")
                     .arg(format!("ulimit -S -n {limit}; exec \"$0\" \"$@\""))
-                    .arg(binary());
+                    .arg(&self.binary);
                 shell
             }
         };
