@@ -194,8 +194,13 @@ fn a_disk_that_is_full_at_the_very_end_does_not_hold_the_run() {
             "{}",
             run.stderr
         );
+        // The spare file took the end while there was space for nothing.
+        let word = if code == 0 { "completed" } else { "failed" };
+        assert_eq!(run.recording.status()["status"], word);
         disk.free();
         assert_repairable(&run.recording);
+        assert_eq!(run.recording.status()["status"], word);
+        assert_eq!(run.recording.status()["outcome"]["exit_code"], code);
     }
 }
 
