@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::crash_follower::is_terminal;
 use crate::disk::{error_code, finalize, go};
-use crate::harness::run::{binary, kill};
+use crate::harness::run::kill;
 use crate::harness::{Recording, RunBuilder, until};
 use crate::process_table;
 
@@ -178,7 +178,7 @@ fn the_default_port_moves_on_to_the_next_free_one() {
         .iter()
         .position(|argument| argument == "--listen")
         .unwrap();
-    let mut command = Command::new(binary());
+    let mut command = Command::new(builder.command().get_program());
     command
         .args(&arguments[..at])
         .args(&arguments[at + 2..])
