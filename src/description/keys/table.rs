@@ -1,0 +1,345 @@
+//! Every key of the run description, in the order of the reference. A table: nothing but rows.
+
+use super::{Exposure, Key, Shape, Support};
+
+const HONOURED: Key = Key {
+    name: "",
+    alias: None,
+    flags: &[],
+    type_text: "text",
+    bounds: "",
+    default: "",
+    purpose: "",
+    shape: Shape::Scalar,
+    exposure: Exposure::Shown,
+    support: Support::Honoured,
+};
+
+const UNSUPPORTED: Key = Key {
+    support: Support::Unsupported {
+        since: "a later version",
+    },
+    ..HONOURED
+};
+
+/// Every key, in the order of the reference.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "run_id",
+        flags: &["run-id"],
+        bounds: "a DNS label: 1 to 63 of a-z, 0-9, `-`; not `latest`",
+        default: "minted, ordered by time",
+        purpose: "Names the run and its directory in the recordings.",
+        ..HONOURED
+    },
+    Key {
+        name: "resumed_from",
+        purpose: "The run that this one continues.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "task",
+        alias: Some("directive"),
+        flags: &["task"],
+        bounds: "1 to 10,000 characters, no NUL",
+        default: "none",
+        purpose: "What the agent is asked to do, in words.",
+        ..HONOURED
+    },
+    Key {
+        name: "command",
+        flags: &["--"],
+        type_text: "a list of text",
+        bounds: "1 to 4,096 arguments of at most 131,071 bytes, no NUL",
+        default: "required",
+        purpose: "The program that runs in the sandbox, and its arguments; no shell is involved.",
+        shape: Shape::List,
+        ..HONOURED
+    },
+    Key {
+        name: "playbook",
+        purpose: "A playbook to run in the place of a command.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "parameters",
+        type_text: "a map",
+        purpose: "Parameters of the playbook.",
+        shape: Shape::Map,
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "agent",
+        purpose: "A named agent in the place of a command.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "model",
+        purpose: "The model of the agent.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "thinking",
+        purpose: "How long the model thinks.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "adapter",
+        flags: &["adapter"],
+        bounds: "`none`, `jsonl`",
+        default: "`none`",
+        purpose: "How the command's output becomes actions: not at all, or each JSON line is one.",
+        ..HONOURED
+    },
+    Key {
+        name: "image",
+        purpose: "The container image of the run.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "workspace",
+        flags: &["workspace"],
+        type_text: "a path",
+        bounds: "an existing directory, not `/`",
+        default: "the current directory",
+        purpose: "The directory that the workload works in. A relative path in a file is relative to that file.",
+        ..HONOURED
+    },
+    Key {
+        name: "workspace_mode",
+        flags: &["workspace-mode"],
+        bounds: "`read-write`, `read-only`",
+        default: "`read-write`",
+        purpose: "What the workload may do with the workspace.",
+        ..HONOURED
+    },
+    Key {
+        name: "env",
+        flags: &["env", "env-from"],
+        type_text: "a map of name to text",
+        bounds: "names of letters, digits and `_`, not beginning with `STOCKADE_`; at most 131,071 bytes each, no NUL",
+        default: "empty",
+        purpose: "Environment variables of the workload. Numbers and booleans in a file are taken as text.",
+        shape: Shape::Map,
+        exposure: Exposure::Masked,
+        ..HONOURED
+    },
+    Key {
+        name: "credentials",
+        flags: &["credential"],
+        type_text: "a map of name to `{value}`, `{file}`, `{env}` or `{fd}`",
+        bounds: "at most 64; names as in `env` and not also in `env`; 1 byte to 64 KiB of UTF-8 each, no NUL; the final newline of a file or descriptor is cut",
+        default: "empty",
+        purpose: "Secrets of the run. They are in no event, status, recording or log line.",
+        shape: Shape::Map,
+        exposure: Exposure::Masked,
+        ..HONOURED
+    },
+    Key {
+        name: "profile",
+        purpose: "A named partial description.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "labels",
+        flags: &["label"],
+        type_text: "a map of name to text",
+        bounds: "at most 64; names of 1 to 63 characters, values of at most 256, no control characters",
+        default: "empty",
+        purpose: "Marks by which an orchestrator finds the run again.",
+        shape: Shape::Map,
+        ..HONOURED
+    },
+    Key {
+        name: "timeout_seconds",
+        flags: &["timeout"],
+        type_text: "seconds, or text such as `10m`",
+        bounds: "1 to 604,800 (7 days)",
+        default: "600",
+        purpose: "The deadline of the whole run.",
+        ..HONOURED
+    },
+    Key {
+        name: "idle_timeout_seconds",
+        flags: &["idle-timeout"],
+        type_text: "seconds, or text such as `10m`",
+        bounds: "0 to 604,800; 0 is off",
+        default: "0",
+        purpose: "Ends the run when no event was recorded for so long.",
+        ..HONOURED
+    },
+    Key {
+        name: "grace_seconds",
+        flags: &["grace"],
+        type_text: "seconds, or text such as `10m`",
+        bounds: "1 to 3,600",
+        default: "8",
+        purpose: "How long a stop may take in all before everything is killed.",
+        ..HONOURED
+    },
+    Key {
+        name: "linger_seconds",
+        flags: &["linger"],
+        type_text: "seconds, or text such as `10m`",
+        bounds: "0 to 3,600",
+        default: "0",
+        purpose: "How long the terminal status stays readable before the status API ends.",
+        ..HONOURED
+    },
+    Key {
+        name: "max_steps",
+        flags: &["max-steps"],
+        type_text: "an integer",
+        bounds: "1 to 1,000,000",
+        default: "50",
+        purpose: "The most actions that an agent may take.",
+        ..HONOURED
+    },
+    Key {
+        name: "tty",
+        type_text: "a boolean",
+        bounds: "`false`; `true` is UNSUPPORTED",
+        default: "`false`",
+        purpose: "Whether the workload gets a terminal.",
+        ..HONOURED
+    },
+    Key {
+        name: "limits.output",
+        flags: &["limit-output"],
+        type_text: "bytes, or text such as `500MB` or `1GiB`",
+        bounds: "1 KiB to 1 TiB",
+        default: "1 GiB",
+        purpose: "The most output of the command that is recorded; beyond it the run fails with BUDGET_EXCEEDED.",
+        ..HONOURED
+    },
+    Key {
+        name: "limits.memory",
+        type_text: "a size",
+        purpose: "The memory of the workload.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "limits.pids",
+        type_text: "an integer",
+        purpose: "The processes and threads of the workload.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "limits.cpus",
+        type_text: "a number",
+        purpose: "The processors of the workload.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "limits.disk",
+        type_text: "a size",
+        purpose: "The disk space of the workload.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "network",
+        flags: &["net"],
+        bounds: "`none`, `host`; `gateway` and `allow=[…]` are UNSUPPORTED",
+        default: "`none`; `host` when `isolation` is `none`",
+        purpose: "What the workload reaches: nothing but its own loopback, or all that the host reaches.",
+        ..HONOURED
+    },
+    Key {
+        name: "isolation",
+        flags: &["isolation"],
+        bounds: "`full`, `none`; `container` and lists of layers are UNSUPPORTED",
+        default: "`full`",
+        purpose: "The isolation that the run requires. With `none`, `network = \"none\"`, `workspace_mode = \"read-only\"` and `mounts` are refused, because nothing would enforce them.",
+        ..HONOURED
+    },
+    Key {
+        name: "mounts",
+        flags: &["mount"],
+        type_text: "a list of `{source, target, access}` or `SOURCE[:TARGET][:ro|rw]`",
+        bounds: "at most 64; `source` exists; `target` is absolute, without `..`, once, not `/` and not in `/proc`, `/sys`, `/dev`; `access` is `read-only` or `read-write`",
+        default: "empty; `target` is the source, `access` is `read-only`",
+        purpose: "More files and directories of the host that the workload sees.",
+        shape: Shape::List,
+        ..HONOURED
+    },
+    Key {
+        name: "services",
+        type_text: "a list",
+        purpose: "Helper programs that run beside the agent.",
+        shape: Shape::List,
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "guardrails",
+        type_text: "a map",
+        purpose: "Rules for what an agent may do.",
+        shape: Shape::Map,
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "recording.durability",
+        flags: &["durability"],
+        bounds: "`written`, `durable`",
+        default: "`written`",
+        purpose: "Whether readers may see an event before it is synced to disk.",
+        ..HONOURED
+    },
+    Key {
+        name: "recording.segment_bytes",
+        type_text: "bytes, or text such as `64MiB`",
+        bounds: "1 MiB to 16 GiB",
+        default: "256 MiB",
+        purpose: "The size at which a file of the action log is sealed.",
+        ..HONOURED
+    },
+    Key {
+        name: "recording.on_error",
+        bounds: "`stop`, `continue`",
+        default: "`stop`",
+        purpose: "What the run does when the action log cannot be synced.",
+        ..HONOURED
+    },
+    Key {
+        name: "recording.on_full",
+        bounds: "`pause`, `fail`",
+        default: "`pause`",
+        purpose: "What the run does when the disk of the recordings is full.",
+        ..HONOURED
+    },
+    Key {
+        name: "output_schema",
+        type_text: "a JSON schema",
+        purpose: "The form of the result.",
+        shape: Shape::Map,
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "browser.display_width",
+        type_text: "an integer",
+        purpose: "The width of the browser's display, in pixels.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "browser.display_height",
+        type_text: "an integer",
+        purpose: "The height of the browser's display, in pixels.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "browser.start_url",
+        purpose: "The first page of the browser.",
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "browser.proxy",
+        purpose: "The proxy of the browser.",
+        exposure: Exposure::Masked,
+        ..UNSUPPORTED
+    },
+    Key {
+        name: "webhook",
+        purpose: "A URL that is told of the end of the run.",
+        exposure: Exposure::Masked,
+        ..UNSUPPORTED
+    },
+];
