@@ -34,3 +34,4 @@ mod flood;
 mod process;
 mod crash_finalize;
 mod disk_names;
+mod terminal;

@@ -1,12 +1,14 @@
-//! What every end-to-end test uses: a run of the real binary, a small HTTP client, waiting, and skipping aloud.
+//! What every end-to-end test uses: a run of the real binary, a terminal, a small HTTP client, waiting, and skipping aloud.
 
 pub mod http;
 pub mod need;
 pub mod recording;
 pub mod run;
+pub mod terminal;
 pub mod wait;
 
 pub use http::{Reply, SseFrame, get, request, stream};
 pub use recording::Recording;
 pub use run::{Run, RunBuilder};
+pub use terminal::Terminal;
 pub use wait::{DEADLINE, until};
