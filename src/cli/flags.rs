@@ -24,6 +24,14 @@ pub struct RunFlags {
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub config: Option<String>,
 
+    /// Base the run on a profile: a named partial description; every other source wins over it
+    #[arg(long, value_name = "NAME", help_heading = "Run")]
+    pub profile: Option<String>,
+
+    /// Look for the profile in DIR [default: $XDG_CONFIG_HOME/stockade/profiles, then /etc/stockade/profiles]
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub profile_dir: Option<String>,
+
     /// Name the run: a DNS label [default: minted, ordered by time]
     #[arg(long, value_name = "ID", help_heading = "Run")]
     pub run_id: Option<String>,
@@ -153,10 +161,10 @@ pub struct RunFlags {
     pub command: Vec<String>,
 }
 
-/// Resolves flags, environment and the file that `--config` names, in this order of strength.
+/// Resolves flags, environment, the file that `--config` names and the profile, in this order of strength.
 ///
-/// `environment` is that of the process, and `current_dir` its absolute current directory. It reads the description file
-/// and the places of credentials and tokens, and nothing else.
+/// `environment` is that of the process, and `current_dir` its absolute current directory. It reads the description file,
+/// the profile and the places of credentials and tokens, and nothing else.
 ///
 /// # Errors
 ///
@@ -168,10 +176,10 @@ pub fn resolve(
 ) -> Result<(RunDescription, SupervisorOptions), DescriptionErrors> {
     let environment = Environment::new(environment);
     let mut faults = Faults::default();
-    let file = flags
-        .config
-        .as_deref()
-        .map(|path| Given::text(path, Origin::flag("config")));
+    let file = match flags.config.as_deref() {
+        Some(path) => Some(Given::text(path, Origin::flag("config"))),
+        None => environment.option("STOCKADE_CONFIG", &mut faults),
+    };
     let options = supervisor_flags(&flags);
     let flags = FlagReader {
         layer: Layer::default(),
@@ -191,6 +199,7 @@ pub fn resolve(
 
 fn supervisor_flags(flags: &RunFlags) -> BTreeMap<&'static str, Given> {
     let mut options: BTreeMap<&'static str, Given> = [
+        ("profile-dir", &flags.profile_dir),
         ("recordings", &flags.recordings),
         ("listen", &flags.listen),
         ("socket", &flags.socket),
@@ -235,6 +244,7 @@ impl FlagReader<'_> {
         self.pairs("env", "env", flags.env);
         self.copies(flags.env_from);
         self.credentials(flags.credential);
+        self.scalar("profile", "profile", flags.profile);
         self.pairs("labels", "label", flags.label);
         self.scalar("timeout_seconds", "timeout", flags.timeout);
         self.scalar("idle_timeout_seconds", "idle-timeout", flags.idle_timeout);

@@ -9,8 +9,9 @@ use super::error::ErrorKind;
 use super::keys::{ENVIRONMENT_PREFIX, KEYS, Key, Shape, environment_name};
 use super::layers::{Faults, Layer, remedy, suggestion};
 use super::origin::Origin;
+use super::seed;
 use super::value::Given;
-use super::variables::{Reader, VARIABLES, Variable, is_service_link};
+use super::variables::{VARIABLES, Variable, is_service_link};
 
 /// The environment that the process was started with. It has no `Debug`: it holds secrets.
 pub(crate) struct Environment(Vec<(OsString, OsString)>);
@@ -59,17 +60,11 @@ pub(crate) fn layer(environment: &Environment, faults: &mut Faults) -> Layer {
             {
                 layer.insert(key, given, faults);
             }
-        } else if let Some(variable) = Variable::find(&name) {
-            let is_refused =
-                variable.reader == Reader::Unsupported && !value.is_empty() && value != "0";
-            if is_refused && let Some(given) = text(&name, value, faults) {
-                let expected = "unset it, and give the description by its own keys";
-                faults.add(ErrorKind::Unsupported, name, &given, expected);
-            }
-        } else if !is_service_link(suffix) {
+        } else if Variable::find(&name).is_none() && !is_service_link(suffix) {
             unknown_variable(&name, faults);
         }
     }
+    seed::add(environment, &mut layer, faults);
     layer
 }
 
@@ -93,7 +88,8 @@ fn given(key: &Key, name: &str, value: &OsStr, faults: &mut Faults) -> Option<Gi
     }
 }
 
-fn text(name: &str, value: &OsStr, faults: &mut Faults) -> Option<Given> {
+/// Reads a variable as text; one that is not UTF-8 is a fault.
+pub(crate) fn text(name: &str, value: &OsStr, faults: &mut Faults) -> Option<Given> {
     let origin = Origin::Environment(name.to_owned());
     match value.to_str() {
         Some(text) => Some(Given::text(text, origin)),

@@ -9,7 +9,6 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::checker::plain_text;
 use super::error::ErrorKind;
 use super::layers::{Faults, Layer, layer_of_table};
 use super::origin::Origin;
@@ -18,13 +17,28 @@ use super::value::{Given, Value};
 /// Largest description file, in bytes: far more than any description, and little enough to be read at every start.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
 
-/// Reads the file at `path`, which `origin` named as `shown`, into a layer. Faults leave the layer empty.
-pub(crate) fn layer(path: &Path, shown: &Given, faults: &mut Faults) -> Layer {
+/// A file to read, and what an error about it names.
+pub(crate) struct Described<'a> {
+    /// The key or option that named the file.
+    pub(crate) key: &'static str,
+    /// What it was given.
+    pub(crate) given: &'a Given,
+    /// The path as people know it; places in the file are shown with it.
+    pub(crate) shown_path: &'a str,
+}
+
+/// Reads the file at `path` into a layer. Faults leave the layer empty.
+pub(crate) fn layer(path: &Path, described: &Described<'_>, faults: &mut Faults) -> Layer {
+    let Described {
+        key,
+        given: shown,
+        shown_path,
+    } = *described;
     let extension = path.extension().and_then(|extension| extension.to_str());
     if let Some(format @ ("yaml" | "yml" | "json")) = extension {
         let expected =
             format!("write the description in TOML, in a .toml file and not in .{format}");
-        faults.add(ErrorKind::Unsupported, "config", shown, expected);
+        faults.add(ErrorKind::Unsupported, key, shown, expected);
         return Layer::default();
     }
     let text = match read(path) {
@@ -32,14 +46,14 @@ pub(crate) fn layer(path: &Path, shown: &Given, faults: &mut Faults) -> Layer {
         Err(kind) => {
             faults.add(
                 kind,
-                "config",
+                key,
                 shown,
                 "give a readable TOML file of at most 1 MiB",
             );
             return Layer::default();
         }
     };
-    let places = Places::new(plain_text(shown).unwrap_or_default(), &text);
+    let places = Places::new(shown_path, &text);
     match DeTable::parse(&text) {
         Ok(table) => layer_of_table(places.entries(table.get_ref()), faults),
         Err(error) => {
@@ -48,7 +62,7 @@ pub(crate) fn layer(path: &Path, shown: &Given, faults: &mut Faults) -> Layer {
             let expected = "give one value a line, as in timeout_seconds = 600";
             faults.add_without_value(
                 ErrorKind::Malformed { cause },
-                "config",
+                key,
                 &places.origin(place),
                 expected,
             );

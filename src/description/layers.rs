@@ -1,4 +1,5 @@
-//! What one source gave (a layer), and how the layers are laid over each other: flags over environment over file.
+//! What one source gave (a layer), and how the layers are laid over each other: flags over environment over file over
+//! profile.
 //!
 //! Maps are merged by name, everything else is replaced whole. It checks that keys exist; it does not look into values.
 
@@ -146,6 +147,21 @@ impl Layer {
         }
     }
 
+    /// Adds what another part of the same source gave; a key that both give is a fault.
+    pub(crate) fn add(&mut self, other: Self, faults: &mut Faults) {
+        for (name, given) in other.0 {
+            match self.0.get(name) {
+                Some(existing) => {
+                    let expected = format!("it is set {} as well; give it once", existing.origin);
+                    faults.add(ErrorKind::Conflict, name, &given, expected);
+                }
+                None => {
+                    self.0.insert(name, given);
+                }
+            }
+        }
+    }
+
     /// Lays `stronger` over this layer.
     pub(crate) fn overlay(&mut self, stronger: Self) {
         for (name, mut given) in stronger.0 {
@@ -162,6 +178,11 @@ impl Layer {
             }
             self.0.insert(name, given);
         }
+    }
+
+    /// The value of a key, which stays in the layer.
+    pub(crate) fn get(&self, key: &Key) -> Option<&Given> {
+        self.0.get(key.name)
     }
 
     /// The value of a key, which leaves the layer.

@@ -20,9 +20,11 @@ mod file;
 mod layers;
 mod maps;
 mod mounts;
+mod profile;
 mod public;
 mod quantity;
 mod resolution;
+mod seed;
 mod spelling;
 mod value;
 
@@ -73,6 +75,8 @@ pub struct RunDescription {
     pub env: BTreeMap<String, String>,
     /// Secrets of the run, by name; no name is also in `env`.
     pub credentials: BTreeMap<String, Credential>,
+    /// The profile that it is based on.
+    pub profile: Option<String>,
     /// Marks of the orchestrator.
     pub labels: BTreeMap<String, String>,
     /// The deadline of the run, from its start.

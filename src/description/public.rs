@@ -37,6 +37,7 @@ impl RunDescription {
             "workspace_mode": self.workspace_mode,
             "env": self.env,
             "credentials": credentials,
+            "profile": self.profile,
             "labels": self.labels,
             "timeout_seconds": self.timeout.as_secs(),
             "idle_timeout_seconds": self.idle_timeout.map_or(0, |idle| idle.as_secs()),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::checker::{Checker, Unit, plain_text};
 use super::environment::{self, Environment};
 use super::error::{DescriptionErrors, ErrorKind};
+use super::file::Described;
 use super::keys::{KEYS, Support};
 use super::layers::{Faults, Layer};
 use super::maps::MAX_ARGUMENT_BYTES;
@@ -19,7 +20,7 @@ use super::settings::{
 use super::sight::Sight;
 use super::supervisor::{self, SupervisorOptions};
 use super::value::{Given, Value};
-use super::{RunDescription, file};
+use super::{RunDescription, file, profile};
 use crate::run::RunId;
 
 /// Longest task, in characters.
@@ -39,7 +40,7 @@ const GIB: u64 = 1 << 30;
 pub(crate) struct Sources<'a> {
     /// The keys that flags and arguments set.
     pub(crate) flags: Layer,
-    /// The file that `--config` names.
+    /// The file that `--config` or `STOCKADE_CONFIG` names.
     pub(crate) file: Option<Given>,
     /// The options of the supervisor that flags set, by the flag's name.
     pub(crate) options: BTreeMap<&'static str, Given>,
@@ -55,18 +56,14 @@ pub(crate) struct Sources<'a> {
 ///
 /// All faults of all sources, and where the failure can be recorded.
 pub(crate) fn resolve(
-    sources: Sources<'_>,
+    mut sources: Sources<'_>,
     mut faults: Faults,
 ) -> Result<(RunDescription, SupervisorOptions), DescriptionErrors> {
-    let mut layer = match &sources.file {
-        Some(given) => {
-            let path = plain_text(given).unwrap_or_default();
-            file::layer(&sources.current_dir.join(path), given, &mut faults)
-        }
-        None => Layer::default(),
-    };
-    layer.overlay(environment::layer(sources.environment, &mut faults));
-    layer.overlay(sources.flags);
+    let mut stronger = file_layer(&sources, &mut faults);
+    stronger.overlay(environment::layer(sources.environment, &mut faults));
+    stronger.overlay(std::mem::take(&mut sources.flags));
+    let mut layer = profile::layer(&stronger, &mut sources, &mut faults);
+    layer.overlay(stronger);
     let origins = layer.origins();
     let mut checker = Checker {
         layer,
@@ -100,6 +97,19 @@ pub(crate) fn resolve(
     }
 }
 
+fn file_layer(sources: &Sources<'_>, faults: &mut Faults) -> Layer {
+    let Some(given) = &sources.file else {
+        return Layer::default();
+    };
+    let shown_path = plain_text(given).unwrap_or_default();
+    let described = Described {
+        key: "config",
+        given,
+        shown_path,
+    };
+    file::layer(&sources.current_dir.join(shown_path), &described, faults)
+}
+
 impl Checker<'_> {
     fn description(&mut self, run_id: RunId, origins: BTreeMap<String, Origin>) -> RunDescription {
         self.refuse_unsupported();
@@ -120,6 +130,7 @@ impl Checker<'_> {
         let workspace_mode = self.choice("workspace_mode", &["overlay"], Access::ReadWrite);
         let env = self.environment_variables();
         let credentials = self.credentials(&env);
+        let profile = self.profile();
         let labels = self.labels();
         let seconds = Unit::Seconds;
         let timeout = self.number("timeout_seconds", seconds, 1..=MAX_TIMEOUT_SECONDS, 600);
@@ -139,6 +150,7 @@ impl Checker<'_> {
             workspace_mode,
             env,
             credentials,
+            profile,
             labels,
             timeout: Duration::from_secs(timeout),
             idle_timeout: (idle > 0).then(|| Duration::from_secs(idle)),

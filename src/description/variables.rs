@@ -26,8 +26,6 @@ pub enum Reader {
     Supervisor,
     /// Nobody in this process; it may be set and has no effect here.
     Elsewhere,
-    /// Nobody in this build; it is refused unless it is empty or `0`.
-    Unsupported,
 }
 
 const OPTION: Variable = Variable {
@@ -42,8 +40,16 @@ const OPTION: Variable = Variable {
 /// Every such variable, in the order of the reference.
 pub const VARIABLES: &[Variable] = &[
     Variable {
+        name: Some("STOCKADE_CONFIG"),
         flag: Some("config"),
         purpose: "The file with the run description, in TOML, at most 1 MiB.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_PROFILE_DIR"),
+        flag: Some("profile-dir"),
+        default: "`$XDG_CONFIG_HOME/stockade/profiles` (else `$HOME/.config/…`), then `/etc/stockade/profiles`",
+        purpose: "The directory in which the profile is looked for.",
         ..OPTION
     },
     Variable {
@@ -133,9 +139,9 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: Some("STOCKADE_SEED_ENV"),
-        form: "`1`",
-        purpose: "Reads the bare variable names of the predecessor. UNSUPPORTED: refused unless empty or `0`.",
-        reader: Reader::Unsupported,
+        form: "`1`, `0`",
+        default: "`0`",
+        purpose: "Reads the bare variable names of the predecessor, too.",
         ..OPTION
     },
     Variable {

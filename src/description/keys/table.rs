@@ -137,8 +137,11 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "profile",
-        purpose: "A named partial description.",
-        ..UNSUPPORTED
+        flags: &["profile"],
+        bounds: "1 to 63 letters, digits, `-` and `_`; `none` is none",
+        default: "none",
+        purpose: "The named partial description that all other sources stand above.",
+        ..HONOURED
     },
     Key {
         name: "labels",

@@ -2,8 +2,10 @@
 
 mod bad_descriptions;
 mod precedence;
+mod profiles;
 mod reference;
 mod secrets;
+mod seed_names;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -23,13 +25,29 @@ struct CommandLine {
 
 type Resolved = Result<(RunDescription, SupervisorOptions), DescriptionErrors>;
 
-/// A current directory with a `work` directory, a file `plain` and a link `root` to `/`.
+/// The profiles in the directory `profiles` of every current directory: the file's name and its text.
+const PROFILES: [(&str, &str); 5] = [
+    (
+        "ci.toml",
+        "timeout_seconds = 900\nmax_steps = 7\nworkspace = '../work'\n[env]\nA = 'profile'\nB = 'profile'\n",
+    ),
+    ("selfish.toml", "run_id = 'r-1'\nprofile = 'ci'\n"),
+    ("twice.json", "{}"),
+    ("twice.toml", ""),
+    ("wrong.toml", "max_steps = 0\ntiemout_seconds = 5\n"),
+];
+
+/// A current directory with a `work` directory, a file `plain`, a link `root` to `/` and a directory of profiles.
 fn current_dir() -> TempDir {
     let dir = TempDir::new().unwrap();
     std::fs::create_dir(dir.path().join("work")).unwrap();
     std::fs::write(dir.path().join("plain"), "plain\n").unwrap();
     std::fs::write(dir.path().join("empty"), "").unwrap();
     std::fs::write(dir.path().join("latin1"), b"caf\xe9").unwrap();
+    std::fs::create_dir(dir.path().join("profiles")).unwrap();
+    for (name, text) in PROFILES {
+        std::fs::write(dir.path().join("profiles").join(name), text).unwrap();
+    }
     std::os::unix::fs::symlink("/", dir.path().join("root")).unwrap();
     dir
 }

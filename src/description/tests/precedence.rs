@@ -213,6 +213,64 @@ fn service_links_and_the_variables_of_others_have_no_effect() {
 }
 
 #[test]
+fn the_links_of_any_service_called_stockade_have_no_effect() {
+    // The words of the shapes, and of our own keys, stand in the names of the services.
+    for service in [
+        "",
+        "-api",
+        "-2",
+        "-port",
+        "-service",
+        "-port-80",
+        "-config",
+        "-task",
+        "-limits-output",
+        "-service-host",
+        "-tcp",
+        "-recording-on-full",
+        "-service-port-http",
+    ] {
+        let service = format!("STOCKADE{}", service.replace('-', "_").to_ascii_uppercase());
+        for link in [
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "SERVICE_PORT_HTTP",
+            "SERVICE_PORT_STATUS_API",
+            "PORT",
+            "PORT_8090_TCP",
+            "PORT_8090_TCP_PROTO",
+            "PORT_8090_TCP_PORT",
+            "PORT_8090_TCP_ADDR",
+            "PORT_53_UDP",
+            "PORT_53_UDP_ADDR",
+            "PORT_9_SCTP_PORT",
+        ] {
+            let name = format!("{service}_{link}");
+            let environment = [(name.as_str(), "tcp://10.0.0.1:8090")];
+            let resolved = resolve_args("-- true", &environment, "");
+            let (run, options) = resolved.unwrap_or_else(|error| panic!("{name}: {error}"));
+            let set: Vec<&str> = run.origins.keys().map(String::as_str).collect();
+            assert_eq!(
+                (set, options.listen),
+                (vec!["command"], Listen::Default),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_variable_names_the_file_and_the_flag_wins_over_it() {
+    let dir = current_dir();
+    std::fs::write(dir.path().join("one.toml"), "max_steps = 1\n").unwrap();
+    let environment = [("STOCKADE_CONFIG", "one.toml")];
+    let (run, _) = resolve_in(dir.path(), "-- true", &environment, "max_steps = 2").unwrap();
+    assert_eq!(run.max_steps, 1);
+    let (run, _) = resolve_in(dir.path(), "--config run.toml -- true", &environment, "").unwrap();
+    assert_eq!(run.max_steps, 2);
+}
+
+#[test]
 fn without_isolation_the_network_is_that_of_the_host() {
     let (run, _) = resolve_args("--isolation none -- true", &[], "").unwrap();
     assert_eq!(

@@ -126,7 +126,7 @@ fn variable_table() -> String {
         };
         let default = match variable.reader {
             Reader::Supervisor => variable.default,
-            Reader::Elsewhere | Reader::Unsupported => "",
+            Reader::Elsewhere => "",
         };
         table.push_str(&row(&[
             &code("", variable.name),

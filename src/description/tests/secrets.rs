@@ -78,6 +78,7 @@ fn the_public_view_has_the_keys_of_the_file() {
         "workspace_mode": "read-write",
         "env": {},
         "credentials": {},
+        "profile": null,
         "labels": { "a": "b" },
         "timeout_seconds": 5,
         "idle_timeout_seconds": 0,

@@ -1,0 +1,62 @@
+//! The bare names of the predecessor: nothing without the switch, keys with it.
+
+use std::path::Path;
+
+use super::resolve_args;
+use crate::description::keys::{KEYS, Key};
+use crate::description::seed::SEED_NAMES;
+
+#[test]
+fn bare_names_are_read_only_with_the_switch() {
+    let given = [
+        ("DIRECTIVE", "do"),
+        ("MAX_STEPS", "9"),
+        ("PROFILE", "default"),
+        ("CREDENTIALS_JSON", r#"{"LOGIN": "correct-horse"}"#),
+    ];
+    let (run, _) = resolve_args("-- true", &given, "").unwrap();
+    assert_eq!((run.task, run.max_steps), (None, 50));
+    assert!(run.credentials.is_empty());
+    let switched: Vec<_> = given
+        .into_iter()
+        .chain([("STOCKADE_SEED_ENV", "1")])
+        .collect();
+    let (run, _) = resolve_args("-- true", &switched, "").unwrap();
+    assert_eq!((run.task.as_deref(), run.max_steps), (Some("do"), 9));
+    assert_eq!(run.credentials["LOGIN"].secret.expose(), "correct-horse");
+    assert_eq!(run.profile, None);
+    let origin = run.origin_of("max_steps").to_string();
+    assert_eq!(origin, "from the environment variable MAX_STEPS");
+    let (run, _) = resolve_args("--max-steps 3 -- true", &switched, "").unwrap();
+    assert_eq!(run.max_steps, 3);
+}
+
+#[test]
+fn every_bare_name_has_an_effect_or_is_refused_by_name() {
+    for seed in SEED_NAMES {
+        let environment = [("STOCKADE_SEED_ENV", "1"), (seed.name, "\u{7f}")];
+        match resolve_args("-- true", &environment, "") {
+            Ok((run, _)) => {
+                let key = seed.key.unwrap();
+                assert!(run.is_explicit(key), "{} is ignored", seed.name);
+            }
+            Err(errors) => assert!(errors.to_string().contains(seed.name), "{errors}"),
+        }
+        let is_key = |name| Key::find(name).is_some() || Key::is_group(name);
+        assert!(seed.key.is_none_or(is_key), "{} leads nowhere", seed.name);
+    }
+}
+
+#[test]
+fn the_documentation_has_every_bare_name() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    for seed in SEED_NAMES {
+        let row = match seed.key {
+            Some(key) => format!("| `{}` | `{key}` |", seed.name),
+            None => format!("| `{}` | ", seed.name),
+        };
+        assert!(text.contains(&row), "{row} is missing");
+    }
+    assert!(KEYS.len() > SEED_NAMES.len());
+}
