@@ -11,6 +11,9 @@ use super::*;
 use crate::event::{ActionOutput, Diagnostic, Event, EventType, Level, Stream};
 use crate::redact::Redactor;
 
+/// The longest that any test waits for anything: far more than a busy machine needs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 #[derive(Default)]
 struct Seen(Mutex<Vec<u64>>);
 
@@ -77,7 +80,7 @@ impl Fixture {
             .unwrap();
         self.log.publish_terminal();
         let last = self.log.last_seq();
-        assert!(self.log.synced(last, Duration::from_secs(10)).await);
+        assert!(self.log.synced(last, PATIENCE).await);
         self.log.close();
         self.threads.join();
         let seen = self.seen.0.lock().unwrap().clone();
@@ -89,9 +92,7 @@ async fn read_all(source: &Arc<Source>, after: u64, max_bytes: usize) -> Vec<u8>
     let mut reader = source.reader(after, Selection::NDJSON);
     let mut out = Vec::new();
     while !reader.is_finished() {
-        tokio::time::timeout(Duration::from_secs(10), reader.wait())
-            .await
-            .unwrap();
+        tokio::time::timeout(PATIENCE, reader.wait()).await.unwrap();
         while let Some(next) = reader.read(max_bytes).await.unwrap() {
             match next {
                 Next::Frames(frames) => out.extend_from_slice(&frames),
@@ -182,9 +183,7 @@ async fn read_up_to(source: &Arc<Source>, last: u64, max_bytes: usize) -> Vec<u8
     let mut reader = source.reader(0, Selection::NDJSON);
     let mut out = Vec::new();
     while reader.after() < last {
-        tokio::time::timeout(Duration::from_secs(10), reader.wait())
-            .await
-            .unwrap();
+        tokio::time::timeout(PATIENCE, reader.wait()).await.unwrap();
         if let Some(Next::Frames(frames)) = reader.read(max_bytes).await.unwrap() {
             out.extend_from_slice(&frames);
         }
@@ -198,7 +197,7 @@ fn the_terminal_event_is_not_seen_before_it_is_released_and_nothing_follows_it()
         let fixture = Fixture::new(LogOptions::default());
         fixture.log.append(message("one")).await.unwrap();
         let terminal = fixture.log.append_terminal(message("end")).unwrap();
-        assert!(fixture.log.synced(terminal, Duration::from_secs(10)).await);
+        assert!(fixture.log.synced(terminal, PATIENCE).await);
         assert_eq!(
             fixture.source.bounds(),
             Bounds {
@@ -237,7 +236,7 @@ fn durable_readers_see_nothing_that_is_not_synced() {
         for n in 0..200 {
             let seq = fixture.log.append(message(format!("{n}"))).await.unwrap();
             if n % 10 == 0 {
-                assert!(fixture.log.synced(seq, Duration::from_secs(10)).await);
+                assert!(fixture.log.synced(seq, PATIENCE).await);
             }
             let published = fixture.source.bounds().published_seq;
             assert!(published <= *fixture.log.shared.synced.borrow());
@@ -251,7 +250,7 @@ fn an_abandoned_file_leaves_readers_served_from_memory() {
     runtime().block_on(async {
         let fixture = Fixture::new(LogOptions::default());
         let seq = fixture.log.append(message("on disk")).await.unwrap();
-        assert!(fixture.log.synced(seq, Duration::from_secs(10)).await);
+        assert!(fixture.log.synced(seq, PATIENCE).await);
         fixture.log.abandon_files("the test says so");
         fixture.log.append(message("in memory")).await.unwrap();
         fixture.log.append_terminal(message("end")).unwrap();
@@ -260,7 +259,7 @@ fn an_abandoned_file_leaves_readers_served_from_memory() {
             ids(&read_all(&fixture.source, 0, 10_000).await),
             [1, 2, 3, 4]
         );
-        assert!(!fixture.log.synced(4, Duration::from_secs(10)).await);
+        assert!(!fixture.log.synced(4, PATIENCE).await);
         fixture.log.close();
         fixture.threads.join();
         assert_eq!(ids(&file_bytes(fixture.dir.path())), [1, 2]);
@@ -357,7 +356,7 @@ proptest! {
             fixture.log.publish_terminal();
             for (mut reader, max_bytes, after, mut got) in readers {
                 while !reader.is_finished() {
-                    tokio::time::timeout(Duration::from_secs(10), reader.wait()).await.unwrap();
+                    tokio::time::timeout(PATIENCE, reader.wait()).await.unwrap();
                     while let Some(next) = reader.read(max_bytes).await.unwrap() {
                         let Next::Frames(frames) = next else { panic!("{next:?}") };
                         got.extend(ids(&frames));

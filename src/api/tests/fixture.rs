@@ -25,7 +25,7 @@ use crate::run::{EndedBy, Outcome, Phase, RunId, Status};
 use crate::status::{StatusBoard, StatusFold};
 
 /// The longest that any test waits for anything.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) const READ_TOKEN: &str = "read-token-1";
 pub(super) const CONTROL_TOKEN: &str = "control-token-1";
