@@ -14,6 +14,7 @@ pub mod recordings;
 pub mod status;
 pub mod description;
 pub mod agent;
+pub mod guardrail;
 pub mod control;
 pub mod api;
 pub mod session;

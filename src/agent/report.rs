@@ -80,6 +80,9 @@ pub struct ReportedAction {
     /// One line for people.
     #[serde(deserialize_with = "lenient")]
     pub input_summary: Option<String>,
+    /// What the tool was given, as it was given; compared with other actions, not recorded.
+    #[serde(deserialize_with = "lenient")]
+    pub input: Option<Value>,
     /// Wall-clock time in milliseconds.
     #[serde(deserialize_with = "lenient")]
     pub duration_ms: Option<f64>,

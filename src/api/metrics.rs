@@ -14,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::guardrails::GuardrailCounters;
 use super::route::Route;
 use crate::run::Phase;
 
@@ -84,6 +85,8 @@ pub struct Metrics {
     pub log_healthy: Gauge,
     /// Actions in the log.
     pub actions: Counter,
+    /// What the guardrails decided.
+    pub guardrails: GuardrailCounters,
     /// Processes that had to be killed at the end.
     pub survivors_killed: Counter,
     /// Event streams that are open.
@@ -119,6 +122,12 @@ impl Default for Metrics {
             "run_phase",
             "1 for the phase that the run is in",
             phase.clone(),
+        );
+        let guardrails = GuardrailCounters::default();
+        registry.register(
+            "guardrail_decisions",
+            "Decisions of the guardrails",
+            guardrails.family(),
         );
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
@@ -158,6 +167,7 @@ impl Default for Metrics {
             log_bytes,
             log_healthy,
             actions,
+            guardrails,
             survivors_killed,
             readers_connected,
             connections_open,
@@ -244,6 +254,8 @@ mod tests {
             "stockade_log_healthy 1",
             "stockade_readers_connected 0",
             "stockade_slow_readers_cut_total 0",
+            "stockade_guardrail_decisions_total{rule=\"repeated_cycle\",decision=\"hint\"} 0",
+            "stockade_guardrail_decisions_total{rule=\"consecutive_errors\",decision=\"stop\"} 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in {text}");
         }

@@ -17,6 +17,7 @@ mod cursor;
 pub mod events;
 mod extent;
 mod gate;
+pub mod guardrails;
 mod health;
 pub mod limits;
 pub mod listener;

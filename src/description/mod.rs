@@ -17,6 +17,7 @@ pub mod variables;
 mod checker;
 mod environment;
 mod file;
+mod guardrails;
 mod layers;
 mod maps;
 mod mounts;
@@ -37,6 +38,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::guardrail::Guardrails;
 use crate::run::RunId;
 
 pub use credentials::{Credential, CredentialSource};
@@ -89,6 +91,8 @@ pub struct RunDescription {
     pub linger: Duration,
     /// The most actions.
     pub max_steps: u32,
+    /// When an agent fails again and again, or goes in circles.
+    pub guardrails: Guardrails,
     /// The limits of the workload.
     pub limits: Limits,
     /// What the workload reaches.

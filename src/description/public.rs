@@ -44,6 +44,7 @@ impl RunDescription {
             "grace_seconds": self.grace.as_secs(),
             "linger_seconds": self.linger.as_secs(),
             "max_steps": self.max_steps,
+            "guardrails": self.guardrails,
             "tty": false,
             "limits": { "output": self.limits.output_bytes },
             "network": self.network,

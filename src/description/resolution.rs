@@ -138,6 +138,7 @@ impl Checker<'_> {
         let grace = self.number("grace_seconds", seconds, 1..=MAX_GRACE_SECONDS, 8);
         let linger = self.number("linger_seconds", seconds, 0..=MAX_GRACE_SECONDS, 0);
         let max_steps = self.number("max_steps", Unit::Count, 1..=1_000_000, 50);
+        let guardrails = self.guardrails(max_steps, &origins);
         self.refuse_tty();
         let output_bytes = self.number("limits.output", Unit::Bytes, KIB..=1024 * GIB, GIB);
         let (isolation, network, mounts) = self.confinement(workspace_mode, &origins);
@@ -157,6 +158,7 @@ impl Checker<'_> {
             grace: Duration::from_secs(grace),
             linger: Duration::from_secs(linger),
             max_steps: u32::try_from(max_steps).unwrap_or(u32::MAX),
+            guardrails,
             limits: Limits { output_bytes },
             network,
             isolation,

@@ -4,12 +4,14 @@
 //! readers: the envelope (`seq`, `ts`, `type`, `run_id`, `hash`) belongs to [`crate::log`].
 
 pub mod action;
+pub mod guardrail;
 pub mod lifecycle;
 pub mod output;
 
 use serde::{Deserialize, Serialize};
 
 pub use action::{Action, ActionStarted, ToolKind};
+pub use guardrail::{Guardrail, GuardrailDecision, GuardrailRule};
 pub use lifecycle::{Complete, Isolation, LogOpened, RunPhase, Usage};
 pub use output::{
     ActionOutput, ArtifactAdded, Diagnostic, Level, Limit, LimitName, Raw, Stream, Text,
@@ -46,6 +48,9 @@ pub enum Event {
     /// A limit was reached.
     #[serde(rename = "limit")]
     Limit(Limit),
+    /// A guardrail decided other than to let the agent go on.
+    #[serde(rename = "guardrail")]
+    Guardrail(Guardrail),
     /// A diagnostic of the supervisor or of the agent.
     #[serde(rename = "log")]
     Log(Diagnostic),
@@ -82,6 +87,8 @@ pub enum EventType {
     Thought,
     /// `limit`
     Limit,
+    /// `guardrail`
+    Guardrail,
     /// `log`
     Log,
     /// `agent.raw`
@@ -94,7 +101,7 @@ pub enum EventType {
 
 impl EventType {
     /// Every type, in the order of the table in `docs/api.md`.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::LogOpened,
         Self::RunPhase,
         Self::Isolation,
@@ -104,6 +111,7 @@ impl EventType {
         Self::Message,
         Self::Thought,
         Self::Limit,
+        Self::Guardrail,
         Self::Log,
         Self::AgentRaw,
         Self::Artifact,
@@ -122,6 +130,7 @@ impl EventType {
             Self::Message => "message",
             Self::Thought => "thought",
             Self::Limit => "limit",
+            Self::Guardrail => "guardrail",
             Self::Log => "log",
             Self::AgentRaw => "agent.raw",
             Self::Artifact => "artifact",
@@ -161,6 +170,7 @@ impl Event {
             Self::Message(_) => EventType::Message,
             Self::Thought(_) => EventType::Thought,
             Self::Limit(_) => EventType::Limit,
+            Self::Guardrail(_) => EventType::Guardrail,
             Self::Log(_) => EventType::Log,
             Self::AgentRaw(_) => EventType::AgentRaw,
             Self::Artifact(_) => EventType::Artifact,
@@ -182,6 +192,7 @@ impl Event {
             Self::Action(payload) => serde_json::to_writer(out, payload),
             Self::Message(payload) | Self::Thought(payload) => serde_json::to_writer(out, payload),
             Self::Limit(payload) => serde_json::to_writer(out, payload),
+            Self::Guardrail(payload) => serde_json::to_writer(out, payload),
             Self::Log(payload) => serde_json::to_writer(out, payload),
             Self::AgentRaw(payload) => serde_json::to_writer(out, payload),
             Self::Artifact(payload) => serde_json::to_writer(out, payload),

@@ -16,6 +16,10 @@ pub enum ErrorCode {
     AgentFailed,
     /// A limit of the run description (steps, output) was reached.
     BudgetExceeded,
+    /// Too many actions of the agent failed in a row.
+    GuardrailBlocked,
+    /// The agent did the same again and again.
+    Stuck,
     /// The sandbox, the description or the workspace could not be set up.
     SetupFailed,
     /// The recordings directory cannot be written, or the log failed with the policy `stop`.
@@ -55,10 +59,12 @@ pub enum ExitRule {
 
 impl ErrorCode {
     /// Every code, in the order of the table in `docs/operations.md`.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::CommandFailed,
         Self::AgentFailed,
         Self::BudgetExceeded,
+        Self::GuardrailBlocked,
+        Self::Stuck,
         Self::SetupFailed,
         Self::RecordingsUnusable,
         Self::IsolationUnavailable,
@@ -100,6 +106,8 @@ impl ErrorCode {
             Self::CommandFailed => ("COMMAND_FAILED", Failed, OfCommand),
             Self::AgentFailed => ("AGENT_FAILED", Failed, Fixed(1)),
             Self::BudgetExceeded => ("BUDGET_EXCEEDED", Failed, Fixed(1)),
+            Self::GuardrailBlocked => ("GUARDRAIL_BLOCKED", Failed, Fixed(1)),
+            Self::Stuck => ("STUCK", Failed, Fixed(1)),
             Self::SetupFailed => ("SETUP_FAILED", Failed, Fixed(125)),
             Self::RecordingsUnusable => ("RECORDINGS_UNUSABLE", Failed, Fixed(125)),
             Self::IsolationUnavailable => ("ISOLATION_UNAVAILABLE", Failed, Fixed(125)),

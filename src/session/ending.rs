@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::guarded;
 use super::ladder::Ladder;
 use super::recorder::{Ended, now_ms};
 use super::workload::{Killed, chain};
@@ -49,6 +50,8 @@ const SIGTERM: i32 = nix::libc::SIGTERM;
 #[derive(Debug)]
 struct Cause {
     error: Option<(ErrorCode, String)>,
+    /// Facts of the error, for machines.
+    details: Option<serde_json::Value>,
     by: EndedBy,
     stop_signal: Option<i32>,
     sender: Option<Sender>,
@@ -112,6 +115,7 @@ impl Session {
         };
         let failed = |code, by, message: String| Cause {
             error: Some((code, message)),
+            details: None,
             by,
             stop_signal: None,
             sender: None,
@@ -120,6 +124,7 @@ impl Session {
         match end {
             End::Verdict(mut verdict) => Cause {
                 error: verdict.error.take(),
+                details: None,
                 by: EndedBy::Agent,
                 stop_signal: None,
                 sender: None,
@@ -163,6 +168,13 @@ impl Session {
                     .append(limit_of(LimitName::Output, bytes, "the run is stopped"));
                 let message = format!("the workload wrote more than limits.output = {bytes} bytes");
                 failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
+            }
+            End::Blocked(guardrail) => {
+                let (code, message) = guarded::error(&guardrail);
+                Cause {
+                    details: Some(guarded::details(&guardrail)),
+                    ..failed(code, EndedBy::Limit, message)
+                }
             }
             End::LogFailed(error) => failed(
                 ErrorCode::RecordingsUnusable,
@@ -317,7 +329,7 @@ impl Session {
         let error = cause.error.map(|(code, message)| RunError {
             code,
             message,
-            details: None,
+            details: cause.details,
         });
         let code = error.as_ref().map(|error| error.code);
         let mut usage = self.journal.usage();
@@ -388,6 +400,7 @@ fn stopped(request: &StopRequest) -> Cause {
             ErrorCode::RunTerminated,
             format!("the run was stopped by {who}{why}"),
         )),
+        details: None,
         by,
         stop_signal,
         sender,

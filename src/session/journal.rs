@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::artifacts::Artifacts;
+use super::guarded;
 use crate::agent::{Exit, Report, ReportedAction, Verdict};
 use crate::event::action::Truncated;
 use crate::event::{
-    Action, ActionOutput, ActionStarted, Diagnostic, Event, Raw, Stream, Text, ToolKind, Usage,
+    Action, ActionOutput, ActionStarted, Diagnostic, Event, Guardrail, GuardrailDecision, Raw,
+    Stream, Text, ToolKind, Usage,
 };
+use crate::guardrail::{Call, Seen, Watch};
 use crate::log::{ActionLog, AppendError, Millis};
 use crate::redact::Redactor;
 use crate::text::cut_at_char;
@@ -37,16 +40,19 @@ struct Open {
     action: String,
     kind: ToolKind,
     input_summary: String,
+    call: Call,
     since: Instant,
 }
 
 /// Whether the run may go on after a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
     /// It may.
     GoOn,
     /// There are more actions than `max_steps`.
     TooManySteps,
+    /// A guardrail stops the run.
+    Blocked(Guardrail),
 }
 
 /// Writes the agent's side of the log.
@@ -57,6 +63,7 @@ pub struct Journal {
     /// Texts are redacted before they are cut: half a secret is found by nobody.
     redactor: Redactor,
     max_steps: u64,
+    watch: Watch,
     n_steps: u64,
     open: BTreeMap<u64, Open>,
     usage: Usage,
@@ -64,12 +71,19 @@ pub struct Journal {
 
 impl Journal {
     /// A journal without a step.
-    pub fn new(log: ActionLog, artifacts: Artifacts, redactor: Redactor, max_steps: u64) -> Self {
+    pub fn new(
+        log: ActionLog,
+        artifacts: Artifacts,
+        redactor: Redactor,
+        max_steps: u64,
+        watch: Watch,
+    ) -> Self {
         Self {
             log,
             artifacts,
             redactor,
             max_steps,
+            watch,
             n_steps: 0,
             open: BTreeMap::new(),
             usage: Usage::default(),
@@ -109,6 +123,8 @@ impl Journal {
             input_summary: Some(argv.join(" ")),
             ..ReportedAction::default()
         };
+        // What is launched is decided here, not by an agent in its circles: retries are meant to be the same.
+        self.watch.begin_anew();
         let step = self.start(&reported).await?;
         let call_id = self
             .open
@@ -168,8 +184,11 @@ impl Journal {
                 return Ok(self.within_limit());
             }
             Report::Action(reported) => {
-                self.end(*reported).await?;
-                return Ok(self.within_limit());
+                let (step, seen) = self.end(*reported).await?;
+                return match self.within_limit() {
+                    Recorded::GoOn => self.guard(step, seen).await,
+                    beyond @ (Recorded::TooManySteps | Recorded::Blocked(_)) => Ok(beyond),
+                };
             }
             Report::Message { role, text } => Event::Message(Text {
                 role: role.map(|role| self.label(&role)),
@@ -212,6 +231,23 @@ impl Journal {
         };
         self.log.append(event).await?;
         Ok(Recorded::GoOn)
+    }
+
+    /// Lets the guardrails look at an action that an agent reported, and records what they decide.
+    async fn guard(
+        &mut self,
+        step: u64,
+        (seen, label): (Seen, String),
+    ) -> Result<Recorded, AppendError> {
+        let Some(finding) = self.watch.saw(seen) else {
+            return Ok(Recorded::GoOn);
+        };
+        let guardrail = guarded::event(step, &finding, &label);
+        self.log.append(Event::Guardrail(guardrail.clone())).await?;
+        Ok(match guardrail.decision {
+            GuardrailDecision::Hint | GuardrailDecision::Warn => Recorded::GoOn,
+            GuardrailDecision::Stop => Recorded::Blocked(guardrail),
+        })
     }
 
     /// Ends every open action as cancelled.
@@ -318,7 +354,11 @@ impl Journal {
         Ok(step)
     }
 
-    async fn end(&mut self, reported: ReportedAction) -> Result<(), AppendError> {
+    /// Ends a reported action; gives its step, and what the guardrails are to know of it.
+    async fn end(
+        &mut self,
+        reported: ReportedAction,
+    ) -> Result<(u64, (Seen, String)), AppendError> {
         let began = reported.call_id.as_ref().and_then(|call_id| {
             self.open
                 .iter()
@@ -326,6 +366,15 @@ impl Journal {
                 .map(|(step, _)| *step)
         });
         let duration_ms = reported.whole_duration_ms();
+        let call = Call::of(&reported);
+        let call = match began.and_then(|step| self.open.get(&step)) {
+            Some(open) => call.begun_as(open.call),
+            None => call,
+        };
+        let seen = Seen {
+            signature: call.ended(&reported),
+            success: reported.success,
+        };
         let mut action = match began.and_then(|step| self.open.get(&step).map(|open| (step, open)))
         {
             Some((step, open)) => {
@@ -370,7 +419,9 @@ impl Journal {
             }
             action.result_text = Some(self.cut(&text));
         }
-        self.close(action).await
+        let label = guarded::label(&action);
+        self.close(action).await?;
+        Ok((step, (seen, label)))
     }
 }
 
@@ -388,6 +439,7 @@ impl Open {
             action: text(&reported.action).unwrap_or_default(),
             kind: reported.kind.unwrap_or_default(),
             input_summary: text(&reported.input_summary).unwrap_or_default(),
+            call: Call::of(reported),
             since: Instant::now(),
         }
     }

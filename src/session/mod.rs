@@ -7,6 +7,7 @@
 pub mod artifacts;
 pub mod ending;
 pub mod environment;
+mod guarded;
 pub mod journal;
 mod ladder;
 mod launched;
@@ -91,6 +92,8 @@ pub enum End {
     Idle,
     /// The agent did more than it may.
     TooManySteps,
+    /// A guardrail stops the run.
+    Blocked(crate::event::Guardrail),
     /// The workload wrote more than it may.
     TooMuchOutput,
     /// The log failed.
@@ -262,6 +265,7 @@ impl Session {
             match done {
                 Ok(Recorded::GoOn) => {}
                 Ok(Recorded::TooManySteps) => return Some(End::TooManySteps),
+                Ok(Recorded::Blocked(guardrail)) => return Some(End::Blocked(guardrail)),
                 Err(error) => self.recorder.diagnose(Level::Warn, error.to_string()),
             }
         }

@@ -136,6 +136,7 @@ impl StatusFold {
             | Event::Message(_)
             | Event::Thought(_)
             | Event::Limit(_)
+            | Event::Guardrail(_)
             | Event::Log(_)
             | Event::AgentRaw(_)
             | Event::Artifact(_) => {}

@@ -360,6 +360,7 @@ fn urgency_of(event_type: EventType) -> Urgency {
         | EventType::Message
         | EventType::Thought
         | EventType::Limit
+        | EventType::Guardrail
         | EventType::Log
         | EventType::AgentRaw
         | EventType::Artifact => Urgency::Soon,

@@ -36,6 +36,7 @@ use crate::api::{self, Api, Readiness};
 use crate::control::{Control, StopCall};
 use crate::description::hand_over::HandOver;
 use crate::description::sight::Sight;
+use crate::guardrail::Watch;
 use crate::log::{self, ActionLog, LogThreads, Source};
 use crate::recordings::RunDir;
 use crate::recordings::claim::ClaimAnswer;
@@ -340,6 +341,7 @@ impl Supervisor {
             artifacts,
             self.redactor.clone(),
             u64::from(description.max_steps),
+            Watch::new(description.guardrails),
         );
         recorder.announce(ready);
         let mut session = Session::new(

@@ -38,6 +38,7 @@ impl RunObserver {
                 Event::Action(_) => {
                     self.metrics.actions.inc();
                 }
+                Event::Guardrail(guardrail) => self.metrics.guardrails.count(guardrail),
                 Event::RunPhase(entered) => self.metrics.set_phase(entered.phase),
                 Event::Complete(complete) => {
                     self.metrics

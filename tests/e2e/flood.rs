@@ -159,7 +159,8 @@ fn the_memory_is_flat_over_many_actions_and_events() {
         .flag("--adapter")
         .flag("jsonl")
         .flag("--max-steps")
-        .flag("1000000");
+        .flag("1000000")
+        .env("STOCKADE_GUARDRAILS_STUCK_CYCLE", "0");
     let workspace = builder.workspace();
     let mut child = builder
         .command()

@@ -16,6 +16,7 @@
 
 mod harness;
 mod adapter;
+mod guardrails;
 mod clients;
 mod command_run;
 mod crate_under_supervision;

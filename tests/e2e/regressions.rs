@@ -39,6 +39,7 @@ fn a_stop_loses_no_action_between_two_that_are_on_record() {
         let run = RunBuilder::sh(script)
             .flag("--adapter=jsonl")
             .flag("--max-steps=100000")
+            .env("STOCKADE_GUARDRAILS_STUCK_CYCLE", "0")
             .start();
         run.until_status("some actions are done", |status| {
             status["action_count"].as_u64().unwrap() > 20 + round

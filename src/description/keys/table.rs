@@ -273,11 +273,44 @@ pub const KEYS: &[Key] = &[
         ..UNSUPPORTED
     },
     Key {
-        name: "guardrails",
-        type_text: "a map",
-        purpose: "Rules for what an agent may do.",
-        shape: Shape::Map,
-        ..UNSUPPORTED
+        name: "guardrails.max_consecutive_errors",
+        type_text: "an integer",
+        bounds: "0 to 1,000,000, at most `max_steps`; 0 is off",
+        default: "10",
+        purpose: "The failed actions in a row that end the run, with GUARDRAIL_BLOCKED.",
+        ..HONOURED
+    },
+    Key {
+        name: "guardrails.stuck_cycle",
+        type_text: "an integer",
+        bounds: "0 to 3; 0 is off",
+        default: "3",
+        purpose: "The longest cycle of actions that stuck detection looks for; 1 is the same action alone.",
+        ..HONOURED
+    },
+    Key {
+        name: "guardrails.stuck_hint",
+        type_text: "an integer",
+        bounds: "0, or 2 to 1,000 and less than `guardrails.stuck_warn`; 0 is off",
+        default: "3",
+        purpose: "The rounds of a repetition that leave a hint.",
+        ..HONOURED
+    },
+    Key {
+        name: "guardrails.stuck_warn",
+        type_text: "an integer",
+        bounds: "0, or 2 to 1,000 and less than `guardrails.stuck_stop`; 0 is off",
+        default: "5",
+        purpose: "The rounds of a repetition that leave a warning.",
+        ..HONOURED
+    },
+    Key {
+        name: "guardrails.stuck_stop",
+        type_text: "an integer",
+        bounds: "0, or 2 to 1,000; times `guardrails.stuck_cycle` at most `max_steps`; 0 is off",
+        default: "7",
+        purpose: "The rounds of a repetition that end the run, with STUCK.",
+        ..HONOURED
     },
     Key {
         name: "recording.durability",

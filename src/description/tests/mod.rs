@@ -1,6 +1,7 @@
 //! Tests of the run description through its only door: flags, environment and file in, a description or all faults out.
 
 mod bad_descriptions;
+mod guardrails;
 mod precedence;
 mod profiles;
 mod reference;

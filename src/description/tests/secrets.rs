@@ -85,6 +85,13 @@ fn the_public_view_has_the_keys_of_the_file() {
         "grace_seconds": 8,
         "linger_seconds": 0,
         "max_steps": 50,
+        "guardrails": {
+            "max_consecutive_errors": 10,
+            "stuck_cycle": 3,
+            "stuck_hint": 3,
+            "stuck_warn": 5,
+            "stuck_stop": 7,
+        },
         "tty": false,
         "limits": { "output": 1 << 30 },
         "network": "none",
