@@ -12,6 +12,7 @@ pub mod redact;
 pub mod text;
 pub mod recordings;
 pub mod status;
+pub mod document;
 pub mod description;
 pub mod agent;
 pub mod guardrail;
