@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::description::error::ErrorKind;
 use crate::description::keys::Key;
+use crate::description::option_sources::{ChosenOption, chosen_options};
 use crate::description::{
     DescriptionErrors, Environment, Faults, Given, Layer, Origin, RunDescription, Sources,
     SupervisorOptions, Value, shown_name,
@@ -174,6 +175,34 @@ pub fn resolve(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     current_dir: &Path,
 ) -> Result<(RunDescription, SupervisorOptions), DescriptionErrors> {
+    let explained = explain(flags, environment, current_dir)?;
+    Ok((explained.description, explained.options))
+}
+
+/// A checked run description and options, with who gave each option.
+#[expect(
+    missing_debug_implementations,
+    reason = "an option that was chosen may be a token"
+)]
+pub struct Explained {
+    /// The run.
+    pub description: RunDescription,
+    /// The options of the supervisor.
+    pub options: SupervisorOptions,
+    /// Every option as it was given.
+    pub chosen: Vec<ChosenOption>,
+}
+
+/// Resolves as [`resolve`] does, and tells who gave each option.
+///
+/// # Errors
+///
+/// Every fault of every source.
+pub fn explain(
+    flags: RunFlags,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    current_dir: &Path,
+) -> Result<Explained, DescriptionErrors> {
     let environment = Environment::new(environment);
     let mut faults = Faults::default();
     let file = match flags.config.as_deref() {
@@ -181,6 +210,7 @@ pub fn resolve(
         None => environment.option("STOCKADE_CONFIG", &mut faults),
     };
     let options = supervisor_flags(&flags);
+    let chosen = chosen_options(&options, file.as_ref(), &environment);
     let flags = FlagReader {
         layer: Layer::default(),
         faults: &mut faults,
@@ -194,7 +224,12 @@ pub fn resolve(
         environment: &environment,
         current_dir,
     };
-    crate::description::resolve(sources, faults)
+    let (description, options) = crate::description::resolve(sources, faults)?;
+    Ok(Explained {
+        description,
+        options,
+        chosen,
+    })
 }
 
 fn supervisor_flags(flags: &RunFlags) -> BTreeMap<&'static str, Given> {

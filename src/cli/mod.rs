@@ -3,6 +3,7 @@
 //! Owns the commands and their exit statuses. The binary is several processes in one: `guardian`, `supervisor` and
 //! `sandbox-helper` are started by the program itself and never by people.
 
+pub mod config;
 pub mod finalize;
 pub mod flags;
 pub mod notice;
@@ -38,6 +39,8 @@ struct Cli {
 enum Command {
     /// Run a command or agent in a sandbox and record everything that it does
     Run(Box<flags::RunFlags>),
+    /// Check or show the description of a run, and start nothing
+    Config(config::Arguments),
     /// Check a recording: lines, numbers, hash chain
     Verify(verify::Arguments),
     /// Give the record of a run that was cut off a true end
@@ -68,6 +71,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             command: Command::Run(flags),
         }) => run::main(*flags),
         Ok(Cli {
+            command: Command::Config(arguments),
+        }) => config::main(arguments),
+        Ok(Cli {
             command: Command::Verify(arguments),
         }) => verify::main(&arguments),
         Ok(Cli {
@@ -86,5 +92,15 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
                 ExitCode::from(USAGE)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
     }
 }

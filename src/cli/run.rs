@@ -61,9 +61,15 @@ pub const HEAP_SETTINGS: [(&str, &str); 1] = [("MALLOC_ARENA_MAX", "1")];
 
 /// Why a run does not begin.
 #[derive(Debug)]
-struct Refusal {
+pub(super) struct Refusal {
     code: ErrorCode,
     message: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message)
+    }
 }
 
 impl Refusal {
@@ -93,7 +99,7 @@ pub fn main(flags: RunFlags) -> ExitCode {
             let run_id = description.run_id.clone();
             let termination_log = options.termination_log.clone();
             let Err(refusal) = begin(description, options);
-            notice::error(&format!("{}: {}", refusal.code.as_str(), refusal.message));
+            notice::error(&refusal.to_string());
             tell_termination_log(&run_id, &refusal, &termination_log);
             ExitCode::from(FAILURE)
         }
@@ -175,7 +181,7 @@ fn exists(run_dir: &RunDir) -> Refusal {
 ///
 /// Without a mount namespace nothing hides them. With one they are masked, and a mask that lies directly in what the workload
 /// may write cannot be renamed (rename(2): EBUSY for a mount point); a directory between the two could be.
-fn refuse_writable_recordings(
+pub(super) fn refuse_writable_recordings(
     description: &RunDescription,
     recordings: &Path,
 ) -> Result<(), Refusal> {
@@ -286,22 +292,31 @@ fn c_strings(texts: impl IntoIterator<Item = OsString>) -> Result<Vec<CString>, 
 
 /// A description that cannot be used: a wrong command line is only told; anything else also goes on record.
 fn refuse(errors: &DescriptionErrors) -> ExitCode {
-    for line in errors.to_string().lines() {
-        notice::error(line);
-    }
+    let code = tell_faults(errors);
     match errors.error_class() {
-        ErrorClass::Usage => ExitCode::from(USAGE),
+        ErrorClass::Usage => {}
         ErrorClass::Setup => {
             let run_id = errors.run_id.clone().unwrap_or_else(RunId::mint);
             let refusal = Refusal::new(ErrorCode::SetupFailed, errors.to_string());
             match record_refusal(errors, &run_id, &refusal) {
                 Ok(path) => notice::line(&format!("stockade: recorded in {}", path.display())),
-                Err(error) => notice::error(&format!("{}: {}", error.code.as_str(), error.message)),
+                Err(error) => notice::error(&error.to_string()),
             }
             let path = termination_log_path(&|name| std::env::var_os(name));
             tell_termination_log(&run_id, &refusal, &path);
-            ExitCode::from(FAILURE)
         }
+    }
+    ExitCode::from(code)
+}
+
+/// Writes one line for each fault, and gives the exit status that they lead to.
+pub(super) fn tell_faults(errors: &DescriptionErrors) -> u8 {
+    for line in errors.to_string().lines() {
+        notice::error(line);
+    }
+    match errors.error_class() {
+        ErrorClass::Usage => USAGE,
+        ErrorClass::Setup => FAILURE,
     }
 }
 

@@ -190,12 +190,21 @@ impl Layer {
         self.0.remove(key.name)
     }
 
-    /// The origin of each value, by key.
+    /// The origin of each value, by key, and of each entry of a map, by `key.name`.
     pub(crate) fn origins(&self) -> BTreeMap<String, Origin> {
-        self.0
-            .iter()
-            .map(|(name, given)| ((*name).to_owned(), given.origin.clone()))
-            .collect()
+        let mut origins = BTreeMap::new();
+        for (name, given) in &self.0 {
+            origins.insert((*name).to_owned(), given.origin.clone());
+            let is_map = Key::find(name).is_some_and(|key| key.shape == Shape::Map);
+            if let (true, Value::Table(entries)) = (is_map, &given.value) {
+                origins.extend(
+                    entries
+                        .iter()
+                        .map(|(entry, given)| (format!("{name}.{entry}"), given.origin.clone())),
+                );
+            }
+        }
+        origins
     }
 }
 

@@ -7,6 +7,7 @@ pub mod credentials;
 pub mod error;
 pub mod hand_over;
 pub mod keys;
+pub mod option_sources;
 pub mod origin;
 pub mod secret;
 pub mod settings;
@@ -103,7 +104,7 @@ pub struct RunDescription {
     pub mounts: Vec<Mount>,
     /// How the run is recorded.
     pub recording: Recording,
-    /// Where each value that somebody set came from, by dotted key.
+    /// Where each value that somebody set came from, by dotted key, and for maps by `key.name` as well.
     pub origins: BTreeMap<String, Origin>,
 }
 
@@ -116,5 +117,11 @@ impl RunDescription {
     /// Whether somebody set the key, be it to its default.
     pub fn is_explicit(&self, key: &str) -> bool {
         self.origins.contains_key(key)
+    }
+
+    /// How many keys somebody set; the entries of a map are one.
+    pub fn n_explicit_keys(&self) -> usize {
+        let is_key = |name: &&String| keys::Key::find(name).is_some();
+        self.origins.keys().filter(is_key).count()
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! It owns the list of their names and the shape of the variables that Kubernetes makes; reading them is done elsewhere.
 
+use super::keys::Exposure;
+
 /// A variable that begins with `STOCKADE_` and is no key of the run description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variable {
@@ -17,6 +19,8 @@ pub struct Variable {
     pub purpose: &'static str,
     /// Who reads it.
     pub reader: Reader,
+    /// Whether its value may be shown.
+    pub exposure: Exposure,
 }
 
 /// Who reads a variable.
@@ -35,6 +39,7 @@ const OPTION: Variable = Variable {
     default: "none",
     purpose: "",
     reader: Reader::Supervisor,
+    exposure: Exposure::Shown,
 };
 
 /// Every such variable, in the order of the reference.
@@ -77,6 +82,7 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: Some("STOCKADE_TOKEN"),
+        exposure: Exposure::Masked,
         form: "16 to 4,096 visible ASCII characters",
         purpose: "The bearer token with the scopes `read` and `control`.",
         ..OPTION
@@ -89,6 +95,7 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: Some("STOCKADE_READ_TOKEN"),
+        exposure: Exposure::Masked,
         form: "16 to 4,096 visible ASCII characters",
         purpose: "The bearer token with the scope `read` alone.",
         ..OPTION

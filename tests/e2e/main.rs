@@ -19,6 +19,7 @@ mod adapter;
 mod guardrails;
 mod clients;
 mod command_run;
+mod config;
 mod crate_under_supervision;
 mod group_signals;
 mod quickstart;

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, IntoRawFd};
 use proptest::prelude::*;
 
 use super::{current_dir, resolve_args, resolve_in};
+use crate::description::keys::{KEYS, Support};
 use crate::description::{CredentialSource, HandOver, Secret};
 
 const SECRET: &str = "correct-horse-battery";
@@ -105,6 +106,21 @@ fn the_public_view_has_the_keys_of_the_file() {
         },
     });
     assert_eq!(run.public(), expected);
+}
+
+#[test]
+fn every_honoured_key_is_in_the_public_view() {
+    let (run, _) = resolve_args("-- true", &[], "").unwrap();
+    let public = run.public();
+    for key in KEYS.iter().filter(|key| key.support == Support::Honoured) {
+        let mut path = key.name.split('.');
+        let found = path.try_fold(&public, |value, part| value.get(part));
+        assert!(
+            found.is_some(),
+            "`stockade config show` has no value of {}",
+            key.name
+        );
+    }
 }
 
 #[test]

@@ -1,0 +1,87 @@
+//! `stockade config check` and `stockade config show`: the run description as `stockade run` would read it.
+//!
+//! Takes the flags of `stockade run` and reads the same sources with the same checks. It starts nothing and writes no
+//! recording. Secrets are masked as in `spec.json`.
+
+mod view;
+
+use std::process::ExitCode;
+
+use super::flags::{Explained, RunFlags, explain};
+use super::run::{refuse_writable_recordings, tell_faults};
+use super::{FAILURE, notice};
+use view::View;
+
+/// Which question.
+#[derive(clap::Args)]
+#[expect(
+    missing_debug_implementations,
+    reason = "the flags of a run may hold secrets"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    question: Question,
+}
+
+#[derive(clap::Subcommand)]
+enum Question {
+    /// Check the description of a run, and start nothing
+    Check(Box<RunFlags>),
+    /// Show every key with its value and where it came from; secrets are masked
+    Show(Box<ShowArguments>),
+}
+
+#[derive(clap::Args)]
+struct ShowArguments {
+    /// Print one JSON object
+    #[arg(long = "json", id = "show-json")]
+    as_json: bool,
+
+    #[command(flatten)]
+    run: RunFlags,
+}
+
+/// Answers: 0 when the description is valid, else the exit status that `stockade run` would give.
+pub fn main(arguments: Arguments) -> ExitCode {
+    match arguments.question {
+        Question::Check(flags) => match resolved(*flags) {
+            Ok(explained) => {
+                let n_set = explained.description.n_explicit_keys();
+                let keys = if n_set == 1 { "key" } else { "keys" };
+                notice::result(&format!(
+                    "ok: the run description is valid, with {n_set} {keys} set"
+                ));
+                ExitCode::SUCCESS
+            }
+            Err(code) => code,
+        },
+        Question::Show(arguments) => match resolved(arguments.run) {
+            Ok(explained) => {
+                let view = View::of(&explained);
+                let text = if arguments.as_json {
+                    view.json()
+                } else {
+                    view.table()
+                };
+                notice::result(text.trim_end());
+                ExitCode::SUCCESS
+            }
+            Err(code) => code,
+        },
+    }
+}
+
+fn resolved(flags: RunFlags) -> Result<Explained, ExitCode> {
+    let current_dir = std::env::current_dir().map_err(|error| {
+        notice::error(&format!("the current directory cannot be used: {error}"));
+        ExitCode::from(FAILURE)
+    })?;
+    let explained = explain(flags, std::env::vars_os(), &current_dir)
+        .map_err(|errors| ExitCode::from(tell_faults(&errors)))?;
+    let recordings = &explained.options.recordings;
+    refuse_writable_recordings(&explained.description, recordings).map_err(|refusal| {
+        notice::error(&refusal.to_string());
+        ExitCode::from(FAILURE)
+    })?;
+    Ok(explained)
+}

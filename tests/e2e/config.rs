@@ -1,0 +1,179 @@
+//! `stockade config`: what a run would be, without any run.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::harness::run::binary;
+
+const SECRET: &str = "correct-horse-battery-staple";
+
+const PROFILE: &str = "timeout_seconds = 900\nlabels.team = 'build'\n";
+
+const FILE: &str = "profile = 'ci'
+grace_seconds = 8
+task = 'use correct-horse-battery-staple'
+[credentials]
+API_KEY = 'correct-horse-battery-staple'
+[env]
+COLOUR = 'no'
+";
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("profiles")).unwrap();
+        std::fs::write(directory.path().join("profiles/ci.toml"), PROFILE).unwrap();
+        std::fs::write(directory.path().join("run.toml"), FILE).unwrap();
+        std::fs::create_dir(directory.path().join("work")).unwrap();
+        Self(directory)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn config(&self, arguments: &[&str]) -> Output {
+        Command::new(binary())
+            .arg("config")
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.path())
+            .env("STOCKADE_PROFILE_DIR", "profiles")
+            .env("STOCKADE_MAX_STEPS", "7")
+            .env("STOCKADE_TOKEN", "0123456789abcdef")
+            .env("STOCKADE_WORKSPACE", "work")
+            .current_dir(self.path())
+            .output()
+            .unwrap()
+    }
+}
+
+const GIVEN: [&str; 6] = ["--config", "run.toml", "--linger", "0", "--", "make"];
+
+fn arguments<'a>(first: &[&'a str], rest: &[&'a str]) -> Vec<&'a str> {
+    first.iter().chain(rest).copied().collect()
+}
+
+#[test]
+fn a_valid_description_is_ok_and_nothing_is_written() {
+    let place = Place::new();
+    let output = place.config(&arguments(&["check"], &GIVEN));
+    assert!(output.status.success(), "{output:?}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        stdout,
+        "ok: the run description is valid, with 11 keys set\n"
+    );
+    assert!(!place.path().join(".local").exists());
+}
+
+#[test]
+fn a_bad_description_gives_the_error_and_the_exit_status_of_run() {
+    let place = Place::new();
+    for (given, code, expected) in [
+        (
+            &["check", "--timeout", "0", "--", "true"][..],
+            2,
+            "stockade: timeout_seconds = \"0\" from --timeout is out of bounds; give seconds, or text such as \"10m\": 1 to 604,800 (7 days)\n",
+        ),
+        (
+            &["show", "--profile", "absent", "--", "true"],
+            2,
+            "stockade: profile = \"absent\" from --profile cannot be used (no profile of that name in profiles); the profiles there are ci\n",
+        ),
+        (
+            &["check", "--config", "bad.toml", "--", "true"],
+            125,
+            "stockade: grace_seconds = 0 in bad.toml:1:1 is out of bounds; give seconds, or text such as \"10m\": 1 to 3,600\n",
+        ),
+    ] {
+        std::fs::write(place.path().join("bad.toml"), "grace_seconds = 0\n").unwrap();
+        let output = place.config(given);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+        assert_eq!(output.status.code(), Some(code), "{given:?}");
+        assert!(output.stdout.is_empty());
+        // `stockade run` keeps a record of the last one; a question leaves nothing.
+        assert!(!place.path().join(".local").exists());
+    }
+    let inside = ["check", "--recordings", "work/deep/runs", "--", "true"];
+    let output = place.config(&inside);
+    assert_eq!(output.status.code(), Some(125));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("RECORDINGS_UNUSABLE"), "{stderr}");
+}
+
+#[test]
+fn every_value_is_shown_with_its_source_and_no_secret() {
+    let place = Place::new();
+    let output = place.config(&arguments(&["show"], &GIVEN));
+    assert!(output.status.success(), "{output:?}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let row = |name: &str| -> Vec<String> {
+        let line = stdout.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("{name} is not in {stdout}"));
+        line.split("  ")
+            .map(|cell| cell.trim().to_owned())
+            .filter(|cell| !cell.is_empty())
+            .collect()
+    };
+    for (name, value, source) in [
+        ("run_id", "-", "default"),
+        ("command", "[\"make\"]", "after --"),
+        ("timeout_seconds", "900", "profiles/ci.toml:1:1"),
+        ("labels.team", "build", "profiles/ci.toml:2:8"),
+        ("grace_seconds", "8", "run.toml:2:1"),
+        ("env.COLOUR", "no", "run.toml:7:1"),
+        ("max_steps", "7", "STOCKADE_MAX_STEPS"),
+        ("linger_seconds", "0", "--linger"),
+        ("idle_timeout_seconds", "0", "default"),
+        ("limits.output", "1073741824", "default"),
+        ("--config", "run.toml", "--config"),
+        ("STOCKADE_TOKEN", "[secret]", "STOCKADE_TOKEN"),
+        ("--listen", "-", "default"),
+    ] {
+        assert_eq!(row(name), [name, value, source]);
+    }
+    for secret in [SECRET, "0123456789abcdef"] {
+        assert!(!stdout.contains(secret), "{stdout}");
+    }
+    assert!(row("task")[1].starts_with("use [secret"), "{stdout}");
+}
+
+#[test]
+fn the_json_form_has_every_source_apart() {
+    let place = Place::new();
+    let output = place.config(&arguments(&["show", "--json"], &GIVEN));
+    assert!(output.status.success(), "{output:?}");
+    let view: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let row = |key: &str| {
+        let rows = view["keys"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["key"] == key);
+        row.unwrap_or_else(|| panic!("{key} is not in {view}"))
+            .clone()
+    };
+    assert_eq!(
+        row("timeout_seconds"),
+        serde_json::json!({
+            "key": "timeout_seconds",
+            "value": 900,
+            "source": { "kind": "file", "path": "profiles/ci.toml", "line": 1, "column": 1 },
+        })
+    );
+    assert_eq!(row("max_steps")["source"]["variable"], "STOCKADE_MAX_STEPS");
+    assert_eq!(row("linger_seconds")["source"]["flag"], "--linger");
+    assert_eq!(row("command")["source"]["kind"], "arguments");
+    assert_eq!(row("network")["source"]["kind"], "default");
+    assert_eq!(row("credentials.API_KEY")["value"]["source"], "value");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains(SECRET), "{text}");
+    let recordings = view["options"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["flag"] == "--recordings")
+        .unwrap();
+    let default = place.path().join(".local/state/stockade/runs");
+    assert_eq!(recordings["value"], default.to_str().unwrap());
+}
