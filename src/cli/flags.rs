@@ -121,6 +121,18 @@ pub struct RunFlags {
     #[arg(long, value_name = "DIR", help_heading = "Recording")]
     pub recordings: Option<String>,
 
+    /// Remove recordings older than so many days when the run begins [default: keep all]
+    #[arg(long, value_name = "DAYS", help_heading = "Recording")]
+    pub keep_days: Option<String>,
+
+    /// Remove the oldest recordings beyond so many runs when the run begins [default: keep all]
+    #[arg(long, value_name = "COUNT", help_heading = "Recording")]
+    pub keep_runs: Option<String>,
+
+    /// Remove the oldest recordings beyond so many bytes when the run begins [default: keep all]
+    #[arg(long, value_name = "SIZE", help_heading = "Recording")]
+    pub keep_bytes: Option<String>,
+
     /// Show events as soon as they are written, or only once they are durable [default: written]
     #[arg(long, value_name = "WHEN", help_heading = "Recording")]
     pub durability: Option<String>,
@@ -236,6 +248,9 @@ fn supervisor_flags(flags: &RunFlags) -> BTreeMap<&'static str, Given> {
     let mut options: BTreeMap<&'static str, Given> = [
         ("profile-dir", &flags.profile_dir),
         ("recordings", &flags.recordings),
+        ("keep-days", &flags.keep_days),
+        ("keep-runs", &flags.keep_runs),
+        ("keep-bytes", &flags.keep_bytes),
         ("listen", &flags.listen),
         ("socket", &flags.socket),
         ("token-file", &flags.token_file),

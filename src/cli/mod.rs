@@ -8,12 +8,15 @@ pub mod finalize;
 pub mod flags;
 pub mod notice;
 pub mod prune;
+pub mod pin;
 pub mod run;
 pub mod verify;
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::recordings::{RecordingsError, Store};
 use clap::{Parser, Subcommand};
 
 /// Exit status of a wrong command line, and only of that.
@@ -47,6 +50,16 @@ enum Command {
     Finalize(finalize::Arguments),
     /// Remove old recordings
     Prune(prune::Arguments),
+    /// Keep a recording whatever the limits of pruning say
+    Pin(pin::Arguments),
+}
+
+/// The recordings directory that a command means: the one that was named, else the default one.
+fn recordings_path(named: Option<&Path>) -> Result<PathBuf, RecordingsError> {
+    match named {
+        Some(path) => Ok(path.to_owned()),
+        None => Store::default_path(&|name| std::env::var_os(name)),
+    }
 }
 
 /// Does what the arguments say; `arguments` begins with the program's own name.
@@ -82,6 +95,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Cli {
             command: Command::Prune(arguments),
         }) => prune::main(&arguments),
+        Ok(Cli {
+            command: Command::Pin(arguments),
+        }) => pin::main(&arguments),
         Err(error) => {
             let is_help = !error.use_stderr();
             // Nobody is left to be told when the terminal is gone.

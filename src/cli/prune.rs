@@ -4,10 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use serde_json::json;
+
 use super::{FAILURE, notice};
-use crate::recordings::prune::{self, Retention};
+use crate::description::quantity;
+use crate::recordings::prune::{self, Planned, PrunePlan, PruneReport, Retention};
 use crate::recordings::{RecordingsError, Store};
 use crate::session::workload::chain;
+use crate::text::measure;
 
 /// What to keep.
 #[derive(Debug, clap::Args)]
@@ -15,30 +19,57 @@ pub struct Arguments {
     /// The recordings directory
     #[arg(long, value_name = "DIR", env = "STOCKADE_RECORDINGS")]
     recordings: Option<PathBuf>,
-    /// Remove runs older than this many days
-    #[arg(long, value_name = "N")]
-    max_age_days: Option<u64>,
-    /// Keep at most this many runs
-    #[arg(long, value_name = "N")]
-    max_runs: Option<usize>,
-    /// Keep at most this many bytes
-    #[arg(long, value_name = "N")]
-    max_bytes: Option<u64>,
-    /// Say what would be removed, and remove nothing
+    /// Remove runs older than so many days
+    #[arg(
+        long,
+        value_name = "DAYS",
+        env = "STOCKADE_KEEP_DAYS",
+        alias = "max-age-days"
+    )]
+    keep_days: Option<u64>,
+    /// Keep at most so many runs, the newest first
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "STOCKADE_KEEP_RUNS",
+        alias = "max-runs"
+    )]
+    keep_runs: Option<usize>,
+    /// Keep at most so many bytes, the newest runs first: bytes, or 500MB, 1GiB
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "STOCKADE_KEEP_BYTES",
+        alias = "max-bytes",
+        value_parser = size
+    )]
+    keep_bytes: Option<u64>,
+    /// Say what would be removed and why, and remove nothing
     #[arg(long)]
     dry_run: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    quantity::bytes(text).ok_or_else(|| "give bytes, or text such as 500MB or 1GiB".to_owned())
 }
 
 /// Removes recordings: 0 when all that was due is gone, 125 when some could not be removed.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    if arguments.max_age_days.is_none()
-        && arguments.max_runs.is_none()
-        && arguments.max_bytes.is_none()
-    {
-        notice::error("nothing to prune by: give --max-age-days, --max-runs or --max-bytes");
+    let retention = Retention {
+        max_age: arguments
+            .keep_days
+            .map(|days| Duration::from_secs(days.saturating_mul(24 * 60 * 60))),
+        max_runs: arguments.keep_runs,
+        max_bytes: arguments.keep_bytes,
+    };
+    if retention.is_unlimited() {
+        notice::error("nothing to prune by: give --keep-days, --keep-runs or --keep-bytes");
         return ExitCode::from(super::USAGE);
     }
-    match prune(arguments) {
+    match prune(arguments, &retention) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILURE),
         Err(error) => {
@@ -48,35 +79,90 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn prune(arguments: &Arguments) -> Result<bool, RecordingsError> {
-    let path = match &arguments.recordings {
-        Some(path) => path.clone(),
-        None => Store::default_path(&|name| std::env::var_os(name))?,
-    };
+fn prune(arguments: &Arguments, retention: &Retention) -> Result<bool, RecordingsError> {
+    let path = super::recordings_path(arguments.recordings.as_deref())?;
     let store = Store::open_or_create(&path)?;
-    let retention = Retention {
-        max_age: arguments
-            .max_age_days
-            .map(|days| Duration::from_secs(days.saturating_mul(24 * 60 * 60))),
-        max_runs: arguments.max_runs,
-        max_bytes: arguments.max_bytes,
+    let now = SystemTime::now();
+    let plan = prune::plan(&store, retention, now)?;
+    let report = if arguments.dry_run {
+        None
+    } else {
+        Some(prune::execute(&store, &plan)?)
     };
-    let plan = prune::plan(&store, &retention, SystemTime::now())?;
-    if arguments.dry_run {
-        for run in &plan.remove {
-            notice::result(&format!("would remove {}", run.id));
+    if arguments.json {
+        notice::result(&as_json(&plan, report.as_ref()).to_string());
+    } else {
+        tell(&plan, report.as_ref(), now);
+    }
+    Ok(report.is_none_or(|report| report.failed.is_empty()))
+}
+
+fn tell(plan: &PrunePlan, report: Option<&PruneReport>, now: SystemTime) {
+    let (verb, verdict) = match report {
+        None => ("would remove", "would be removed"),
+        Some(_) => ("removed", "removed"),
+    };
+    let mut n_removed = 0;
+    let mut n_bytes = 0_u64;
+    for run in &plan.remove {
+        if report.is_some_and(|report| !report.removed.contains(&run.id)) {
+            continue;
         }
-        return Ok(true);
+        n_removed += 1;
+        n_bytes = n_bytes.saturating_add(run.bytes);
+        notice::result(&line(verb, run, run.reason.as_str(), now));
     }
-    let report = prune::execute(&store, &plan)?;
-    for id in &report.removed {
-        notice::result(&format!("removed {id}"));
+    if let Some(report) = report {
+        for id in &report.skipped {
+            notice::result(&format!("kept {id}: taken, pinned or removed meanwhile"));
+        }
+        for (path, error) in &report.failed {
+            notice::error(&format!("{}: {}", path.display(), chain(error)));
+        }
+    } else {
+        for run in &plan.keep {
+            notice::result(&line("would keep", run, run.reason.as_str(), now));
+        }
     }
-    for skipped in &report.skipped {
-        notice::line(&format!("kept {skipped:?}"));
+    let kept_bytes: u64 = plan.keep.iter().map(|run| run.bytes).sum();
+    notice::result(&format!(
+        "{} {verdict} ({}), {} kept ({})",
+        measure::count(n_removed, "run"),
+        measure::bytes(n_bytes),
+        measure::count(u64::try_from(plan.keep.len()).unwrap_or(u64::MAX), "run"),
+        measure::bytes(kept_bytes)
+    ));
+}
+
+fn line<R>(verb: &str, run: &Planned<R>, reason: &str, now: SystemTime) -> String {
+    let age = now.duration_since(run.modified_at).unwrap_or_default();
+    format!(
+        "{verb} {}: {reason} (last changed {} ago, {})",
+        run.id,
+        measure::duration(age),
+        measure::bytes(run.bytes)
+    )
+}
+
+fn as_json(plan: &PrunePlan, report: Option<&PruneReport>) -> serde_json::Value {
+    fn entry<R>(run: &Planned<R>, reason: &str) -> serde_json::Value {
+        let modified_at = jiff::Timestamp::try_from(run.modified_at).unwrap_or_default();
+        json!({"run_id": run.id, "reason": reason, "bytes": run.bytes, "modified_at": modified_at.to_string()})
     }
-    for failed in &report.failed {
-        notice::error(&format!("{failed:?}"));
+    let remove = plan.remove.iter();
+    let keep = plan.keep.iter();
+    let mut object = json!({
+        "remove": remove.map(|run| entry(run, run.reason.as_str())).collect::<Vec<_>>(),
+        "keep": keep.map(|run| entry(run, run.reason.as_str())).collect::<Vec<_>>(),
+        "dry_run": report.is_none(),
+    });
+    if let (Some(report), Some(fields)) = (report, object.as_object_mut()) {
+        let failed = report.failed.iter();
+        let failed = failed
+            .map(|(path, error)| json!({"path": path.to_string_lossy(), "error": chain(error)}));
+        fields.insert("removed".to_owned(), json!(report.removed));
+        fields.insert("skipped".to_owned(), json!(report.skipped));
+        fields.insert("failed".to_owned(), failed.collect());
     }
-    Ok(report.failed.is_empty())
+    object
 }

@@ -24,7 +24,7 @@ mod maps;
 mod mounts;
 mod profile;
 mod public;
-mod quantity;
+pub(crate) mod quantity;
 mod resolution;
 mod seed;
 mod spelling;

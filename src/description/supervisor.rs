@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -15,15 +16,19 @@ use super::environment::Environment;
 use super::error::ErrorKind;
 use super::layers::Faults;
 use super::origin::Origin;
+use super::quantity;
 use super::secret::Secret;
 use super::sight::Sight;
 use super::value::{Given, Value};
 use super::variables::VARIABLES;
+use crate::recordings::prune::Retention;
 
 /// Shortest token, in characters: 16 of base64 hold 96 bits, which cannot be guessed over a network.
 pub const MIN_TOKEN_CHARS: usize = 16;
 /// Longest token, in characters: it must fit into one request header.
 pub const MAX_TOKEN_CHARS: usize = 4_096;
+/// Most days, runs and bytes that a limit of retention may name: a century, a million runs, an exbibyte.
+const MAX_KEEP: [u64; 3] = [36_500, 1_000_000, 1 << 60];
 /// Longest path of a Unix socket, in bytes (unix(7): 108 with the final NUL).
 const MAX_SOCKET_BYTES: usize = 107;
 
@@ -36,6 +41,8 @@ pub struct SupervisorOptions {
     pub socket: Socket,
     /// The directory of all recordings, absolute; it need not exist yet.
     pub recordings: PathBuf,
+    /// What of the earlier recordings is kept when the run begins; without any limit nothing goes.
+    pub keep: Retention,
     /// The bearer token with the scopes `read` and `control`.
     pub token: Option<Secret>,
     /// The bearer token with the scope `read` alone; never equal to `token`.
@@ -183,6 +190,7 @@ impl OptionReader<'_> {
             log_level: self.choice("log-level", "STOCKADE_LOG_LEVEL"),
             stop_exit_code: self.stop_exit_code(),
             termination_log: self.termination_log(),
+            keep: self.keep(),
             recordings: recordings?,
         })
     }
@@ -334,6 +342,40 @@ impl OptionReader<'_> {
             self.refuse(ErrorKind::OutOfBounds, "stop-exit-code", &given);
         }
         code
+    }
+
+    fn keep(&mut self) -> Retention {
+        let [max_days, max_runs, max_bytes] = MAX_KEEP;
+        let plain = |text: &str| text.parse().ok();
+        let days = self.limit("keep-days", "STOCKADE_KEEP_DAYS", max_days, plain);
+        let runs = self.limit("keep-runs", "STOCKADE_KEEP_RUNS", max_runs, plain);
+        Retention {
+            max_age: days.map(|days| Duration::from_secs(days * 86_400)),
+            max_runs: runs.and_then(|runs| usize::try_from(runs).ok()),
+            max_bytes: self.limit(
+                "keep-bytes",
+                "STOCKADE_KEEP_BYTES",
+                max_bytes,
+                quantity::bytes,
+            ),
+        }
+    }
+
+    fn limit(
+        &mut self,
+        flag: &str,
+        variable: &'static str,
+        max: u64,
+        read: impl Fn(&str) -> Option<u64>,
+    ) -> Option<u64> {
+        let given = self.given(flag, variable)?;
+        let limit = path_text(&given)
+            .and_then(read)
+            .filter(|n| (1..=max).contains(n));
+        if limit.is_none() {
+            self.refuse(ErrorKind::OutOfBounds, flag, &given);
+        }
+        limit
     }
 
     fn termination_log(&mut self) -> PathBuf {

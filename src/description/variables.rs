@@ -65,6 +65,27 @@ pub const VARIABLES: &[Variable] = &[
         ..OPTION
     },
     Variable {
+        name: Some("STOCKADE_KEEP_DAYS"),
+        flag: Some("keep-days"),
+        form: "1 to 36,500",
+        purpose: "Removes recordings older than so many days when the run begins.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_KEEP_RUNS"),
+        flag: Some("keep-runs"),
+        form: "1 to 1,000,000",
+        purpose: "Removes the oldest recordings beyond so many runs when the run begins.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_KEEP_BYTES"),
+        flag: Some("keep-bytes"),
+        form: "bytes, or text such as `500MB` or `1GiB`",
+        purpose: "Removes the oldest recordings beyond so many bytes when the run begins.",
+        ..OPTION
+    },
+    Variable {
         name: Some("STOCKADE_LISTEN"),
         flag: Some("listen"),
         form: "`ADDRESS:PORT`, or `none`",

@@ -6,6 +6,8 @@
 pub const STORE_INTERNAL: &str = ".stockade";
 /// Store-internal: prefix of a run's directory that is being removed.
 pub const TRASH_PREFIX: &str = "trash-";
+/// Store-internal: directory with one file for each run that retention must leave alone.
+pub const PINS: &str = "pins";
 /// Run: who created it, and the description without its secrets.
 pub const SPEC: &str = "spec.json";
 /// Run: the one supervisor that the run has in its life.

@@ -16,9 +16,11 @@ pub mod layout;
 pub mod lock;
 pub mod manifest;
 pub mod path;
+pub mod pin;
 pub mod prune;
 pub mod run_dir;
 pub mod store;
+pub mod find;
 pub mod termination;
 mod tree;
 

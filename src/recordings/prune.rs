@@ -1,25 +1,28 @@
 //! Retention: which runs may go, and their removal.
 //!
-//! Owns the rules and the trash. It never touches a run whose lock is held, the newest run, or a directory that is no
-//! run of ours. Invariant: a run is there as a whole, or its id is free; a removal that was cut short goes on with the
+//! Owns the rules and the trash. It never touches a run whose lock is held, the newest run, a pinned run, or a directory
+//! that is no run of ours. Invariant: a run is there as a whole, or its id is free; a removal that was cut short goes on with the
 //! next pruning.
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use super::claim::Occupancy;
 use super::directory::Directory;
 use super::error::RecordingsError;
 use super::layout;
 use super::lock::{Holder, LockError, RunLock};
+use super::pin::{self, Pins};
 use super::run_dir::RunDir;
 use super::store::{Store, StoreEntry};
 use super::tree;
 use crate::run::RunId;
 
 /// What is kept. A limit that is none does not count; without any, nothing goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Retention {
     /// Longest time since the last change in a run's directory.
     pub max_age: Option<Duration>,
@@ -27,6 +30,13 @@ pub struct Retention {
     pub max_runs: Option<usize>,
     /// Most bytes of all runs that are kept, newest first.
     pub max_bytes: Option<u64>,
+}
+
+impl Retention {
+    /// Whether there is no limit at all, so that nothing goes.
+    pub fn is_unlimited(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Which limit a run is beyond.
@@ -40,6 +50,17 @@ pub enum RemovalReason {
     Bytes,
 }
 
+impl RemovalReason {
+    /// One clause for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Age => "too old",
+            Self::Count => "beyond the number of runs",
+            Self::Bytes => "beyond the bytes",
+        }
+    }
+}
+
 /// Why a directory stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepReason {
@@ -47,12 +68,28 @@ pub enum KeepReason {
     WithinLimits,
     /// It is the newest run.
     Newest,
+    /// Somebody pinned it. It is beside the limits: neither its number nor its bytes count.
+    Pinned,
     /// Somebody holds its lock: it is running, or is read by `finalize`.
     Locked,
     /// It ended without a terminal status, and only age removes such a run: somebody may still want to know why.
     Abandoned,
     /// It has neither claim nor spec nor log: no run of ours.
     NotARun,
+}
+
+impl KeepReason {
+    /// One clause for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WithinLimits => "within the limits",
+            Self::Newest => "the newest run",
+            Self::Pinned => "pinned",
+            Self::Locked => "in use",
+            Self::Abandoned => "no end on record; only age removes it",
+            Self::NotARun => "no run of ours",
+        }
+    }
 }
 
 /// A directory of the store in a plan.
@@ -107,7 +144,9 @@ pub fn plan(
     now: SystemTime,
 ) -> Result<PrunePlan, RecordingsError> {
     let mut plan = PrunePlan::default();
+    let pins = Pins::load(store)?;
     let (mut n_runs, mut total_bytes) = (0_usize, 0_u64);
+    let mut is_newest = true;
     for entry in store.list()? {
         let Some(run) = store.open_run(&entry.id)? else {
             continue;
@@ -117,7 +156,11 @@ pub fn plan(
             continue;
         };
         let bytes = tree::size_of(run.directory())?;
-        let is_newest = n_runs == 0;
+        if pins.holds(&entry.id) && candidate != Candidate::Locked {
+            plan.keep.push(planned(entry, bytes, KeepReason::Pinned));
+            is_newest = false;
+            continue;
+        }
         let age = now.duration_since(entry.modified_at).unwrap_or_default();
         let is_old = retention.max_age.is_some_and(|max_age| age > max_age);
         let is_beyond_count = retention
@@ -148,6 +191,7 @@ pub fn plan(
             }
         }
         n_runs += 1;
+        is_newest = false;
     }
     Ok(plan)
 }
@@ -200,6 +244,7 @@ pub fn execute(store: &Store, plan: &PrunePlan) -> Result<PruneReport, Recording
                 .push((store.path().join(run.id.as_str()), error)),
         }
     }
+    pin::remove_stale(store, trash)?;
     for name in trash.names()? {
         let Some(name) = name.to_str() else { continue };
         if name.starts_with(layout::TRASH_PREFIX)
@@ -241,7 +286,8 @@ fn remove_run(
             planned.reason == RemovalReason::Age
         }
     };
-    if !may_go {
+    // A pin that came since the plan counts; one that comes later finds the run gone, and says so.
+    if !may_go || pin::is_pinned(store, &planned.id)? {
         return Ok(Removal::Skipped);
     }
     let trash_name = trash.random_name(layout::TRASH_PREFIX)?;

@@ -43,19 +43,30 @@ impl Store {
     /// # Errors
     /// When it cannot be created or opened, or is no directory.
     pub fn open_or_create(path: &Path) -> Result<Self, RecordingsError> {
-        let failed = |operation, source: io::Error| RecordingsError::Io {
-            operation,
-            path: path.to_owned(),
-            source,
-        };
         DirBuilder::new()
             .recursive(true)
             .mode(0o750)
             .create(path)
-            .map_err(|source| failed(Operation::Create, source))?;
+            .map_err(|source| RecordingsError::Io {
+                operation: Operation::Create,
+                path: path.to_owned(),
+                source,
+            })?;
+        Self::open(path)
+    }
+
+    /// Opens a store that exists, for those who only read.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is no directory.
+    pub fn open(path: &Path) -> Result<Self, RecordingsError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let root = nix::fcntl::open(path, flags, Mode::empty())
-            .map_err(|errno| failed(Operation::Open, errno.into()))?;
+        let root =
+            nix::fcntl::open(path, flags, Mode::empty()).map_err(|errno| RecordingsError::Io {
+                operation: Operation::Open,
+                path: path.to_owned(),
+                source: errno.into(),
+            })?;
         Ok(Self {
             root,
             path: path.to_owned(),
@@ -147,6 +158,23 @@ impl Store {
         }
         entries.sort_by(|a, b| (b.modified_at, &b.id).cmp(&(a.modified_at, &a.id)));
         Ok(entries)
+    }
+
+    /// The run that `latest` names; where the link is absent or names no run that is there, the newest one.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    pub fn latest(&self) -> Result<Option<RunId>, RecordingsError> {
+        // The link is read and never followed: what it says is a name like any other.
+        let named = nix::fcntl::readlinkat(&self.root, LATEST)
+            .ok()
+            .and_then(|target| target.to_str()?.parse::<RunId>().ok());
+        if let Some(id) = named
+            && self.open_run(&id)?.is_some()
+        {
+            return Ok(Some(id));
+        }
+        Ok(self.list()?.into_iter().next().map(|entry| entry.id))
     }
 
     /// Points the link `latest` at a run, atomically.

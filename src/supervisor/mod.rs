@@ -14,6 +14,7 @@ pub mod early_end;
 pub mod link;
 pub mod listeners;
 pub mod observer;
+mod retention;
 pub mod setup;
 pub mod signals;
 pub mod telemetry;
@@ -211,6 +212,7 @@ impl Supervisor {
         let shutdown = CancellationToken::new();
         let (ready, readiness) = watch::channel(Readiness::Starting);
         let mut serving = None;
+        let mut pruning = None;
         let mut socket_file = None;
         let bound = listeners::bind(
             &options.listen,
@@ -236,6 +238,7 @@ impl Supervisor {
                             "status api listens"
                         );
                         self.link.tell(&ToGuardian::Ready);
+                        pruning = Some(retention::begin(&self.hand_over.options));
                         self.session(recorder, calls, ready, descriptors).await
                     }
                     Err(error) => {
@@ -279,6 +282,9 @@ impl Supervisor {
             }
         }
         drop(socket_file);
+        if let Some(pruning) = pruning {
+            pruning.end().await;
+        }
         end_tasks.cancel();
         tracker.close();
         tracker.wait().await;

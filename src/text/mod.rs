@@ -1,9 +1,11 @@
 //! Text of bounded size from output of any size.
 //!
-//! Owns cutting: at character boundaries, into pieces, and in the middle. It never looks at what the text says.
+//! Owns cutting: at character boundaries, into pieces, and in the middle, and the words for sizes and durations. It never
+//! looks at what the text says.
 //! Invariant: whatever bytes come in, what goes out is valid UTF-8, bounded, and counted in bytes that came in.
 
 mod clip;
+pub mod measure;
 mod utf8_chunker;
 
 pub use clip::{Clip, Clipped};

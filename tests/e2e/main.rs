@@ -36,4 +36,5 @@ mod flood;
 mod process;
 mod crash_finalize;
 mod disk_names;
+mod recordings;
 mod terminal;

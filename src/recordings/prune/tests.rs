@@ -257,3 +257,82 @@ fn who_waited_for_the_lock_of_a_removed_run_learns_that_it_is_gone() {
         Err(LockError::Gone { .. })
     ));
 }
+
+#[test]
+fn a_pinned_run_stays_beside_every_limit() {
+    let fixture = Fixture::new();
+    for (name, days_ago) in [("d1", 1), ("d2", 2), ("d3", 3), ("d4", 4)] {
+        drop(fixture.add(name, days_ago, "completed"));
+    }
+    pin::pin(&fixture.store, &"d3".parse().unwrap()).unwrap();
+    let strictest = Retention {
+        max_age: days(0),
+        max_runs: Some(0),
+        max_bytes: Some(0),
+    };
+    let plan = fixture.plan(strictest);
+    assert_eq!(
+        kept(&plan),
+        [("d1", KeepReason::Newest), ("d3", KeepReason::Pinned)]
+    );
+    // It takes nobody's place: two of the others stay within two.
+    let plan = fixture.plan(Retention {
+        max_runs: Some(2),
+        ..Retention::default()
+    });
+    assert_eq!(removed(&plan), [("d4", RemovalReason::Count)]);
+    // The newest run is the newest, pinned or not.
+    pin::pin(&fixture.store, &"d1".parse().unwrap()).unwrap();
+    let plan = fixture.plan(strictest);
+    assert_eq!(plan.remove.len(), 2, "{plan:?}");
+}
+
+#[test]
+fn a_pin_that_came_after_the_plan_counts_and_one_of_a_removed_run_goes() {
+    let fixture = Fixture::new();
+    for (name, days_ago) in [("d1", 1), ("d2", 2), ("d3", 3)] {
+        drop(fixture.add(name, days_ago, "completed"));
+    }
+    let plan = fixture.plan(Retention {
+        max_runs: Some(1),
+        ..Retention::default()
+    });
+    let (d2, d3): (RunId, RunId) = ("d2".parse().unwrap(), "d3".parse().unwrap());
+    pin::pin(&fixture.store, &d2).unwrap();
+    let report = execute(&fixture.store, &plan).unwrap();
+    assert_eq!(report.skipped, ["d2".parse().unwrap()]);
+    assert_eq!(report.removed, [d3]);
+    std::fs::remove_dir_all(fixture.root.path().join("d2")).unwrap();
+    execute(&fixture.store, &PrunePlan::default()).unwrap();
+    assert!(!Pins::load(&fixture.store).unwrap().holds(&d2));
+}
+
+#[test]
+fn two_prunings_at_once_remove_each_run_once_and_fail_at_nothing() {
+    let fixture = Fixture::new();
+    for number in 0..40 {
+        drop(fixture.add(&format!("r{number:02}"), number + 1, "completed"));
+    }
+    let limits = Retention {
+        max_runs: Some(1),
+        ..Retention::default()
+    };
+    let prune = || {
+        let store = Store::open(fixture.root.path()).unwrap();
+        let plan = plan(&store, &limits, at(0)).unwrap();
+        execute(&store, &plan).unwrap()
+    };
+    let reports = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(prune)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    let n_removed: usize = reports.iter().map(|report| report.removed.len()).sum();
+    for report in &reports {
+        assert!(report.failed.is_empty(), "{:?}", report.failed);
+    }
+    assert_eq!(n_removed, 39);
+    assert_eq!(fixture.store.list().unwrap().len(), 1);
+}
