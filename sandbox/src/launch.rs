@@ -139,6 +139,7 @@ impl Launch {
             environment,
             directory: self.cwd.into(),
             extra,
+            probe: None,
         };
         Ok((spec, descriptors))
     }

@@ -6,6 +6,7 @@
 use crate::failure::Failure;
 use crate::layer::{Layer, MissingLayer};
 use crate::plan::PlanSpec;
+use crate::probe::Probe;
 use crate::sweep::KillReport;
 use crate::text::Text;
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,9 @@ pub(crate) struct LaunchSpec {
     pub(crate) directory: Text,
     /// The numbers at which the extra descriptors are placed.
     pub(crate) extra: Vec<i32>,
+    /// What to look at in the place of executing a program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) probe: Option<Probe>,
 }
 
 /// Init to supervisor, on the control socket.
@@ -110,6 +114,8 @@ pub struct LaunchId(pub u64);
 pub enum Target {
     /// The process group that the launch leads.
     Launch(LaunchId),
+    /// The launch, its descendants and its session. What it left to the init in a session of its own is not among them.
+    Tree(LaunchId),
     /// Every process of the sandbox but its init.
     All,
 }

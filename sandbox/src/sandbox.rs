@@ -7,13 +7,15 @@ use crate::caller::{CallError, Caller};
 use crate::failure::Failure;
 use crate::launch::{Launch, LaunchError};
 use crate::layer::Enforced;
-use crate::protocol::{InitAnswer, InitRequest, LaunchId, Report, Target};
+use crate::probe::Probe;
+use crate::protocol::{InitAnswer, InitRequest, LaunchId, LaunchSpec, Report, Target};
 use crate::sweep::KillReport;
 use crate::sys::signal;
 use crate::wire::{self, Deadline, Received};
 use nix::libc;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Time for the answer to a launch: the init gives an exec 5 s.
@@ -63,6 +65,33 @@ impl Sandbox {
     /// If the program cannot be started, with the reason; after [`LaunchError::NoAnswer`] it may have been started.
     pub fn launch(&self, launch: Launch) -> Result<LaunchId, LaunchError> {
         let (spec, descriptors) = launch.into_wire()?;
+        self.start(spec, &descriptors)
+    }
+
+    /// Looks at the sandbox from inside, beginning in `directory`. It is a launch like any other: its end comes as a
+    /// [`Report`], and what it saw is written to standard output for [`Seen::from_wire`](crate::Seen::from_wire).
+    ///
+    /// # Errors
+    /// As [`Sandbox::launch`].
+    pub fn probe(
+        &self,
+        probe: Probe,
+        directory: PathBuf,
+        stdio: [OwnedFd; 3],
+    ) -> Result<LaunchId, LaunchError> {
+        let launch = Launch {
+            argv: vec!["stockade-probe".into()],
+            env: Vec::new(),
+            cwd: directory,
+            stdio,
+            extra: Vec::new(),
+        };
+        let (mut spec, descriptors) = launch.into_wire()?;
+        spec.probe = Some(probe);
+        self.start(spec, &descriptors)
+    }
+
+    fn start(&self, spec: LaunchSpec, descriptors: &[OwnedFd]) -> Result<LaunchId, LaunchError> {
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         let deadline = Deadline::after(LAUNCH_LIMIT);
         match self

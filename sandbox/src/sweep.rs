@@ -19,6 +19,9 @@ pub const MAX_REPORTED_NAMES: usize = 32;
 /// Most ends that one round waits for; the others are found by the next scan.
 const MAX_AWAITED: usize = 256;
 
+/// Most looks at a tree that forks while it is signalled; whoever signals it comes again.
+const MAX_TREE_ROUNDS: usize = 16;
+
 /// What killing everything found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KillReport {
@@ -109,6 +112,32 @@ pub(crate) fn kill_descendants(
         }
         reap_ended(reaped)?;
     }
+}
+
+/// Signals a process, its descendants and its session, and looks again for what was forked in the meantime. The process
+/// is a child of the caller that is not reaped, so its pid and the number of its session mean nobody else.
+pub(crate) fn signal_tree(root: i32, signo: i32) -> io::Result<()> {
+    let mut told = HashSet::new();
+    for _ in 0..MAX_TREE_ROUNDS {
+        let table = process_table::scan()?;
+        let mut members = process_table::descendants(&table, root, &[]);
+        members.extend(
+            table
+                .into_iter()
+                .filter(|entry| entry.pid == root || entry.session == root),
+        );
+        let before = told.len();
+        for entry in members.iter().filter(|entry| entry.is_alive) {
+            if told.insert((entry.pid, entry.started)) {
+                // One that ended by itself is as well.
+                let _ = signal_exactly(entry, signo);
+            }
+        }
+        if told.len() == before {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Signals a process that was read from /proc, unless its pid names another one by now; returns its descriptor.

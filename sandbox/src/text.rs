@@ -50,6 +50,12 @@ impl From<OsString> for Text {
     }
 }
 
+impl From<Vec<u8>> for Text {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::from(OsString::from_vec(bytes))
+    }
+}
+
 impl From<PathBuf> for Text {
     fn from(path: PathBuf) -> Self {
         Self::from(path.into_os_string())

@@ -6,6 +6,7 @@
 
 use crate::failure::{At, Failure, Step};
 use crate::policy::Isolation;
+use crate::probe::Probe;
 use crate::protocol::LaunchSpec;
 use crate::sys::process::{self, Image};
 use crate::sys::{credential, descriptor, signal};
@@ -50,7 +51,10 @@ pub(super) fn start(
         let error = io::Error::from(io::ErrorKind::InvalidInput);
         return Err(Failure::new(Step::PlaceDescriptors, program, &error));
     }
-    let image = image(launch).at(Step::Execute, &program)?;
+    let work = match &launch.probe {
+        Some(probe) => Work::Probe(probe),
+        None => Work::Program(image(launch).at(Step::Execute, &program)?),
+    };
     let directory = launch
         .directory
         .to_c()
@@ -63,7 +67,7 @@ pub(super) fn start(
             descriptors,
             highest,
             directory: &directory,
-            image: &image,
+            work: &work,
             isolation,
         };
         child.run(tell.as_fd());
@@ -118,13 +122,19 @@ fn image(launch: &LaunchSpec) -> io::Result<Image> {
     Ok(Image::new(candidates, arguments, environment))
 }
 
+/// What the child becomes.
+enum Work<'a> {
+    Program(Image),
+    Probe(&'a Probe),
+}
+
 /// What the child uses between fork and exec.
 struct Child<'a> {
     targets: &'a [i32],
     descriptors: &'a [OwnedFd],
     highest: i32,
     directory: &'a CString,
-    image: &'a Image,
+    work: &'a Work<'a>,
     isolation: Isolation,
 }
 
@@ -134,7 +144,15 @@ impl Child<'_> {
         let Ok(tell) = descriptor::copy_above(tell, self.highest + 1) else {
             process::exit_now(127);
         };
-        let (step, error) = self.execute();
+        let (step, error) = match (self.prepare(), self.work) {
+            (Err((step, error)), _) => (step, error),
+            (Ok(()), Work::Program(image)) => (Step::Execute, image.execute()),
+            (Ok(()), Work::Probe(probe)) => {
+                // Nothing is executed that would close it; that it closes says that the launch has started.
+                drop(tell);
+                look(probe);
+            }
+        };
         let index = CHILD_STEPS.iter().position(|known| *known == step);
         let [a, b, c, d] = error.raw_os_error().unwrap_or(libc::EIO).to_le_bytes();
         let step = index
@@ -144,15 +162,15 @@ impl Child<'_> {
         process::exit_now(127)
     }
 
-    fn execute(&self) -> (Step, io::Error) {
+    fn prepare(&self) -> Result<(), (Step, io::Error)> {
         if let Err(errno) = nix::unistd::setsid() {
-            return (Step::NewSession, errno.into());
+            return Err((Step::NewSession, errno.into()));
         }
         if let Err(error) = self.place() {
-            return (Step::PlaceDescriptors, error);
+            return Err((Step::PlaceDescriptors, error));
         }
         if let Err(errno) = nix::unistd::chdir(self.directory.as_c_str()) {
-            return (Step::EnterDirectory, errno.into());
+            return Err((Step::EnterDirectory, errno.into()));
         }
         if self.isolation == Isolation::None {
             // Without a pid namespace the workload would outlive a killed init until the launch helper's sweep.
@@ -160,10 +178,9 @@ impl Child<'_> {
         }
         // Dispositions are the default already, since the launch helper reset them and the init installs none. The mask is
         // emptied last: what was sent to this launch since the fork is delivered now, and by default.
-        if let Err(errno) = SigSet::empty().thread_set_mask() {
-            return (Step::NewSession, errno.into());
-        }
-        (Step::Execute, self.image.execute())
+        SigSet::empty()
+            .thread_set_mask()
+            .map_err(|errno| (Step::NewSession, errno.into()))
     }
 
     /// Moves every source above all targets, marks everything close-on-exec, and only then fills the targets: so no
@@ -183,4 +200,15 @@ impl Child<'_> {
         std::mem::forget(sources);
         Ok(())
     }
+}
+
+/// Looks from a child that executes nothing. The init's descriptors are closed first: what the probe reads comes from the
+/// workload.
+fn look(probe: &Probe) -> ! {
+    let is_alone = descriptor::close_between(3, u32::MAX).is_ok();
+    process::exit_now(if is_alone {
+        probe.run(io::stdout().lock())
+    } else {
+        1
+    })
 }

@@ -179,14 +179,15 @@ impl Init {
         let signals = [Some(signo), wakes.then_some(libc::SIGCONT)];
         for signo in signals.into_iter().flatten() {
             match (target, self.isolation) {
-                (Target::Launch(launch), _) => {
-                    let pid = self
-                        .running
-                        .iter()
-                        .find_map(|(pid, running)| (running.launch == launch).then_some(*pid))
-                        .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
-                    // A launch leads its group, and its pid is not reused before it is reaped here.
-                    signal::send(-pid, signo)?;
+                // A launch leads its group, and its pid is not reused before it is reaped here.
+                (Target::Launch(launch), _) => signal::send(-self.pid_of(launch)?, signo)?,
+                (Target::Tree(launch), _) => {
+                    let pid = self.pid_of(launch)?;
+                    if self.has_proc {
+                        sweep::signal_tree(pid, signo)?;
+                    } else {
+                        signal::send(-pid, signo)?;
+                    }
                 }
                 (Target::All, Isolation::Full) => send_to_all(signo)?,
                 (Target::All, Isolation::None) => {
@@ -197,6 +198,13 @@ impl Init {
             }
         }
         Ok(())
+    }
+
+    fn pid_of(&self, launch: LaunchId) -> io::Result<i32> {
+        self.running
+            .iter()
+            .find_map(|(pid, running)| (running.launch == launch).then_some(*pid))
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
     }
 
     fn count(&self) -> io::Result<u32> {

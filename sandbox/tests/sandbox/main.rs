@@ -16,4 +16,5 @@ mod launches;
 mod lifetime;
 mod network;
 mod none;
+mod probes;
 mod refusals;

@@ -1,0 +1,400 @@
+//! Looks at the sandbox from inside: is a file there, does a port answer.
+//!
+//! Owns the question, the look and the answer. It runs in a process of the workload's identity, limits, network and files,
+//! so it sees what the workload sees and reaches nothing else. Never judges what it saw. Invariant: the answer is bounded,
+//! whatever the file or the server sends, and what is not plain HTTP/1 is an answer of its own.
+
+use crate::text::Text;
+use crate::wire::Deadline;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Most bytes of a file or of a body that an answer carries.
+pub const MAX_SEEN_BYTES: usize = 64 * 1024;
+
+/// Most bytes of the head of an HTTP answer.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+
+/// Largest form of an answer, in bytes: a byte takes at most six of JSON.
+pub const MAX_ANSWER_BYTES: usize = 8 * MAX_SEEN_BYTES;
+
+/// Bytes read from a socket at a time.
+const CHUNK_BYTES: usize = 8 * 1024;
+
+/// A question about the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// What is at this path; a relative one begins at the launch's directory.
+    File {
+        /// The path, as the sandbox sees it.
+        path: PathBuf,
+    },
+    /// What answers a GET request (RFC 9112).
+    Http {
+        /// Where to connect; the first that accepts is asked.
+        addresses: Vec<SocketAddr>,
+        /// The `Host` field.
+        host: String,
+        /// The request target: path and query.
+        target: String,
+        /// Time for all of it.
+        timeout: Duration,
+    },
+}
+
+/// What a probe saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seen {
+    /// Nothing is at the path.
+    Nothing,
+    /// A regular file.
+    File {
+        /// Its first [`MAX_SEEN_BYTES`].
+        content: Vec<u8>,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Something at the path that is no regular file.
+    Other {
+        /// What it is, in one word.
+        kind: String,
+    },
+    /// An HTTP answer.
+    Answer {
+        /// Its status code.
+        status: u16,
+        /// The first [`MAX_SEEN_BYTES`] of its body.
+        body: Vec<u8>,
+    },
+    /// There was no look.
+    Failed {
+        /// Why, in one clause.
+        why: String,
+    },
+}
+
+/// The form of an answer on the wire: texts as texts, so that they cost what they hold.
+#[derive(Serialize, Deserialize)]
+enum Wire {
+    Nothing,
+    File { content: Text, bytes: u64 },
+    Other { kind: String },
+    Answer { status: u16, body: Text },
+    Failed { why: String },
+}
+
+impl Seen {
+    /// Reads what a probe wrote.
+    ///
+    /// # Errors
+    /// If it is no answer, because the probe was killed before it had one.
+    pub fn from_wire(bytes: &[u8]) -> serde_json::Result<Self> {
+        Ok(match serde_json::from_slice(bytes)? {
+            Wire::Nothing => Self::Nothing,
+            Wire::File { content, bytes } => Self::File {
+                content: content.as_bytes().to_vec(),
+                bytes,
+            },
+            Wire::Other { kind } => Self::Other { kind },
+            Wire::Answer { status, body } => Self::Answer {
+                status,
+                body: body.as_bytes().to_vec(),
+            },
+            Wire::Failed { why } => Self::Failed { why },
+        })
+    }
+
+    fn into_wire(self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&match self {
+            Self::Nothing => Wire::Nothing,
+            Self::File { content, bytes } => Wire::File {
+                content: Text::from(content),
+                bytes,
+            },
+            Self::Other { kind } => Wire::Other { kind },
+            Self::Answer { status, body } => Wire::Answer {
+                status,
+                body: Text::from(body),
+            },
+            Self::Failed { why } => Wire::Failed { why },
+        })
+    }
+}
+
+impl Probe {
+    /// Looks, and writes the answer to `out`; gives the exit code of the probe's process.
+    pub(crate) fn run(&self, mut out: impl Write) -> i32 {
+        let seen = match self {
+            Self::File { path } => look_at(path),
+            Self::Http {
+                addresses,
+                host,
+                target,
+                timeout,
+            } => ask(addresses, host, target, Deadline::after(*timeout))
+                .unwrap_or_else(|why| Seen::Failed { why }),
+        };
+        let written = seen
+            .into_wire()
+            .map_err(io::Error::from)
+            .and_then(|bytes| out.write_all(&bytes))
+            .and_then(|()| out.flush());
+        i32::from(written.is_err())
+    }
+}
+
+/// Looks at a path. It is opened without waiting, so that a pipe without a writer holds nobody up.
+fn look_at(path: &PathBuf) -> Seen {
+    let failed = |error: &dyn std::fmt::Display| Seen::Failed {
+        why: error.to_string(),
+    };
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = match open(path, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => return Seen::Nothing,
+        // open(2): a socket has no content and cannot be opened.
+        Err(nix::Error::ENXIO) => {
+            return Seen::Other {
+                kind: "socket".to_owned(),
+            };
+        }
+        Err(error) => return failed(&error),
+    };
+    let status = match fstat(&file) {
+        Ok(status) => status,
+        Err(error) => return failed(&error),
+    };
+    let kind = match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFREG => {
+            let mut content = Vec::new();
+            let limit = MAX_SEEN_BYTES as u64;
+            return match File::from(file).take(limit).read_to_end(&mut content) {
+                Ok(_) => Seen::File {
+                    content,
+                    bytes: u64::try_from(status.st_size).unwrap_or(0),
+                },
+                Err(error) => failed(&error),
+            };
+        }
+        SFlag::S_IFDIR => "directory",
+        SFlag::S_IFIFO => "pipe",
+        _ => "device",
+    };
+    Seen::Other {
+        kind: kind.to_owned(),
+    }
+}
+
+fn ask(
+    addresses: &[SocketAddr],
+    host: &str,
+    target: &str,
+    deadline: Deadline,
+) -> Result<Seen, String> {
+    let mut stream = connect(addresses, deadline)?;
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: stockade\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    );
+    let told = |error: io::Error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no answer in time".to_owned(),
+        _ => error.to_string(),
+    };
+    stream
+        .set_write_timeout(Some(left(deadline)?))
+        .and_then(|()| stream.write_all(request.as_bytes()))
+        .map_err(told)?;
+    let mut received = Vec::new();
+    let mut chunk = [0_u8; CHUNK_BYTES];
+    loop {
+        stream
+            .set_read_timeout(Some(left(deadline)?))
+            .map_err(told)?;
+        let n_read = match stream.read(&mut chunk) {
+            Ok(n_read) => n_read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(told(error)),
+        };
+        received.extend(chunk.iter().take(n_read));
+        match read_answer(&received, n_read == 0)? {
+            Some(answer) => return Ok(answer),
+            None if n_read == 0 => return Err("the connection ended before the answer".to_owned()),
+            None => {}
+        }
+    }
+}
+
+fn connect(addresses: &[SocketAddr], deadline: Deadline) -> Result<TcpStream, String> {
+    let mut why = "there is no address".to_owned();
+    for address in addresses {
+        match TcpStream::connect_timeout(address, left(deadline)?) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => why = format!("cannot connect to {address}: {error}"),
+        }
+    }
+    Err(why)
+}
+
+fn left(deadline: Deadline) -> Result<Duration, String> {
+    let left = deadline.left();
+    if left.is_zero() {
+        return Err("no answer in time".to_owned());
+    }
+    Ok(left)
+}
+
+/// Reads an answer from what was received so far; none when more is needed.
+fn read_answer(received: &[u8], is_whole: bool) -> Result<Option<Seen>, String> {
+    let Some((head, body)) = split_head(received) else {
+        if received.len() > MAX_HEAD_BYTES {
+            return Err(format!(
+                "the head of the answer is longer than {MAX_HEAD_BYTES} bytes"
+            ));
+        }
+        return Ok(None);
+    };
+    let head = String::from_utf8_lossy(head);
+    let mut lines = head.lines();
+    let status = lines
+        .next()
+        .and_then(|line| line.strip_prefix("HTTP/1."))
+        .and_then(|rest| rest.split_ascii_whitespace().nth(1))
+        .and_then(|status| status.parse::<u16>().ok())
+        .ok_or("the answer is not HTTP/1")?;
+    if (100..200).contains(&status) {
+        // An interim answer; the true one follows it (RFC 9110, 15.2).
+        return read_answer(body, is_whole);
+    }
+    let mut length = None;
+    let mut is_chunked = false;
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse::<usize>().ok();
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            is_chunked = value.to_ascii_lowercase().contains("chunked");
+        }
+    }
+    let content = if is_chunked {
+        let Some(content) = unchunk(body) else {
+            return if is_whole {
+                Err("the answer was cut".to_owned())
+            } else {
+                Ok(None)
+            };
+        };
+        content
+    } else {
+        let wanted = length.unwrap_or(usize::MAX).min(MAX_SEEN_BYTES);
+        if body.len() < wanted && !is_whole {
+            return Ok(None);
+        }
+        if let Some(length) = length
+            && body.len() < length.min(MAX_SEEN_BYTES)
+        {
+            return Err("the answer was cut".to_owned());
+        }
+        body.iter().take(wanted).copied().collect()
+    };
+    Ok(Some(Seen::Answer {
+        status,
+        body: content,
+    }))
+}
+
+fn split_head(received: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = received.windows(4).position(|four| four == b"\r\n\r\n")?;
+    Some((received.get(..end)?, received.get(end + 4..)?))
+}
+
+/// Joins chunks (RFC 9112, 7.1) until the last one or [`MAX_SEEN_BYTES`]; none when more is needed.
+fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut content = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n")?;
+        let line = std::str::from_utf8(rest.get(..end)?).ok()?;
+        let size = line.split(';').next().unwrap_or_default().trim();
+        let size = usize::from_str_radix(size, 16).ok()?;
+        rest = rest.get(end + 2..)?;
+        if size == 0 {
+            return Some(content);
+        }
+        let space = MAX_SEEN_BYTES - content.len();
+        if rest.len() >= size.min(space) {
+            content.extend(rest.iter().take(size.min(space)));
+        }
+        if content.len() == MAX_SEEN_BYTES {
+            return Some(content);
+        }
+        rest = rest.get(size.checked_add(2)?..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_SEEN_BYTES, Seen, read_answer};
+
+    fn answer(status: u16, body: &[u8]) -> Result<Option<Seen>, String> {
+        Ok(Some(Seen::Answer {
+            status,
+            body: body.to_vec(),
+        }))
+    }
+
+    #[test]
+    fn an_answer_is_read_at_whatever_place_it_is_cut() {
+        let plain = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".to_vec();
+        let chunked =
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"
+                .to_vec();
+        for (whole, status) in [(plain, 200), (chunked, 201)] {
+            for cut in 0..whole.len() - 4 {
+                assert_eq!(read_answer(&whole[..cut], false), Ok(None), "at {cut}");
+            }
+            assert_eq!(read_answer(&whole, false), answer(status, b"hello"));
+        }
+        let until_the_end = b"HTTP/1.0 404 Not Found\r\n\r\nno".as_slice();
+        assert_eq!(read_answer(until_the_end, false), Ok(None));
+        assert_eq!(read_answer(until_the_end, true), answer(404, b"no"));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error_and_never_a_status() {
+        for bad in ["220 ftp.example.org\r\n\r\n", "HTTP/2 200\r\n\r\n"] {
+            assert!(read_answer(bad.as_bytes(), true).is_err(), "{bad:?}");
+        }
+        assert!(read_answer(&vec![b'x'; 40 * 1024], false).is_err());
+        let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello";
+        assert!(read_answer(cut, true).is_err());
+    }
+
+    #[test]
+    fn a_body_without_end_is_bounded() {
+        let mut endless = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+        endless.extend(vec![b'a'; MAX_SEEN_BYTES + 1]);
+        assert_eq!(
+            read_answer(&endless, false),
+            answer(200, &vec![b'a'; MAX_SEEN_BYTES])
+        );
+        let mut chunk = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n".to_vec();
+        chunk.extend(vec![b'a'; MAX_SEEN_BYTES + 1]);
+        assert_eq!(
+            read_answer(&chunk, false),
+            answer(200, &vec![b'a'; MAX_SEEN_BYTES])
+        );
+    }
+
+    #[test]
+    fn any_bytes_survive_the_wire() {
+        let seen = Seen::File {
+            content: vec![0, 0xff, b'"', b'\n'],
+            bytes: 4,
+        };
+        let wire = seen.clone().into_wire().expect("serialises");
+        assert_eq!(Seen::from_wire(&wire).expect("parses"), seen);
+    }
+}
