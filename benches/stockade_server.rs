@@ -178,6 +178,8 @@ fn action(step: u64) -> Action {
         tokens: None,
         cost_usd: None,
         agent_step: None,
+        attempt: None,
+        of: None,
         cancelled: false,
         usage: None,
     }

@@ -253,6 +253,8 @@ fn cancelled(started: ActionStarted, began: Option<Millis>) -> Action {
         tokens: None,
         cost_usd: None,
         agent_step: None,
+        attempt: started.attempt,
+        of: started.of,
         cancelled: true,
         usage: None,
     }

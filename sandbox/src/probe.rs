@@ -380,7 +380,8 @@ mod tests {
             read_answer(&endless, false),
             answer(200, &vec![b'a'; MAX_SEEN_BYTES])
         );
-        let mut chunk = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n".to_vec();
+        let mut chunk =
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n".to_vec();
         chunk.extend(vec![b'a'; MAX_SEEN_BYTES + 1]);
         assert_eq!(
             read_answer(&chunk, false),

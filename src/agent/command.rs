@@ -32,6 +32,12 @@ impl CommandAgent {
                 exit: Some(exit),
                 ..Verdict::default()
             })],
+            Observation::Interrupted(exit) => vec![Step::Finish(Verdict {
+                exit,
+                ..Verdict::default()
+            })],
+            // These answer steps that it never takes.
+            Observation::Attempted(_) | Observation::Waited | Observation::Probed(_) => Vec::new(),
             Observation::NotStarted(why) => {
                 vec![Step::Finish(Verdict {
                     error: Some((why.code, why.message)),

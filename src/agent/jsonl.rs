@@ -47,7 +47,16 @@ impl JsonlAgent {
                 exit: Some(exit),
                 result: self.result.take(),
                 data: self.data.take(),
+                ..Verdict::default()
             })],
+            Observation::Interrupted(exit) => vec![Step::Finish(Verdict {
+                exit,
+                result: self.result.take(),
+                data: self.data.take(),
+                ..Verdict::default()
+            })],
+            // These answer steps that it never takes.
+            Observation::Attempted(_) | Observation::Waited | Observation::Probed(_) => Vec::new(),
             Observation::NotStarted(why) => {
                 vec![Step::Finish(Verdict {
                     error: Some((why.code, why.message)),
@@ -101,6 +110,7 @@ mod tests {
             exit: Some(exit),
             result: Some("last".to_owned()),
             data: Some(serde_json::json!({"n": 1})),
+            ..Verdict::default()
         };
         assert_eq!(steps, [Step::Finish(verdict)]);
     }

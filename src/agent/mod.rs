@@ -9,7 +9,9 @@ pub mod exit;
 pub mod jsonl;
 pub mod report;
 
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -27,6 +29,12 @@ pub enum Step {
     Launch(Launch),
     /// Put this into the log.
     Record(Report),
+    /// End the action of the attempt that was launched last.
+    Conclude(Conclusion),
+    /// Look at the sandbox from inside.
+    Probe(Probe),
+    /// Let time pass.
+    Wait(Duration),
     /// End the run.
     Finish(Verdict),
 }
@@ -41,12 +49,88 @@ pub struct Launch {
 }
 
 /// What a process is to the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
     /// The process is one action; its output belongs to that action.
     Action,
+    /// The process is one action, whose end the agent tells by [`Step::Conclude`]; other launches follow it, and what it
+    /// leaves in the background lives on beside them.
+    Attempt(Box<Attempt>),
     /// The process is the agent itself; lines of its standard output are observations.
     Agent,
+}
+
+/// One attempt at a step of a playbook.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The step's id.
+    pub id: String,
+    /// One line for people.
+    pub summary: String,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+    /// Attempts that there may be.
+    pub of: u32,
+    /// Variables beside those of every launch; they may be secrets.
+    pub env: Vec<(String, String)>,
+    /// Directory below the workspace; empty for the workspace itself.
+    pub directory: PathBuf,
+    /// Time that the launch may take; then it is killed with its descendants and its session, and nothing else.
+    pub timeout: Duration,
+}
+
+impl std::fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attempt")
+            .field("id", &self.id)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How an attempt ended, as its agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conclusion {
+    /// Why it failed; none when it succeeded.
+    pub failure: Option<String>,
+}
+
+/// A question about the sandbox, as the workload sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Directory below the workspace at which relative paths begin.
+    pub directory: PathBuf,
+    /// What is asked.
+    pub question: stockade_sandbox::Probe,
+}
+
+/// What a probe saw; texts are redacted, and bytes that are no UTF-8 are replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing is at the path.
+    Nothing,
+    /// A regular file.
+    File {
+        /// Its beginning.
+        text: String,
+    },
+    /// Something at the path that is no regular file.
+    Other {
+        /// What it is, in one word.
+        kind: String,
+    },
+    /// An HTTP answer.
+    Answer {
+        /// Its status code.
+        status: u16,
+        /// The beginning of its body.
+        body: String,
+    },
+    /// There was no look.
+    Failed {
+        /// Why, in one clause.
+        why: String,
+    },
 }
 
 /// What an agent is told.
@@ -60,8 +144,32 @@ pub enum Observation {
     LineTooLong(LineOf),
     /// The launched process ended.
     Exited(Exit),
+    /// The launched attempt ended; its action waits for its [`Conclusion`].
+    Attempted(Attempted),
+    /// The time has passed.
+    Waited,
+    /// What the probe saw.
+    Probed(Seen),
+    /// Something else than the agent ends the run; told once, last. What it decides now is only its result.
+    Interrupted(Option<Exit>),
     /// The launched process could not be started.
     NotStarted(NotStarted),
+}
+
+/// Longest output of a stream of an attempt that the agent is given, in bytes: the first quarter and the last three.
+pub const MAX_CAPTURED_BYTES: usize = 256 * 1024;
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempted {
+    /// How the process ended.
+    pub exit: Exit,
+    /// True when it took longer than it may, and was killed for it.
+    pub timed_out: bool,
+    /// Standard output, redacted, at most [`MAX_CAPTURED_BYTES`] of it.
+    pub stdout: String,
+    /// Standard error, likewise.
+    pub stderr: String,
 }
 
 /// Longest line that an adapter is given, in bytes: one event's payload limit.
@@ -96,6 +204,21 @@ pub struct Verdict {
     pub result: Option<String>,
     /// Structured result.
     pub data: Option<Value>,
+    /// Why the run ended, one sentence; the exit of the process says it where this is none.
+    pub reason: Option<String>,
+    /// Files for the artifacts of the run.
+    pub files: Vec<ResultFile>,
+}
+
+/// A file that the agent leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResultFile {
+    /// Path below `artifacts/`.
+    pub path: &'static str,
+    /// Media type.
+    pub media_type: &'static str,
+    /// Content.
+    pub text: String,
 }
 
 /// The future of an agent's next steps.

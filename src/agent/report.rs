@@ -37,6 +37,21 @@ pub enum Report {
         /// One sentence.
         message: String,
     },
+    /// Our own checks were repeated, which is an action of its own and no circle of an agent.
+    Checked(Box<ReportedAction>),
+    /// An attempt failed and another one follows; it is of the action that ended last.
+    Retry {
+        /// What was attempted.
+        action: String,
+        /// Number of the attempt that failed, from 1.
+        attempt: u32,
+        /// Attempts that there may be.
+        of: u32,
+        /// Time until the next one.
+        delay: std::time::Duration,
+        /// Why it failed, one sentence.
+        reason: String,
+    },
     /// The result of the run.
     Result {
         /// Summary.
@@ -59,6 +74,12 @@ pub enum Report {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct ReportedAction {
+    /// Number of the attempt.
+    #[serde(deserialize_with = "lenient")]
+    pub attempt: Option<u32>,
+    /// Attempts that there may be.
+    #[serde(deserialize_with = "lenient")]
+    pub of: Option<u32>,
     /// The agent's own number.
     #[serde(deserialize_with = "lenient")]
     pub step: Option<i64>,

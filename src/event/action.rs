@@ -47,6 +47,12 @@ pub struct ActionStarted {
     /// One line for people.
     #[serde(default)]
     pub input_summary: String,
+    /// Number of the attempt, from 1, where the same thing may be attempted again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub attempt: Option<u32>,
+    /// Attempts that there may be.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub of: Option<u32>,
 }
 
 /// An action ended.
@@ -110,12 +116,35 @@ pub struct Action {
     /// The agent's own number for the action.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub agent_step: Option<i64>,
+    /// Number of the attempt, from 1, where the same thing may be attempted again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub attempt: Option<u32>,
+    /// Attempts that there may be.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub of: Option<u32>,
     /// True when the end of the run cut the action short.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub cancelled: bool,
     /// Resources that the process behind it used.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub usage: Option<ProcessUsage>,
+}
+
+/// An attempt failed and another one follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Number of the action that failed.
+    pub step: u64,
+    /// What was attempted, as the action's own `action` has it.
+    pub action: String,
+    /// Number of the attempt that failed, from 1.
+    pub attempt: u32,
+    /// Attempts that there may be.
+    pub of: u32,
+    /// Time until the next one, milliseconds.
+    pub delay_ms: u64,
+    /// Why it failed, one sentence.
+    pub reason: String,
 }
 
 /// How much of a text was kept.

@@ -10,7 +10,7 @@ pub mod output;
 
 use serde::{Deserialize, Serialize};
 
-pub use action::{Action, ActionStarted, ToolKind};
+pub use action::{Action, ActionStarted, Retry, ToolKind};
 pub use guardrail::{Guardrail, GuardrailDecision, GuardrailRule};
 pub use lifecycle::{Complete, Isolation, LogOpened, RunPhase, Usage};
 pub use output::{
@@ -45,6 +45,9 @@ pub enum Event {
     /// Something that the agent thought.
     #[serde(rename = "thought")]
     Thought(Text),
+    /// An attempt failed and another one follows.
+    #[serde(rename = "retry")]
+    Retry(Retry),
     /// A limit was reached.
     #[serde(rename = "limit")]
     Limit(Limit),
@@ -85,6 +88,8 @@ pub enum EventType {
     Message,
     /// `thought`
     Thought,
+    /// `retry`
+    Retry,
     /// `limit`
     Limit,
     /// `guardrail`
@@ -101,7 +106,7 @@ pub enum EventType {
 
 impl EventType {
     /// Every type, in the order of the table in `docs/api.md`.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::LogOpened,
         Self::RunPhase,
         Self::Isolation,
@@ -110,6 +115,7 @@ impl EventType {
         Self::Action,
         Self::Message,
         Self::Thought,
+        Self::Retry,
         Self::Limit,
         Self::Guardrail,
         Self::Log,
@@ -129,6 +135,7 @@ impl EventType {
             Self::Action => "action",
             Self::Message => "message",
             Self::Thought => "thought",
+            Self::Retry => "retry",
             Self::Limit => "limit",
             Self::Guardrail => "guardrail",
             Self::Log => "log",
@@ -169,6 +176,7 @@ impl Event {
             Self::Action(_) => EventType::Action,
             Self::Message(_) => EventType::Message,
             Self::Thought(_) => EventType::Thought,
+            Self::Retry(_) => EventType::Retry,
             Self::Limit(_) => EventType::Limit,
             Self::Guardrail(_) => EventType::Guardrail,
             Self::Log(_) => EventType::Log,
@@ -191,6 +199,7 @@ impl Event {
             Self::ActionOutput(payload) => serde_json::to_writer(out, payload),
             Self::Action(payload) => serde_json::to_writer(out, payload),
             Self::Message(payload) | Self::Thought(payload) => serde_json::to_writer(out, payload),
+            Self::Retry(payload) => serde_json::to_writer(out, payload),
             Self::Limit(payload) => serde_json::to_writer(out, payload),
             Self::Guardrail(payload) => serde_json::to_writer(out, payload),
             Self::Log(payload) => serde_json::to_writer(out, payload),

@@ -52,6 +52,8 @@ pub enum LimitName {
     Output,
     /// `timeout_seconds`.
     Timeout,
+    /// `timeout` of a playbook's step, in milliseconds.
+    StepTimeout,
     /// `idle_timeout_seconds`.
     IdleTimeout,
     /// `recording.max_bytes`.

@@ -294,6 +294,9 @@ impl Session {
             .launched
             .as_ref()
             .is_some_and(|launched| launched.role == Role::Action);
+        if let Err(error) = self.conclude_late().await {
+            tracing::warn!(%error, "the end of the command was not recorded");
+        }
         if ended_late && let Err(error) = self.record_exit().await {
             tracing::warn!(%error, "the end of the command was not recorded");
         }
@@ -306,8 +309,7 @@ impl Session {
     async fn keep_result(&mut self, cause: &mut Cause) {
         let exit = self.launched.as_ref().and_then(|launched| launched.exit);
         if cause.by != EndedBy::Agent
-            && let Some(exit) = exit
-            && let Some(End::Verdict(verdict)) = self.tell(Observation::Exited(exit)).await
+            && let Some(End::Verdict(verdict)) = self.tell(Observation::Interrupted(exit)).await
         {
             cause.verdict = Verdict {
                 error: None,
@@ -322,10 +324,15 @@ impl Session {
     }
 
     fn complete(&self, cause: Cause, killed: Killed, begun: Instant) -> Complete {
+        // Of many attempts only the one that decided counts.
+        let only_launch = self
+            .launched
+            .as_ref()
+            .filter(|launched| launched.watched.is_none());
         let exit: Option<Exit> = cause
             .verdict
             .exit
-            .or_else(|| self.launched.as_ref().and_then(|launched| launched.exit));
+            .or_else(|| only_launch.and_then(|launched| launched.exit));
         let error = cause.error.map(|(code, message)| RunError {
             code,
             message,
@@ -334,10 +341,11 @@ impl Session {
         let code = error.as_ref().map(|error| error.code);
         let mut usage = self.journal.usage();
         usage.output_bytes = self.budget.written();
-        let reason = match (&error, exit) {
-            (Some(error), _) => error.message.clone(),
-            (None, Some(exit)) => format!("the agent {}", exit.describe()),
-            (None, None) => "the agent ended".to_owned(),
+        let reason = match (&error, cause.verdict.reason, exit) {
+            (Some(error), _, _) => error.message.clone(),
+            (None, Some(reason), _) => reason,
+            (None, None, Some(exit)) => format!("the agent {}", exit.describe()),
+            (None, None, None) => "the agent ended".to_owned(),
         };
         tracing::debug!(
             took_ms = begun.elapsed().as_millis(),

@@ -3,6 +3,8 @@
 //! Owns step numbers, call ids and the actions that have begun and not ended. Invariants: steps are dense from 1, whatever
 //! numbers an agent uses; an action that began ends exactly once, at the latest when the run does.
 
+mod launches;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -12,7 +14,7 @@ use crate::agent::{Exit, Report, ReportedAction, Verdict};
 use crate::event::action::Truncated;
 use crate::event::{
     Action, ActionOutput, ActionStarted, Diagnostic, Event, Guardrail, GuardrailDecision, Raw,
-    Stream, Text, ToolKind, Usage,
+    Retry, Stream, Text, ToolKind, Usage,
 };
 use crate::guardrail::{Call, Seen, Watch};
 use crate::log::{ActionLog, AppendError, Millis};
@@ -41,6 +43,8 @@ struct Open {
     kind: ToolKind,
     input_summary: String,
     call: Call,
+    attempt: Option<u32>,
+    of: Option<u32>,
     since: Instant,
 }
 
@@ -111,68 +115,6 @@ impl Journal {
         self.usage.max_rss_bytes = self.usage.max_rss_bytes.max(exit.usage.max_rss_bytes);
     }
 
-    /// Records that a launched command began as an action; gives its step and call id.
-    ///
-    /// # Errors
-    /// As [`ActionLog::append`].
-    pub async fn command_started(&mut self, argv: &[String]) -> Result<(u64, String), AppendError> {
-        let reported = ReportedAction {
-            tool: Some("command".to_owned()),
-            action: Some("run".to_owned()),
-            kind: Some(ToolKind::Execute),
-            input_summary: Some(argv.join(" ")),
-            ..ReportedAction::default()
-        };
-        // What is launched is decided here, not by an agent in its circles: retries are meant to be the same.
-        self.watch.begin_anew();
-        let step = self.start(&reported).await?;
-        let call_id = self
-            .open
-            .get(&step)
-            .map(|open| open.call_id.clone())
-            .unwrap_or_default();
-        Ok((step, call_id))
-    }
-
-    /// Records the end of such a command.
-    ///
-    /// # Errors
-    /// As [`ActionLog::append`].
-    pub async fn command_ended(
-        &mut self,
-        step: u64,
-        exit: &Exit,
-        output: String,
-        truncated: Option<Truncated>,
-    ) -> Result<(), AppendError> {
-        let Some(open) = self.open.get(&step) else {
-            return Ok(());
-        };
-        let mut action = open.ended(step, Some(millis(exit.duration)));
-        action.success = Some(exit.is_success());
-        action.exit_code = exit.code;
-        action.signal = exit.signal;
-        action.error = (!exit.is_success()).then(|| format!("the command {}", exit.describe()));
-        action.result_text = Some(output).filter(|text| !text.is_empty());
-        action.truncated = truncated;
-        action.usage = Some(exit.usage);
-        self.close(action).await
-    }
-
-    /// Records that a command could not be started.
-    ///
-    /// # Errors
-    /// As [`ActionLog::append`].
-    pub async fn command_not_started(&mut self, step: u64, why: &str) -> Result<(), AppendError> {
-        let Some(open) = self.open.get(&step) else {
-            return Ok(());
-        };
-        let mut action = open.ended(step, None);
-        action.success = Some(false);
-        action.error = Some(why.to_owned());
-        self.close(action).await
-    }
-
     /// Records what an agent reported.
     ///
     /// # Errors
@@ -190,6 +132,11 @@ impl Journal {
                     beyond @ (Recorded::TooManySteps | Recorded::Blocked(_)) => Ok(beyond),
                 };
             }
+            Report::Checked(reported) => {
+                self.watch.begin_anew();
+                self.end(*reported).await?;
+                return Ok(self.within_limit());
+            }
             Report::Message { role, text } => Event::Message(Text {
                 role: role.map(|role| self.label(&role)),
                 text: self.cut(&text),
@@ -202,6 +149,20 @@ impl Journal {
                 level,
                 message: self.cut(&message),
                 source: "agent".to_owned(),
+            }),
+            Report::Retry {
+                action,
+                attempt,
+                of,
+                delay,
+                reason,
+            } => Event::Retry(Retry {
+                step: self.n_steps,
+                action: self.label(&action),
+                attempt,
+                of,
+                delay_ms: millis(delay),
+                reason: self.label(&reason),
             }),
             // A result that no adapter took is a message like any other.
             Report::Result { result, data } => {
@@ -299,6 +260,9 @@ impl Journal {
             }
             verdict.result = Some(self.cut(&result));
         }
+        for file in std::mem::take(&mut verdict.files) {
+            self.keep(file.path, file.media_type, &file.text).await;
+        }
         if let Some(data) = verdict.data.take() {
             let text = data.to_string();
             verdict.data = if text.len() <= MAX_DATA_BYTES {
@@ -347,6 +311,8 @@ impl Journal {
                 action: open.action.clone(),
                 kind: open.kind,
                 input_summary: open.input_summary.clone(),
+                attempt: open.attempt,
+                of: open.of,
             }))
             .await?;
         self.n_steps = step;
@@ -440,6 +406,8 @@ impl Open {
             kind: reported.kind.unwrap_or_default(),
             input_summary: text(&reported.input_summary).unwrap_or_default(),
             call: Call::of(reported),
+            attempt: reported.attempt,
+            of: reported.of,
             since: Instant::now(),
         }
     }
@@ -466,6 +434,8 @@ impl Open {
             tokens: None,
             cost_usd: None,
             agent_step: None,
+            attempt: self.attempt,
+            of: self.of,
             cancelled: false,
             usage: None,
         }

@@ -9,45 +9,80 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stockade_sandbox::LaunchId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::attempt::Watched;
 use super::environment::ACTIONS_FD;
 use super::journal::MAX_TEXT_BYTES;
-use super::output::{Destination, Pump};
+use super::output::{Destination, Pump, Settle};
 use super::{CUT_LIMIT, DRAIN_LIMIT, End, MAX_WAITING_LINES, Session, next_observation};
-use crate::agent::{Exit, Launch, LineOf, NotStarted, Role};
+use crate::agent::{Exit, Launch, LineOf, NotStarted, Observation, Role};
 use crate::event::Stream;
 use crate::event::action::Truncated;
 use crate::log::AppendError;
 use crate::redact::StreamRedactor;
-use crate::run::{ErrorCode, Transition};
+use crate::run::{ErrorCode, Phase, Transition};
 use crate::text::Clip;
 /// The process that the agent asked for.
 #[derive(Debug)]
 pub(super) struct Launched {
     pub(super) id: LaunchId,
     pub(super) role: Role,
-    step: u64,
+    pub(super) step: u64,
     clip: Arc<Mutex<Clip>>,
     pub(super) exit: Option<Exit>,
+    /// What only an attempt has.
+    pub(super) watched: Option<Watched>,
+}
+
+impl Launched {
+    /// The output for the record, and how much of it was left out.
+    pub(super) fn take_output(&self) -> (String, Option<Truncated>) {
+        let clipped = {
+            let mut clip = self.clip.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *clip, new_clip()).finish()
+        };
+        let truncated = (clipped.kept_bytes < clipped.total_bytes).then_some(Truncated {
+            total_bytes: clipped.total_bytes,
+            kept_bytes: clipped.kept_bytes,
+        });
+        (clipped.text, truncated)
+    }
 }
 
 impl Session {
     pub(super) async fn launch(&mut self, launch: Launch) -> Result<(), LaunchFailure> {
-        let (step, call_id) = match launch.role {
+        let (step, call_id) = match &launch.role {
             Role::Action => self
                 .journal
                 .command_started(&launch.argv)
                 .await
                 .map_err(LaunchFailure::NotRecorded)?,
+            Role::Attempt(_) if self.journal.n_steps() >= self.journal.max_steps() => {
+                return Err(LaunchFailure::TooManySteps);
+            }
+            Role::Attempt(attempt) => self
+                .journal
+                .attempt_started(attempt)
+                .await
+                .map_err(LaunchFailure::NotRecorded)?,
             Role::Agent => (0, String::new()),
         };
+        let mut env = self.settings.environment.clone();
+        let mut cwd = self.settings.directory.clone();
+        if let Role::Attempt(attempt) = &launch.role {
+            for (name, value) in &attempt.env {
+                env.retain(|(known, _)| known != name.as_str());
+                env.push((name.into(), value.into()));
+            }
+            cwd.push(&attempt.directory);
+        }
         let pipes = Pipes::new().map_err(|error| LaunchFailure::NotStarted(no_pipes(&error)))?;
         let request = stockade_sandbox::Launch {
             argv: launch.argv.into_iter().map(Into::into).collect(),
-            env: self.settings.environment.clone(),
-            cwd: self.settings.directory.clone(),
+            env,
+            cwd,
             stdio: [pipes.null, pipes.stdout.1, pipes.stderr.1],
             extra: vec![(pipes.actions.1, ACTIONS_FD)],
         };
@@ -62,29 +97,53 @@ impl Session {
                 return Err(LaunchFailure::NotStarted(why));
             }
         };
-        self.recorder.enter(Transition::AgentStarted, None).await;
+        if self.recorder.state().phase() == Phase::Starting {
+            self.recorder.enter(Transition::AgentStarted, None).await;
+        }
+        let mut watched = match &launch.role {
+            Role::Attempt(attempt) => Some(Watched::new(attempt.timeout)),
+            Role::Action | Role::Agent => None,
+        };
         let clip = Arc::new(Mutex::new(new_clip()));
-        let (lines, observations) = mpsc::channel(MAX_WAITING_LINES);
-        self.observations = Some(observations);
-        let text = |clip: &Arc<Mutex<Clip>>| match launch.role {
-            Role::Action => Destination::Action {
+        let lines = self.lines_of(&launch.role);
+        let text = |capture: Option<&Arc<Mutex<Clip>>>| match &launch.role {
+            Role::Action | Role::Attempt(_) => Destination::Action {
                 step,
                 call_id: call_id.clone(),
-                clip: Arc::clone(clip),
+                clip: Arc::clone(&clip),
+                capture: capture.map(Arc::clone),
             },
             Role::Agent => Destination::Agent,
         };
-        let stdout = match launch.role {
-            Role::Action => text(&clip),
+        let stderr = text(watched.as_ref().map(|watched| &watched.stderr));
+        let stdout = match &launch.role {
+            Role::Action | Role::Attempt(_) => {
+                text(watched.as_ref().map(|watched| &watched.stdout))
+            }
             Role::Agent => Destination::Lines {
                 of: LineOf::Stdout,
                 observations: lines.clone(),
             },
         };
-        self.pump(Stream::Stdout, stdout, pipes.stdout.0, tokio::io::stdout());
+        let mut settle = || {
+            let watched = watched.as_mut()?;
+            let (ask, asked) = oneshot::channel();
+            watched.settles.push(ask);
+            Some(asked)
+        };
+        let settles = [settle(), settle(), settle()];
+        let [of_stdout, of_stderr, of_actions] = settles;
+        self.pump(
+            Stream::Stdout,
+            stdout,
+            of_stdout,
+            pipes.stdout.0,
+            tokio::io::stdout(),
+        );
         self.pump(
             Stream::Stderr,
-            text(&clip),
+            stderr,
+            of_stderr,
             pipes.stderr.0,
             tokio::io::stderr(),
         );
@@ -92,27 +151,50 @@ impl Session {
             of: LineOf::Actions,
             observations: lines,
         };
-        self.pump(Stream::Stdout, actions, pipes.actions.0, tokio::io::sink());
+        self.pump(
+            Stream::Stdout,
+            actions,
+            of_actions,
+            pipes.actions.0,
+            tokio::io::sink(),
+        );
         self.launched = Some(Launched {
             id,
             role: launch.role,
             step,
             clip,
             exit: None,
+            watched,
         });
         Ok(())
+    }
+
+    /// The way of lines to the session. Attempts share one, because what one of them left in the background may still
+    /// report while the next one runs.
+    fn lines_of(&mut self, role: &Role) -> mpsc::Sender<Observation> {
+        if let (Role::Attempt(_), Some(lines)) = (role, &self.lines) {
+            return lines.clone();
+        }
+        let (lines, observations) = mpsc::channel(MAX_WAITING_LINES);
+        self.observations = Some(observations);
+        if let Role::Attempt(_) = role {
+            self.lines = Some(lines.clone());
+        }
+        lines
     }
 
     fn pump(
         &self,
         stream: Stream,
         destination: Destination,
+        settle: Option<oneshot::Receiver<Settle>>,
         pipe: OwnedFd,
         passthrough: impl tokio::io::AsyncWrite + Unpin + Send + 'static,
     ) {
         let pump = Pump {
             stream,
             destination,
+            settle,
             redactor: StreamRedactor::new(&self.redactor),
             log: self.recorder.log().clone(),
             budget: Arc::clone(&self.budget),
@@ -187,19 +269,12 @@ impl Session {
         let Some(launched) = &self.launched else {
             return Ok(());
         };
-        let (Role::Action, Some(exit)) = (launched.role, launched.exit) else {
+        let (Role::Action, Some(exit)) = (&launched.role, launched.exit) else {
             return Ok(());
         };
-        let clipped = {
-            let mut clip = launched.clip.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *clip, new_clip()).finish()
-        };
-        let truncated = (clipped.kept_bytes < clipped.total_bytes).then_some(Truncated {
-            total_bytes: clipped.total_bytes,
-            kept_bytes: clipped.kept_bytes,
-        });
+        let (text, truncated) = launched.take_output();
         self.journal
-            .command_ended(launched.step, &exit, clipped.text, truncated)
+            .command_ended(launched.step, &exit, text, truncated)
             .await
     }
 }
@@ -212,6 +287,7 @@ fn new_clip() -> Clip {
 pub(super) enum LaunchFailure {
     NotStarted(NotStarted),
     NotRecorded(AppendError),
+    TooManySteps,
 }
 
 /// The workload's ends and ours.

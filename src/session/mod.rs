@@ -5,6 +5,7 @@
 //! disk), it ends by one path, in [`ending`].
 
 pub mod artifacts;
+pub mod attempt;
 pub mod ending;
 pub mod environment;
 mod guarded;
@@ -12,6 +13,7 @@ pub mod journal;
 mod ladder;
 mod launched;
 pub mod output;
+mod probing;
 pub mod recorder;
 pub mod status_file;
 pub mod workload;
@@ -128,6 +130,13 @@ pub struct Session {
     /// Cancelled when something else than the work ends the run: nothing more is taken.
     interrupt: CancellationToken,
     observations: Option<mpsc::Receiver<Observation>>,
+    /// Kept for the next attempt.
+    lines: Option<mpsc::Sender<Observation>>,
+    /// What the agent is told next, beside what comes from outside.
+    waiting: VecDeque<Observation>,
+    /// Until when the agent lets time pass.
+    pause: Option<Instant>,
+    looking: Option<probing::Looking>,
 }
 
 impl std::fmt::Debug for Session {
@@ -171,6 +180,10 @@ impl Session {
             cut: CancellationToken::new(),
             interrupt: CancellationToken::new(),
             observations: None,
+            lines: None,
+            waiting: VecDeque::from([Observation::Begun]),
+            pause: None,
+            looking: None,
         }
     }
 
@@ -214,22 +227,34 @@ impl Session {
     /// Goes on until the run is over; none when it was interrupted.
     async fn work(&mut self) -> Option<End> {
         let interrupt = self.interrupt.clone();
-        let mut waiting = VecDeque::from([Observation::Begun]);
         loop {
-            while let Some(observation) = waiting.pop_front() {
+            while let Some(observation) = self.waiting.pop_front() {
+                if interrupt.is_cancelled() {
+                    return None;
+                }
                 if let Some(end) = self.tell(observation).await {
                     return Some(end);
                 }
             }
+            let (pause, attempt_due) = (self.pause, self.attempt_due());
+            let look_due = self.looking.as_ref().map(probing::Looking::due);
             tokio::select! {
                 biased;
                 () = interrupt.cancelled() => return None,
-                Some(observation) = next_observation(&mut self.observations) => waiting.push_back(observation),
+                Some(observation) = next_observation(&mut self.observations) => self.waiting.push_back(observation),
                 report = self.workload.next_report() => match report {
                     Ok(report) => {
                         let exit = workload::exit_of(&report);
-                        if self.launched.as_ref().is_some_and(|launched| launched.id == report.launch) {
+                        if self.looking.as_ref().is_some_and(|looking| looking.id == report.launch) {
+                            self.take_look().await;
+                        } else if self.launched.as_ref().is_some_and(|launched| launched.id == report.launch) {
                             self.note_exit(exit);
+                            if self.launched.as_ref().is_some_and(|launched| launched.watched.is_some()) {
+                                if let Some(end) = self.end_attempt().await {
+                                    return Some(end);
+                                }
+                                continue;
+                            }
                             if let Some(end) = self.drain().await {
                                 return Some(end);
                             }
@@ -239,11 +264,17 @@ impl Session {
                             if let Err(error) = self.record_exit().await {
                                 return Some(End::LogFailed(error.to_string()));
                             }
-                            waiting.push_back(Observation::Exited(exit));
+                            self.waiting.push_back(Observation::Exited(exit));
                         }
                     }
                     Err(error) => return Some(End::SandboxGone(error.to_string())),
                 },
+                () = until(attempt_due) => self.hurry_attempt().await,
+                () = until(look_due) => self.end_look().await,
+                () = until(pause) => {
+                    self.pause = None;
+                    self.waiting.push_back(Observation::Waited);
+                }
             }
         }
     }
@@ -254,11 +285,30 @@ impl Session {
             let done = match step {
                 Step::Finish(verdict) => return Some(End::Verdict(verdict)),
                 Step::Record(report) => self.journal.record(report).await,
+                Step::Conclude(conclusion) => {
+                    self.conclude(conclusion).await.map(|()| Recorded::GoOn)
+                }
+                // Nothing new begins once something else ends the run.
+                Step::Launch(_) | Step::Probe(_) | Step::Wait(_)
+                    if self.interrupt.is_cancelled() =>
+                {
+                    return None;
+                }
+                Step::Wait(time) => {
+                    self.pause = Some(Instant::now() + time);
+                    Ok(Recorded::GoOn)
+                }
+                Step::Probe(probe) => {
+                    self.look(probe).await;
+                    Ok(Recorded::GoOn)
+                }
                 Step::Launch(launch) => match self.launch(launch).await {
                     Ok(()) => Ok(Recorded::GoOn),
                     Err(LaunchFailure::NotStarted(why)) => {
-                        return Box::pin(self.tell(Observation::NotStarted(why))).await;
+                        self.waiting.push_back(Observation::NotStarted(why));
+                        return None;
                     }
+                    Err(LaunchFailure::TooManySteps) => return Some(End::TooManySteps),
                     Err(LaunchFailure::NotRecorded(error)) => Err(error),
                 },
             };
@@ -279,6 +329,14 @@ async fn next_observation(
     match waiting {
         Some(waiting) => waiting.recv().await,
         None => None,
+    }
+}
+
+/// Waits until then; for ever without a time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, Decoder};
 use tokio_util::sync::CancellationToken;
 
@@ -91,6 +91,8 @@ pub enum Destination {
         call_id: String,
         /// Keeps the beginning and the end of the output for the action's `result_text`.
         clip: Arc<Mutex<Clip>>,
+        /// Keeps more of this stream alone, for the agent.
+        capture: Option<Arc<Mutex<Clip>>>,
     },
     /// Text in the log, as output of the agent itself.
     Agent,
@@ -103,6 +105,17 @@ pub enum Destination {
     },
 }
 
+/// Asks a pump to read what is in its pipe now; answered when the pipe was empty, or dropped when it has ended.
+#[derive(Debug)]
+pub struct Settle {
+    /// The answer.
+    pub done: oneshot::Sender<()>,
+}
+
+/// Most bytes that a pump reads to settle: what an ended process can have left is a pipe's capacity; more comes from
+/// what it left in the background.
+const MAX_SETTLE_BYTES: usize = 16 * CHUNK_BYTES;
+
 /// Reads one pipe until its end.
 #[derive(Debug)]
 pub struct Pump {
@@ -110,6 +123,8 @@ pub struct Pump {
     pub stream: Stream,
     /// Where it goes.
     pub destination: Destination,
+    /// Asks for what is in the pipe now.
+    pub settle: Option<oneshot::Receiver<Settle>>,
     /// Replaces secrets.
     pub redactor: StreamRedactor,
     /// The action log.
@@ -136,17 +151,40 @@ impl Pump {
         let mut clean = Vec::with_capacity(CHUNK_BYTES);
         let mut sink = Sink::new(&self.destination);
         let mut passes = true;
+        let mut settle = self.settle.take();
+        let mut settling: Option<(Settle, usize)> = None;
         loop {
             raw.clear();
-            // All arms are cancel safe: a read that lost the race took nothing out of the pipe.
-            let n_read = tokio::select! {
-                biased;
-                n_read = pipe.read_buf(&mut raw) => n_read?,
-                () = cut.cancelled() => 0,
-                () = tokio::time::sleep(PARTIAL_LINE_DELAY), if sink.holds_partial_line() => {
-                    sink.flush_partial(&self).await;
-                    continue;
-                }
+            let n_read = match &mut settling {
+                Some((_, left)) => match read_now(&pipe, &mut raw, *left)? {
+                    Some(n_read) => {
+                        *left -= n_read;
+                        n_read
+                    }
+                    None => {
+                        sink.flush_partial(&self).await;
+                        if let Some((settle, _)) = settling.take() {
+                            // Who does not wait any more has been interrupted.
+                            let _ = settle.done.send(());
+                        }
+                        continue;
+                    }
+                },
+                // All arms are cancel safe: a read that lost the race took nothing out of the pipe.
+                None => tokio::select! {
+                    biased;
+                    n_read = pipe.read_buf(&mut raw) => n_read?,
+                    () = cut.cancelled() => 0,
+                    asked = asked_to_settle(&mut settle) => {
+                        settling = asked.map(|asked| (asked, MAX_SETTLE_BYTES));
+                        settle = None;
+                        continue;
+                    }
+                    () = tokio::time::sleep(PARTIAL_LINE_DELAY), if sink.holds_partial_line() => {
+                        sink.flush_partial(&self).await;
+                        continue;
+                    }
+                },
             };
             clean.clear();
             if n_read == 0 {
@@ -190,10 +228,13 @@ impl Pump {
                 step,
                 call_id,
                 clip,
+                capture,
             } => {
-                clip.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(&piece.text);
+                for clip in std::iter::once(clip).chain(capture) {
+                    clip.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(&piece.text);
+                }
                 (Some(*step), Some(call_id.clone()))
             }
             Destination::Agent | Destination::Lines { .. } => (None, None),
@@ -208,6 +249,35 @@ impl Pump {
             lossy,
         };
         self.append(Event::ActionOutput(output)).await;
+    }
+}
+
+/// Reads without waiting; none when nothing is there, or when as much was read as may be. It asks the kernel, since what
+/// the runtime knows of a pipe may be older than what was written to it.
+fn read_now(pipe: &pipe::Receiver, raw: &mut BytesMut, left: usize) -> io::Result<Option<usize>> {
+    if left == 0 {
+        return Ok(None);
+    }
+    raw.resize(CHUNK_BYTES.min(left), 0);
+    match nix::unistd::read(pipe, raw) {
+        Ok(n_read) => {
+            raw.truncate(n_read);
+            Ok(Some(n_read))
+        }
+        Err(nix::Error::EAGAIN) => {
+            raw.clear();
+            Ok(None)
+        }
+        Err(nix::Error::EINTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits for the question; for ever without somebody who may ask. None when nobody will ask any more.
+async fn asked_to_settle(settle: &mut Option<oneshot::Receiver<Settle>>) -> Option<Settle> {
+    match settle {
+        Some(settle) => settle.await.ok(),
+        None => std::future::pending().await,
     }
 }
 

@@ -4,8 +4,8 @@
 //! when to signal and when to kill is the session's business. Dropping it kills what is left.
 
 use std::io;
-use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,8 +132,15 @@ impl Workload {
     /// # Errors
     /// With the code of the run that follows from it.
     pub async fn launch(&self, launch: stockade_sandbox::Launch) -> Result<LaunchId, NotStarted> {
+        self.started(move |sandbox| sandbox.launch(launch)).await
+    }
+
+    async fn started(
+        &self,
+        start: impl FnOnce(&Sandbox) -> Result<LaunchId, LaunchError> + Send + 'static,
+    ) -> Result<LaunchId, NotStarted> {
         let sandbox = Arc::clone(&self.sandbox);
-        let launched = tokio::task::spawn_blocking(move || sandbox.launch(launch)).await;
+        let launched = tokio::task::spawn_blocking(move || start(&sandbox)).await;
         match launched {
             Ok(Ok(id)) => Ok(id),
             Ok(Err(error)) => Err(NotStarted {
@@ -162,8 +169,37 @@ impl Workload {
 
     /// Sends a signal to every process of the workload, and SIGCONT behind it.
     pub async fn signal_all(&self, signo: i32) -> io::Result<()> {
+        self.signal(Target::All, signo).await
+    }
+
+    /// Signals a launch with its session and its descendants.
+    pub async fn signal_tree(&self, launch: LaunchId, signo: i32) -> io::Result<()> {
+        self.signal(Target::Tree(launch), signo).await
+    }
+
+    /// Kills a launch.
+    pub async fn kill_launch(&self, launch: LaunchId) -> io::Result<()> {
+        self.signal(Target::Launch(launch), nix::libc::SIGKILL)
+            .await
+    }
+
+    /// Looks at the sandbox from inside; its report comes like that of any launch.
+    ///
+    /// # Errors
+    /// As [`Workload::launch`].
+    pub async fn probe(
+        &self,
+        probe: stockade_sandbox::Probe,
+        directory: PathBuf,
+        stdio: [OwnedFd; 3],
+    ) -> Result<LaunchId, NotStarted> {
+        self.started(move |sandbox| sandbox.probe(probe, directory, stdio))
+            .await
+    }
+
+    async fn signal(&self, target: Target, signo: i32) -> io::Result<()> {
         let sandbox = Arc::clone(&self.sandbox);
-        tokio::task::spawn_blocking(move || sandbox.signal(Target::All, signo))
+        tokio::task::spawn_blocking(move || sandbox.signal(target, signo))
             .await
             .map_err(io::Error::other)?
     }

@@ -133,6 +133,8 @@ pub(super) fn bounded_action(action: &Action) -> Action {
         tokens: action.tokens,
         cost_usd: action.cost_usd,
         agent_step: action.agent_step,
+        attempt: action.attempt,
+        of: action.of,
         cancelled: action.cancelled,
         usage: action.usage,
     }

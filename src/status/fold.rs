@@ -135,6 +135,7 @@ impl StatusFold {
             Event::LogOpened(_)
             | Event::Message(_)
             | Event::Thought(_)
+            | Event::Retry(_)
             | Event::Limit(_)
             | Event::Guardrail(_)
             | Event::Log(_)
@@ -198,6 +199,8 @@ impl StatusFold {
                 action: cut_ref(&started.action, ACTION_TEXT_BYTES),
                 kind: started.kind,
                 input_summary: cut_ref(&started.input_summary, ACTION_TEXT_BYTES),
+                attempt: started.attempt,
+                of: started.of,
             },
             started_at: cut_ref(ts, TIME_BYTES),
         });

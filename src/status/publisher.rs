@@ -359,6 +359,7 @@ fn urgency_of(event_type: EventType) -> Urgency {
         | EventType::Action
         | EventType::Message
         | EventType::Thought
+        | EventType::Retry
         | EventType::Limit
         | EventType::Guardrail
         | EventType::Log

@@ -34,6 +34,8 @@ pub(super) fn started(step: u64) -> Event {
         action: "run".to_owned(),
         kind: ToolKind::Execute,
         input_summary: String::new(),
+        attempt: None,
+        of: None,
     })
 }
 
@@ -59,6 +61,8 @@ pub(super) fn action(step: u64) -> Action {
         tokens: None,
         cost_usd: None,
         agent_step: None,
+        attempt: None,
+        of: None,
         cancelled: false,
         usage: None,
     }

@@ -52,6 +52,7 @@ impl RunObserver {
                 | Event::ActionOutput(_)
                 | Event::Message(_)
                 | Event::Thought(_)
+                | Event::Retry(_)
                 | Event::Limit(_)
                 | Event::Log(_)
                 | Event::AgentRaw(_)

@@ -245,6 +245,8 @@ pub(super) fn action_of(step: u64, agent_step: Option<i64>, text: &str) -> Event
         tokens: None,
         cost_usd: None,
         agent_step,
+        attempt: None,
+        of: None,
         cancelled: false,
         usage: None,
     }))
