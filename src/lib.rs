@@ -18,6 +18,8 @@ pub mod agent;
 pub mod guardrail;
 pub mod control;
 pub mod api;
+pub mod client;
+pub mod progress;
 pub mod session;
 pub mod supervisor;
 pub mod finalize;

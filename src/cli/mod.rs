@@ -9,7 +9,11 @@ pub mod flags;
 pub mod notice;
 pub mod prune;
 pub mod pin;
+pub mod reach;
 pub mod run;
+pub mod status;
+pub mod stop;
+pub mod tail;
 pub mod verify;
 
 use std::ffi::OsString;
@@ -44,6 +48,12 @@ enum Command {
     Run(Box<flags::RunFlags>),
     /// Check or show the description of a run, and start nothing
     Config(config::Arguments),
+    /// Say where a run is, or how it ended
+    Status(status::Arguments),
+    /// Follow a run, live and from its recording
+    Tail(tail::Arguments),
+    /// Ask a run to stop, and wait for its end
+    Stop(stop::Arguments),
     /// Check a recording: lines, numbers, hash chain
     Verify(verify::Arguments),
     /// Give the record of a run that was cut off a true end
@@ -86,6 +96,15 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Cli {
             command: Command::Config(arguments),
         }) => config::main(arguments),
+        Ok(Cli {
+            command: Command::Status(arguments),
+        }) => status::main(&arguments),
+        Ok(Cli {
+            command: Command::Tail(arguments),
+        }) => tail::main(&arguments),
+        Ok(Cli {
+            command: Command::Stop(arguments),
+        }) => stop::main(&arguments),
         Ok(Cli {
             command: Command::Verify(arguments),
         }) => verify::main(&arguments),

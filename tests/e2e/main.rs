@@ -38,3 +38,4 @@ mod crash_finalize;
 mod disk_names;
 mod recordings;
 mod terminal;
+mod people;

@@ -1,0 +1,211 @@
+//! `stockade status [TARGET]`: where a run is, or how it ended.
+
+use std::process::ExitCode;
+
+use super::notice;
+use super::reach::{Reach, block_on, colours, fail, fail_client};
+use crate::client::follow::connect;
+use crate::client::{ClientError, Found, Liveness, Target, Token};
+use crate::progress::clean::summary;
+use crate::progress::line::{MAX_SUMMARY_CHARS, ended};
+use crate::progress::paint::{Colours, Tone};
+use crate::progress::quantity;
+use crate::session::workload::chain;
+use crate::status::StatusDocument;
+
+/// Exit status when only the last known state could be given.
+const LAST_KNOWN: u8 = 1;
+
+/// Actions that are shown.
+const N_SHOWN_ACTIONS: usize = 5;
+
+/// Which run, and in what form.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    reach: Reach,
+
+    /// Print the status document as it is, one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where the answer comes from.
+enum Source {
+    /// The status API.
+    Live(String),
+    /// The record of a run that has ended.
+    Recorded,
+    /// The record of a run that goes on, but does not answer.
+    Unreachable(ClientError),
+    /// The record of a run that nobody works on, and that has no end.
+    Abandoned,
+}
+
+/// Prints the status: 0 when it is the present one, 1 when it is only the last known, 125 when there is none.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    let found = arguments.reach.target().and_then(|target| {
+        let token = arguments.reach.token()?;
+        Ok((target, token))
+    });
+    let (target, token) = match found {
+        Ok(found) => found,
+        Err(error) => return fail(&error, None),
+    };
+    let answer = match block_on(ask(&target, &token)) {
+        Ok(answer) => answer,
+        Err(error) => return fail(&error, None),
+    };
+    let (source, bytes, document) = match answer {
+        Ok(answer) => answer,
+        Err(error) => return fail_client(&error),
+    };
+    let code = match &source {
+        Source::Live(_) | Source::Recorded => ExitCode::SUCCESS,
+        Source::Unreachable(error) => {
+            notice::error(&format!(
+                "{}; the run goes on, and this is what was last recorded",
+                chain(error)
+            ));
+            ExitCode::from(LAST_KNOWN)
+        }
+        Source::Abandoned => {
+            notice::error(&format!(
+                "nobody works on run {} any more, and its record has no end; stockade finalize gives it one",
+                document.run_id
+            ));
+            ExitCode::from(LAST_KNOWN)
+        }
+    };
+    if arguments.json {
+        notice::result(String::from_utf8_lossy(&bytes).trim_end());
+    } else {
+        for line in lines(&document, &source, &target, colours()) {
+            if !notice::result(&line) {
+                break;
+            }
+        }
+    }
+    code
+}
+
+async fn ask(
+    target: &Target,
+    token: &Token,
+) -> Result<(Source, Vec<u8>, StatusDocument), ClientError> {
+    let recorded = target.look()?;
+    if let Some(found) = recorded
+        && (found.document.status.is_terminal() || found.liveness == Liveness::Left)
+    {
+        return Ok(from_record(found));
+    }
+    match connect(target, token, "tail").await {
+        Ok((connection, bytes, document)) => {
+            let source = Source::Live(connection.address().to_string());
+            Ok((source, bytes.to_vec(), document))
+        }
+        // Looked at again: it may have ended meanwhile.
+        Err(error) if error.is_contact() => match target.look()? {
+            Some(found)
+                if found.document.status.is_terminal() || found.liveness == Liveness::Left =>
+            {
+                Ok(from_record(found))
+            }
+            Some(found) => Ok((Source::Unreachable(error), found.bytes, found.document)),
+            None => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+fn from_record(found: Found) -> (Source, Vec<u8>, StatusDocument) {
+    let source = if found.document.status.is_terminal() {
+        Source::Recorded
+    } else {
+        Source::Abandoned
+    };
+    (source, found.bytes, found.document)
+}
+
+fn lines(
+    document: &StatusDocument,
+    source: &Source,
+    target: &Target,
+    colours: Colours,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    let short = |text: &str| summary(text, MAX_SUMMARY_CHARS);
+    let mut row = |name: &str, text: String| {
+        lines.push(format!(
+            "{} {text}",
+            colours.paint(Tone::Quiet, &format!("{name:<9}"))
+        ));
+    };
+    row("run", colours.paint(Tone::Strong, document.run_id.as_str()));
+    let time = document.duration_ms.map_or(String::new(), |ms| {
+        let word = if document.status.is_terminal() {
+            "after"
+        } else {
+            "for"
+        };
+        format!(" {word} {}", quantity::duration(ms))
+    });
+    let stopping = match document.phase {
+        Some(crate::run::Phase::Stopping) => ", stopping",
+        Some(_) | None => "",
+    };
+    row(
+        "status",
+        format!("{}{stopping}{time}", document.status.as_str()),
+    );
+    match source {
+        Source::Live(address) => row("source", format!("the status API at {address}")),
+        Source::Recorded => row("source", "the recording; the run has ended".to_owned()),
+        Source::Unreachable(_) => row(
+            "source",
+            "the recording; the run cannot be reached".to_owned(),
+        ),
+        Source::Abandoned => row("source", "the recording; it has no end".to_owned()),
+    }
+    if let Some(error) = &document.error {
+        row(
+            "error",
+            format!("{}: {}", short(&error.code), short(&error.message)),
+        );
+    }
+    if let Some(outcome) = &document.outcome {
+        row("outcome", short(&outcome.reason));
+    }
+    if let Some(result) = &document.result {
+        row("result", short(result));
+    }
+    if let Some(survivors) = &document.survivors
+        && survivors.killed > 0
+    {
+        row(
+            "killed",
+            format!("{} processes at the end", survivors.killed),
+        );
+    }
+    if !document.recordings.healthy {
+        let error = document.recordings.error.as_deref().unwrap_or("unknown");
+        row("recording", format!("is not healthy: {}", short(error)));
+    }
+    let shown: Vec<_> = document
+        .actions
+        .iter()
+        .rev()
+        .take(N_SHOWN_ACTIONS)
+        .collect();
+    row("actions", document.action_count.to_string());
+    if let Some(run) = target.run() {
+        row("directory", run.path().display().to_string());
+    }
+    for action in shown.into_iter().rev() {
+        match action.decode() {
+            Ok(action) => lines.push(format!("  {}", ended(&action, colours))),
+            Err(_) => lines.push(format!("  {}", short(action.json()))),
+        }
+    }
+    lines
+}

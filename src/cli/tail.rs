@@ -1,0 +1,178 @@
+//! `stockade tail [TARGET]`: follows a run, live and from its recording.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use super::reach::{Reach, block_on, colours, fail, fail_client};
+use super::{FAILURE, notice};
+use crate::client::follow::Extent;
+use crate::client::follow::Want;
+use crate::client::{Ending, Follower, Item};
+use crate::event::{Complete, Event, EventType};
+use crate::progress::line::{Detail, OutputForm, Teller, survivors};
+use crate::run::outcome::exit_status;
+use crate::session::workload::chain;
+
+/// Which run, from where, and in what form.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    reach: Reach,
+
+    /// Print the events as they are in the log, one JSON object a line
+    #[arg(long)]
+    json: bool,
+
+    /// Give only events of these types, separated by commas; the terminal event always comes
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = event_type)]
+    types: Vec<EventType>,
+
+    /// Begin behind this event
+    #[arg(
+        long,
+        value_name = "SEQ",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    after: u64,
+
+    /// End with what there is now
+    #[arg(long)]
+    no_follow: bool,
+}
+
+fn event_type(name: &str) -> Result<EventType, String> {
+    EventType::parse(name).ok_or_else(|| {
+        let names: Vec<_> = EventType::ALL.iter().map(|known| known.as_str()).collect();
+        format!("there is no such type; give some of {}", names.join(","))
+    })
+}
+
+/// Where events go.
+struct Printer {
+    json: bool,
+    teller: Teller,
+    end: Option<Box<Complete>>,
+}
+
+/// Follows the run: with its exit code when it has ended, 0 when it was not to be followed to its end, 125 when it could
+/// not be.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    let target = match arguments.reach.target() {
+        Ok(target) => target,
+        Err(error) => return fail(&error, None),
+    };
+    let token = match arguments.reach.token() {
+        Ok(token) => token,
+        Err(error) => return fail(&error, None),
+    };
+    let extent = if arguments.no_follow {
+        Extent::WhatThereIs
+    } else {
+        Extent::ToTheEnd
+    };
+    let form = OutputForm::Barred;
+    let mut printer = Printer {
+        json: arguments.json,
+        teller: Teller::new(colours(), Detail::Full, form, form),
+        end: None,
+    };
+    let types = arguments.types.clone();
+    let mut follower = Follower::new(&target, &token, types, extent, arguments.after);
+    let followed = block_on(follower.follow(&mut |item| printer.take(item)));
+    match followed {
+        Err(error) => fail(&error, None),
+        Ok(Err(error)) if error.is_contact() => fail(
+            &format!("{}; the run may go on", chain(&error)),
+            error.remedy(),
+        ),
+        Ok(Err(error)) => fail_client(&error),
+        Ok(Ok(ending)) => printer.finish(ending, extent),
+    }
+}
+
+impl Printer {
+    fn take(&mut self, item: Item<'_>) -> Want {
+        match item {
+            Item::Event { line, .. } => return self.event(line),
+            Item::Gap { from, to } => {
+                notice::error(&format!("events {from} to {to} are lost"));
+            }
+            Item::Rewound { to: 0 } => {
+                notice::error("the log was begun anew; all of it follows");
+            }
+            Item::Rewound { to } => notice::error(&format!(
+                "what was given behind event {to} is not on record: the supervisor died before it was on disk"
+            )),
+            Item::Lost(error) => {
+                notice::error(&format!("{}; trying again", chain(error)));
+            }
+            Item::FromRecording => {
+                notice::error("the status API has ended; the rest comes from the recording");
+            }
+        }
+        Want::More
+    }
+
+    fn event(&mut self, line: &[u8]) -> Want {
+        let event = serde_json::from_slice::<Event>(line).ok();
+        let mut wanted = true;
+        if self.json {
+            wanted = print(line);
+        } else if let Some(event) = &event {
+            let ts = time_of(line);
+            self.teller
+                .tell(&ts, event, &mut |text| wanted &= print(text.as_bytes()));
+        }
+        if let Some(Event::Complete(complete)) = event {
+            if let Some(text) = survivors(&complete)
+                && !self.json
+            {
+                wanted &= print(text.as_bytes());
+            }
+            self.end = Some(complete);
+        }
+        if wanted { Want::More } else { Want::Nothing }
+    }
+
+    fn finish(mut self, ending: Ending, extent: Extent) -> ExitCode {
+        if !self.json {
+            self.teller.finish(&mut |text| {
+                print(text.as_bytes());
+            });
+        }
+        match (ending, self.end) {
+            (Ending::Terminal, Some(end)) => ExitCode::from(exit_status(
+                end.error.map(|error| error.code),
+                &end.outcome,
+                None,
+            )),
+            // The terminal event is of a version that is not known here, or was given before.
+            (Ending::Terminal | Ending::Asked, _) => ExitCode::SUCCESS,
+            (Ending::WithoutEnd, _) if extent == Extent::WhatThereIs => ExitCode::SUCCESS,
+            (Ending::WithoutEnd, _) => {
+                notice::error(
+                    "nobody works on the run any more, and its record has no end; stockade finalize gives it one",
+                );
+                ExitCode::from(FAILURE)
+            }
+        }
+    }
+}
+
+/// Prints a line; false when nobody reads any more.
+fn print(line: &[u8]) -> bool {
+    let mut out = std::io::stdout().lock();
+    out.write_all(line)
+        .and_then(|()| out.write_all(b"\n"))
+        .is_ok()
+}
+
+/// The time stamp of a line.
+fn time_of(line: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Stamp {
+        ts: String,
+    }
+    serde_json::from_slice(line).map_or(String::new(), |stamp: Stamp| stamp.ts)
+}
