@@ -14,6 +14,7 @@ pub mod recordings;
 pub mod status;
 pub mod document;
 pub mod description;
+pub mod playbook;
 pub mod agent;
 pub mod guardrail;
 pub mod control;

@@ -113,7 +113,11 @@ impl DescriptionError {
             None => String::new(),
         };
         let origin = match (&self.kind, &self.origin) {
-            (ErrorKind::Missing, _) => String::new(),
+            // What nobody gave has a place only where a file leaves it out.
+            (
+                ErrorKind::Missing,
+                Origin::Unset | Origin::Environment(_) | Origin::Flag(_) | Origin::Arguments,
+            ) => String::new(),
             (_, Origin::Environment(name)) if *name == self.key => " in the environment".to_owned(),
             (_, origin) => format!(" {origin}"),
         };

@@ -52,9 +52,12 @@ pub use settings::{
 };
 pub use supervisor::{Authentication, Listen, LogFormat, LogLevel, Socket, SupervisorOptions};
 
+pub(crate) use checker::is_variable_name;
 pub(crate) use environment::Environment;
 pub(crate) use layers::{Faults, Layer};
+pub(crate) use maps::MAX_ARGUMENT_BYTES;
 pub(crate) use resolution::{Sources, resolve};
+pub(crate) use spelling::closest;
 pub(crate) use value::{Given, Value, shown_name};
 
 /// One run, described and checked.

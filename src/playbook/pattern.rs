@@ -1,0 +1,114 @@
+//! Regular expressions of playbooks: compiled once, bounded, matched in linear time.
+
+use std::fmt;
+
+use regex_lite::{Regex, RegexBuilder};
+
+/// Longest pattern, in characters.
+pub const MAX_PATTERN_CHARS: usize = 1_000;
+
+/// Largest compiled pattern, in bytes: it bounds what repetitions of repetitions cost.
+const MAX_COMPILED_BYTES: usize = 256 * 1024;
+
+/// A regular expression in the syntax of `regex-lite`, where `\w`, `\d` and `\s` are those of ASCII.
+#[derive(Clone)]
+pub struct Pattern {
+    written: String,
+    anywhere: Regex,
+    whole: Regex,
+}
+
+/// A text that is no pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// It is too long, or compiled it would be.
+    #[error("is longer than {MAX_PATTERN_CHARS} characters or too large")]
+    TooLarge,
+    /// It violates the syntax.
+    #[error("is no regular expression")]
+    Syntax(String),
+}
+
+impl PatternError {
+    /// Why, for an error that shows the pattern.
+    pub(super) fn cause(self) -> String {
+        match self {
+            Self::TooLarge => "too long or too large".to_owned(),
+            Self::Syntax(cause) => cause,
+        }
+    }
+}
+
+impl Pattern {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// A text that is too long or violates the syntax.
+    pub fn new(written: &str) -> Result<Self, PatternError> {
+        if written.chars().count() > MAX_PATTERN_CHARS {
+            return Err(PatternError::TooLarge);
+        }
+        // The pattern itself is compiled first: with what stands around the whole one, `a)|(b` would be one.
+        let anywhere = compile(written)?;
+        let whole = compile(&format!(r"\A(?:{written})\z"))?;
+        Ok(Self {
+            written: written.to_owned(),
+            anywhere,
+            whole,
+        })
+    }
+
+    /// The pattern as it was written.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+
+    /// Whether it matches somewhere in `text`.
+    pub fn is_in(&self, text: &str) -> bool {
+        self.anywhere.is_match(text)
+    }
+
+    /// Whether it matches the whole of `text`.
+    pub fn is_whole(&self, text: &str) -> bool {
+        self.whole.is_match(text)
+    }
+
+    /// How many groups it has, the whole match (group 0) included.
+    pub fn n_groups(&self) -> usize {
+        self.anywhere.captures_len()
+    }
+
+    /// The text of a group of the first match in `text`.
+    pub fn group<'t>(&self, text: &'t str, group: usize) -> Option<&'t str> {
+        let captures = self.anywhere.captures(text)?;
+        captures.get(group).map(|found| found.as_str())
+    }
+}
+
+fn compile(written: &str) -> Result<Regex, PatternError> {
+    RegexBuilder::new(written)
+        .size_limit(MAX_COMPILED_BYTES)
+        .build()
+        .map_err(|error| {
+            let cause = error.to_string();
+            if cause.contains("size limit") {
+                PatternError::TooLarge
+            } else {
+                PatternError::Syntax(cause)
+            }
+        })
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
+}
+
+impl Eq for Pattern {}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}/", self.written)
+    }
+}

@@ -1,0 +1,73 @@
+//! Which playbook a task asks for.
+
+use super::*;
+
+fn chosen(task: &str, playbooks: &[(&str, &[&str])]) -> Result<String, MatchError> {
+    let tags: Vec<Vec<String>> = playbooks
+        .iter()
+        .map(|(_, tags)| tags.iter().map(|tag| (*tag).to_owned()).collect())
+        .collect();
+    let candidates: Vec<Candidate<'_>> = playbooks
+        .iter()
+        .zip(&tags)
+        .map(|((name, _), tags)| Candidate { name, tags })
+        .collect();
+    best_match(task, &candidates).map(|idx| playbooks[idx].0.to_owned())
+}
+
+#[test]
+fn a_task_is_matched_by_whole_words_and_most_tags() {
+    let playbooks: [(&str, &[&str]); 3] = [
+        ("cancel-order", &["cancel", "order"]),
+        ("list-orders", &["list", "orders"]),
+        ("release", &["release notes", "release"]),
+    ];
+    for (task, expected) in [
+        ("Cancel my order, please!", "cancel-order"),
+        ("CANCEL it", "cancel-order"),
+        ("list all orders", "list-orders"),
+        ("write the release notes", "release"),
+        (
+            "an order was not listed: list it, but never orders",
+            "cancel-order",
+        ),
+    ] {
+        assert_eq!(chosen(task, &playbooks), Ok(expected.to_owned()), "{task}");
+    }
+}
+
+#[test]
+fn a_word_inside_another_or_behind_a_negation_is_no_match() {
+    let playbooks: [(&str, &[&str]); 1] = [("cancel-order", &["cancel"])];
+    for task in [
+        "show cancellations",
+        "precancel",
+        "don't cancel",
+        "don’t cancel my order",
+        "do not cancel",
+        "never cancel",
+        "we won't cancel, so cancel nothing",
+        "",
+    ] {
+        let expected = MatchError::NoMatch("cancel-order (cancel)".to_owned());
+        assert_eq!(chosen(task, &playbooks), Err(expected), "{task}");
+    }
+    assert_eq!(
+        chosen("no: cancel", &playbooks),
+        Err(MatchError::NoMatch("cancel-order (cancel)".to_owned()))
+    );
+    assert_eq!(
+        chosen("it is not right, cancel", &playbooks),
+        Ok("cancel-order".to_owned())
+    );
+}
+
+#[test]
+fn a_tie_is_an_error_that_names_the_candidates() {
+    let playbooks: [(&str, &[&str]); 3] =
+        [("a", &["deploy"]), ("b", &["deploy"]), ("c", &["test"])];
+    assert_eq!(
+        chosen("deploy it", &playbooks),
+        Err(MatchError::Tie("a (deploy), b (deploy)".to_owned()))
+    );
+}
