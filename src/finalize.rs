@@ -152,6 +152,7 @@ pub fn finalize(
     run_dir
         .write_status(&bytes)
         .map_err(FinalizeError::Recordings)?;
+    repair_cast(run_dir);
     // Left-overs of a writer that was killed; an error here hides nothing that matters.
     let _ = run_dir.remove_stale_temporaries();
     crate::session::status_file::remove_spare(run_dir);
@@ -168,6 +169,18 @@ pub fn finalize(
         document,
         exit_code,
     })
+}
+
+/// Cuts a torn last line off the terminal recording; a recording that cannot be repaired hides nothing of the run.
+fn repair_cast(run_dir: &RunDir) {
+    let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_NONBLOCK;
+    let repaired = run_dir
+        .open_beneath(layout::TERMINAL_CAST, flags)
+        .map_err(std::io::Error::other)
+        .and_then(|file| crate::cast::repair::cut_torn_line(&file));
+    if let Err(error) = repaired {
+        tracing::debug!(%error, "the terminal recording was not repaired");
+    }
 }
 
 fn append(log: &mut Reopened, fold: &mut StatusFold, event: &Event) -> Result<(), FinalizeError> {

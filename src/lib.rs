@@ -11,6 +11,7 @@ pub mod log;
 pub mod redact;
 pub mod text;
 pub mod recordings;
+pub mod cast;
 pub mod status;
 pub mod document;
 pub mod description;

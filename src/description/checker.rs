@@ -107,6 +107,20 @@ impl Checker<'_> {
         default
     }
 
+    /// A boolean; text such as a variable holds it spelt out.
+    pub(crate) fn switch(&mut self, name: &str, default: bool) -> bool {
+        let Some((key, given)) = self.take(name) else {
+            return default;
+        };
+        match &given.value {
+            Value::Bool(value) => return *value,
+            Value::Text(text) if text == "true" => return true,
+            Value::Text(text) if text == "false" => return false,
+            _ => self.faults.add_by_table(ErrorKind::Invalid, key, &given),
+        }
+        default
+    }
+
     /// The absolute form of a path: relative ones begin at the file that they stand in, else at the current directory.
     pub(crate) fn absolute(&self, path: &str, origin: &Origin) -> PathBuf {
         let base = match origin {

@@ -350,6 +350,13 @@ impl Checker<'_> {
             ),
             on_error: self.choice("recording.on_error", &[], OnError::default()),
             on_full: self.choice("recording.on_full", &[], OnFull::default()),
+            terminal: self.switch("recording.terminal", true),
+            terminal_bytes: self.number(
+                "recording.terminal_bytes",
+                Unit::Bytes,
+                64 * KIB..=16 * GIB,
+                64 * MIB,
+            ),
         }
     }
 }

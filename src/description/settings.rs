@@ -76,6 +76,10 @@ pub struct Recording {
     pub on_error: OnError,
     /// What happens when the disk is full.
     pub on_full: OnFull,
+    /// Whether what is shown is recorded in `terminal.cast`.
+    pub terminal: bool,
+    /// The size at which that recording is cut, in bytes.
+    pub terminal_bytes: u64,
 }
 
 /// When readers may see an event.

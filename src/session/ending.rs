@@ -40,6 +40,9 @@ pub const KILL_LIMIT: Duration = Duration::from_secs(1);
 /// written in it.
 pub const CLOSE_LIMIT: Duration = Duration::from_millis(1500);
 
+/// Longest wait for the terminal recording at the end: its queue is written in milliseconds, unless the disk is gone.
+pub const CAST_LIMIT: Duration = Duration::from_millis(500);
+
 /// How often the number of live processes is asked for while they may end by themselves: the kernel has no event for it.
 const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -95,6 +98,7 @@ impl Session {
             );
         }
         self.close_in_time().await;
+        self.end_cast().await;
         self.keep_result(&mut cause).await;
         let complete = self.complete(cause, killed, begun);
         let ended = self.recorder.finish(complete).await;
@@ -271,6 +275,14 @@ impl Session {
         }
         if tokio::time::timeout(CLOSE_LIMIT, closing).await.is_err() {
             tracing::warn!("the rest of the output was not recorded in time");
+        }
+    }
+
+    /// Ends the terminal recording, of which nothing more comes.
+    async fn end_cast(&mut self) {
+        if !self.journal.cast().finish(CAST_LIMIT).await {
+            let message = "the terminal recording was not written to its end in time".to_owned();
+            self.recorder.diagnose(Level::Warn, message);
         }
     }
 

@@ -6,18 +6,20 @@
 mod launches;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::artifacts::Artifacts;
 use super::guarded;
+use super::open_action::{Open, clean};
 use crate::agent::{Exit, Report, ReportedAction, Verdict};
+use crate::cast::Cast;
 use crate::event::action::Truncated;
 use crate::event::{
     Action, ActionOutput, ActionStarted, Diagnostic, Event, Guardrail, GuardrailDecision, Raw,
-    Retry, Stream, Text, ToolKind, Usage,
+    Retry, Stream, Text, Usage,
 };
 use crate::guardrail::{Call, Seen, Watch};
-use crate::log::{ActionLog, AppendError, Millis};
+use crate::log::{ActionLog, AppendError};
 use crate::redact::Redactor;
 use crate::text::cut_at_char;
 
@@ -32,21 +34,6 @@ pub const MAX_LABEL_BYTES: usize = 1024;
 
 /// Actions that may be open at a time; beyond it the oldest is ended as cancelled.
 pub const MAX_OPEN_ACTIONS: usize = 1024;
-
-/// An action that began.
-#[derive(Debug, Clone)]
-struct Open {
-    call_id: String,
-    parent_call_id: Option<String>,
-    tool: String,
-    action: String,
-    kind: ToolKind,
-    input_summary: String,
-    call: Call,
-    attempt: Option<u32>,
-    of: Option<u32>,
-    since: Instant,
-}
 
 /// Whether the run may go on after a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +53,8 @@ pub struct Journal {
     artifacts: Artifacts,
     /// Texts are redacted before they are cut: half a secret is found by nobody.
     redactor: Redactor,
+    /// The beginning of each action is a marker of it.
+    cast: Cast,
     max_steps: u64,
     watch: Watch,
     n_steps: u64,
@@ -86,12 +75,25 @@ impl Journal {
             log,
             artifacts,
             redactor,
+            cast: Cast::off(),
             max_steps,
             watch,
             n_steps: 0,
             open: BTreeMap::new(),
             usage: Usage::default(),
         }
+    }
+
+    /// The same with a terminal recording.
+    #[must_use]
+    pub fn with_cast(mut self, cast: Cast) -> Self {
+        self.cast = cast;
+        self
+    }
+
+    /// The terminal recording.
+    pub fn cast(&self) -> &Cast {
+        &self.cast
     }
 
     /// Actions that the run may have.
@@ -302,6 +304,7 @@ impl Journal {
         }
         let step = self.n_steps + 1;
         let open = Open::of(step, reported, &self.redactor);
+        self.cast.mark(&open.label(step));
         self.log
             .append(Event::ActionStarted(ActionStarted {
                 step,
@@ -347,8 +350,11 @@ impl Journal {
                 let measured = millis(open.since.elapsed());
                 open.ended(step, Some(duration_ms.unwrap_or(measured)))
             }
-            None => Open::of(self.n_steps + 1, &reported, &self.redactor)
-                .ended(self.n_steps + 1, duration_ms),
+            None => {
+                let open = Open::of(self.n_steps + 1, &reported, &self.redactor);
+                self.cast.mark(&open.label(self.n_steps + 1));
+                open.ended(self.n_steps + 1, duration_ms)
+            }
         };
         let step = action.step;
         self.usage.tokens = self
@@ -389,63 +395,6 @@ impl Journal {
         self.close(action).await?;
         Ok((step, (seen, label)))
     }
-}
-
-impl Open {
-    fn of(step: u64, reported: &ReportedAction, redactor: &Redactor) -> Self {
-        let text = |field: &Option<String>| {
-            field
-                .as_deref()
-                .map(|text| clean(redactor, text, MAX_LABEL_BYTES))
-        };
-        Self {
-            call_id: text(&reported.call_id).unwrap_or_else(|| format!("call-{step}")),
-            parent_call_id: text(&reported.parent_call_id),
-            tool: text(&reported.tool).unwrap_or_else(|| "agent".to_owned()),
-            action: text(&reported.action).unwrap_or_default(),
-            kind: reported.kind.unwrap_or_default(),
-            input_summary: text(&reported.input_summary).unwrap_or_default(),
-            call: Call::of(reported),
-            attempt: reported.attempt,
-            of: reported.of,
-            since: Instant::now(),
-        }
-    }
-
-    fn ended(&self, step: u64, duration_ms: Option<u64>) -> Action {
-        Action {
-            step,
-            timestamp: Millis::now().to_rfc3339(),
-            tool: self.tool.clone(),
-            action: self.action.clone(),
-            input_summary: self.input_summary.clone(),
-            duration_ms,
-            success: None,
-            result_text: None,
-            has_screenshot: false,
-            error: None,
-            call_id: self.call_id.clone(),
-            parent_call_id: self.parent_call_id.clone(),
-            kind: self.kind,
-            exit_code: None,
-            signal: None,
-            truncated: None,
-            artifact: None,
-            tokens: None,
-            cost_usd: None,
-            agent_step: None,
-            attempt: self.attempt,
-            of: self.of,
-            cancelled: false,
-            usage: None,
-        }
-    }
-}
-
-/// Redacts a text, then cuts it.
-fn clean(redactor: &Redactor, text: &str, max_bytes: usize) -> String {
-    let redacted = redactor.redact_text(text);
-    cut_at_char(&redacted, max_bytes).to_owned()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -18,6 +18,7 @@ use super::journal::MAX_TEXT_BYTES;
 use super::output::{Destination, Pump, Settle};
 use super::{CUT_LIMIT, DRAIN_LIMIT, End, MAX_WAITING_LINES, Session, next_observation};
 use crate::agent::{Exit, Launch, LineOf, NotStarted, Observation, Role};
+use crate::cast::{Cast, LineEnds, ScreenStream};
 use crate::event::Stream;
 use crate::event::action::Truncated;
 use crate::log::AppendError;
@@ -191,6 +192,15 @@ impl Session {
         pipe: OwnedFd,
         passthrough: impl tokio::io::AsyncWrite + Unpin + Send + 'static,
     ) {
+        let cast = match &destination {
+            Destination::Lines {
+                of: LineOf::Actions,
+                ..
+            } => Cast::off(),
+            Destination::Lines { .. } | Destination::Action { .. } | Destination::Agent => {
+                self.journal.cast().clone()
+            }
+        };
         let pump = Pump {
             stream,
             destination,
@@ -198,6 +208,7 @@ impl Session {
             redactor: StreamRedactor::new(&self.redactor),
             log: self.recorder.log().clone(),
             budget: Arc::clone(&self.budget),
+            screen: ScreenStream::new(cast, LineEnds::Translated),
         };
         let run = pump.run(pipe, passthrough, self.cut.clone());
         self.pumps.spawn(async move {

@@ -10,6 +10,7 @@ pub mod ending;
 pub mod environment;
 mod guarded;
 pub mod journal;
+mod open_action;
 mod ladder;
 mod launched;
 pub mod output;

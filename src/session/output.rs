@@ -17,6 +17,7 @@ use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, Decoder};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{LineOf, MAX_LINE_BYTES, Observation};
+use crate::cast::ScreenStream;
 use crate::event::{ActionOutput, Event, Stream};
 use crate::log::ActionLog;
 use crate::redact::StreamRedactor;
@@ -131,6 +132,8 @@ pub struct Pump {
     pub log: ActionLog,
     /// Shared by all pumps of the run.
     pub budget: Arc<OutputBudget>,
+    /// Where it is shown in the terminal recording.
+    pub screen: ScreenStream,
 }
 
 impl Pump {
@@ -205,12 +208,16 @@ impl Pump {
                 };
             }
             match self.budget.take(clean.len() as u64) {
-                Allowance::Record => sink.push(&self, &clean).await,
+                Allowance::Record => {
+                    self.screen.push(&clean).await;
+                    sink.push(&self, &clean).await;
+                }
                 // What follows passes through until the session ends the run.
                 Allowance::LimitReached => self.budget.exceeded.cancel(),
                 Allowance::Drop => {}
             }
             if n_read == 0 {
+                self.screen.finish().await;
                 sink.finish(&self).await;
                 return Ok(());
             }

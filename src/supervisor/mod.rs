@@ -11,6 +11,7 @@
 
 pub mod descriptors;
 pub mod early_end;
+pub mod filming;
 pub mod link;
 pub mod listeners;
 pub mod observer;
@@ -348,7 +349,15 @@ impl Supervisor {
             self.redactor.clone(),
             u64::from(description.max_steps),
             Watch::new(description.guardrails),
-        );
+        )
+        .with_cast(filming::begin(
+            description,
+            &self.run_dir,
+            &self.redactor,
+            &recorder,
+            self.inherited.term.as_deref(),
+            None,
+        ));
         recorder.announce(ready);
         let mut session = Session::new(
             setup::settings(description, &self.inherited, self.began),

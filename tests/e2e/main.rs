@@ -39,3 +39,4 @@ mod disk_names;
 mod recordings;
 mod terminal;
 mod people;
+mod cast;

@@ -343,6 +343,22 @@ pub const KEYS: &[Key] = &[
         ..HONOURED
     },
     Key {
+        name: "recording.terminal",
+        type_text: "a boolean",
+        bounds: "true or false",
+        default: "`true`",
+        purpose: "Whether `terminal.cast` is written.",
+        ..HONOURED
+    },
+    Key {
+        name: "recording.terminal_bytes",
+        type_text: "bytes, or text such as `64MiB`",
+        bounds: "64 KiB to 16 GiB",
+        default: "64 MiB",
+        purpose: "The size at which `terminal.cast` is cut.",
+        ..HONOURED
+    },
+    Key {
         name: "output_schema",
         type_text: "a JSON schema",
         purpose: "The form of the result.",

@@ -43,6 +43,8 @@ fn a_bare_command_gets_every_default() {
         segment_bytes: 256 << 20,
         on_error: OnError::Stop,
         on_full: OnFull::Pause,
+        terminal: true,
+        terminal_bytes: 64 << 20,
     };
     assert_eq!(run.recording, recording);
     assert_eq!(run.origin_of("command"), &Origin::Arguments);

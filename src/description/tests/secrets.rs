@@ -103,6 +103,8 @@ fn the_public_view_has_the_keys_of_the_file() {
             "segment_bytes": 256 << 20,
             "on_error": "stop",
             "on_full": "pause",
+            "terminal": true,
+            "terminal_bytes": 64 << 20,
         },
     });
     assert_eq!(run.public(), expected);
