@@ -35,7 +35,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const TOOLS: [&str; 3] = ["jq", "curl", "python3"];
 
 /// Languages of the blocks that are not run.
-const NOT_RUN: [&str; 6] = ["text", "console", "json", "toml", "rust", "http"];
+const NOT_RUN: [&str; 7] = ["text", "console", "json", "toml", "yaml", "rust", "http"];
 
 /// Stands before every block: cargo is not called from within its own tests.
 const PROLOGUE: &str = r#"set -eu

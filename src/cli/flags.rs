@@ -21,9 +21,13 @@ use crate::description::{
 )]
 #[derive(clap::Args, Default, Clone)]
 pub struct RunFlags {
-    /// Read the run description from FILE (TOML); flags and environment win over it
+    /// Read the run description from FILE (TOML, YAML or JSON; - is stdin); flags and environment win over it
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub config: Option<String>,
+
+    /// Read that file as toml, yaml or json [default: by its ending, else toml]
+    #[arg(long, value_name = "FORMAT", help_heading = "Run")]
+    pub config_format: Option<String>,
 
     /// Base the run on a profile: a named partial description; every other source wins over it
     #[arg(long, value_name = "NAME", help_heading = "Run")]
@@ -77,13 +81,17 @@ pub struct RunFlags {
     #[arg(long, value_name = "NAME", help_heading = "What the workload sees")]
     pub env_from: Vec<String>,
 
-    /// Give a secret, read from file:PATH, env:VAR or fd:N; may be repeated
+    /// Give a secret, read from file:PATH, env:VAR, fd:N or ref:REFERENCE; may be repeated
     #[arg(
         long,
         value_name = "NAME=SOURCE",
         help_heading = "What the workload sees"
     )]
     pub credential: Vec<String>,
+
+    /// Look for the secrets that are given by reference in DIR [default: $CREDENTIALS_DIRECTORY]
+    #[arg(long, value_name = "DIR", help_heading = "What the workload sees")]
+    pub credentials_dir: Option<String>,
 
     /// Open the network: none or host [default: none]
     #[arg(long, value_name = "NETWORK", help_heading = "What the workload sees")]
@@ -246,7 +254,9 @@ pub fn explain(
 
 fn supervisor_flags(flags: &RunFlags) -> BTreeMap<&'static str, Given> {
     let mut options: BTreeMap<&'static str, Given> = [
+        ("config-format", &flags.config_format),
         ("profile-dir", &flags.profile_dir),
+        ("credentials-dir", &flags.credentials_dir),
         ("recordings", &flags.recordings),
         ("keep-days", &flags.keep_days),
         ("keep-runs", &flags.keep_runs),
@@ -368,14 +378,14 @@ impl FlagReader<'_> {
         }
     }
 
-    /// `NAME=file:PATH`, `NAME=env:VAR` or `NAME=fd:N`; a value itself would show in the list of processes.
+    /// `NAME=file:PATH`, `NAME=env:VAR`, `NAME=fd:N` or `NAME=ref:REFERENCE`; a value itself would show in the list of processes.
     fn credentials(&mut self, texts: Vec<String>) {
         for text in texts {
             let given = Given::text(text.as_str(), Origin::flag("credential"));
             let parts = text
                 .split_once('=')
                 .and_then(|(name, place)| Some((name, place.split_once(':')?)))
-                .filter(|(_, (kind, _))| matches!(*kind, "file" | "env" | "fd"));
+                .filter(|(_, (kind, _))| matches!(*kind, "file" | "env" | "fd" | "ref"));
             match parts {
                 Some((name, (kind, place))) => {
                     let origin = given.origin;
@@ -384,7 +394,8 @@ impl FlagReader<'_> {
                     self.entry("credentials", name, Given { value, origin });
                 }
                 None => {
-                    let expected = "give NAME=file:PATH, NAME=env:VAR or NAME=fd:N";
+                    let expected =
+                        "give NAME=file:PATH, NAME=env:VAR, NAME=fd:N or NAME=ref:REFERENCE";
                     self.faults
                         .add(ErrorKind::Invalid, "credentials", &given, expected);
                 }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::de::IntoDeserializer;
 use serde::de::value::StrDeserializer;
 
+use super::credential_directory::CredentialDirectory;
 use super::environment::Environment;
 use super::error::ErrorKind;
 use super::keys::Key;
@@ -24,6 +25,7 @@ pub(crate) struct Checker<'a> {
     pub(crate) faults: &'a mut Faults,
     pub(crate) environment: &'a Environment,
     pub(crate) current_dir: &'a Path,
+    pub(crate) credential_directory: CredentialDirectory,
 }
 
 /// The units of a number.

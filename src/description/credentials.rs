@@ -9,6 +9,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::checker::{Checker, is_variable_name, plain_text};
 use super::error::ErrorKind;
@@ -17,7 +18,9 @@ use super::maps::VARIABLE_NAME_REMEDY;
 use super::secret::{MASK, MAX_SECRET_BYTES, Secret};
 use super::value::{Given, Value, shown_name};
 
-const FORM: &str = "give exactly one of value, file, env or fd; on the command line NAME=file:PATH, NAME=env:VAR or NAME=fd:N";
+const FORM: &str = "give exactly one of value, file, env, fd or ref, and expose beside it if need be; on the command line NAME=file:PATH, NAME=env:VAR, NAME=fd:N or NAME=ref:REFERENCE";
+const EXPOSE_REMEDY: &str = r#"give expose as "env" or "none""#;
+const FILE_REMEDY: &str = "name a readable file of 1 byte to 64 KiB of UTF-8 without NUL";
 const SECRET_REMEDY: &str = "give 1 byte to 64 KiB of UTF-8 without NUL";
 
 /// A secret of the run and the kind of place that it was read from.
@@ -25,8 +28,21 @@ const SECRET_REMEDY: &str = "give 1 byte to 64 KiB of UTF-8 without NUL";
 pub struct Credential {
     /// The kind of place.
     pub source: CredentialSource,
+    /// How the workload gets it.
+    pub expose: Expose,
     /// The secret.
     pub secret: Secret,
+}
+
+/// How the workload gets a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expose {
+    /// As the environment variable of its name.
+    #[default]
+    Env,
+    /// Not at all; it is kept out of every record all the same.
+    None,
 }
 
 /// The kind of place that a credential was read from; `spec.json` shows it.
@@ -41,6 +57,8 @@ pub enum CredentialSource {
     Env,
     /// An inherited descriptor, whose final newline was cut.
     Fd,
+    /// A file of the directory of credentials, whose final newline was cut.
+    Ref,
 }
 
 impl Checker<'_> {
@@ -78,12 +96,12 @@ impl Checker<'_> {
 
     fn credential(&self, given: &Given) -> Result<Credential, (ErrorKind, &'static str)> {
         let malformed = || (ErrorKind::Invalid, FORM);
-        let (place, place_given) = match &given.value {
-            Value::Text(_) => ("value", given),
-            Value::Table(entries) => match entries.as_slice() {
-                [(place, place_given)] => (place.as_str(), place_given),
-                _ => return Err(malformed()),
-            },
+        let (place, place_given, expose) = match &given.value {
+            Value::Text(_) => ("value", given, Expose::default()),
+            Value::Table(entries) => {
+                let (place, place_given) = only_place(entries).ok_or_else(malformed)?;
+                (place, place_given, expose(entries)?)
+            }
             _ => return Err(malformed()),
         };
         let (source, secret) = match (place, &place_given.value) {
@@ -113,17 +131,46 @@ impl Checker<'_> {
                 let number = number.parse().map_err(|_| malformed())?;
                 (CredentialSource::Fd, read_descriptor(number))
             }
+            ("ref", Value::Text(name)) => {
+                let secret = self.credential_directory.open(name).and_then(read_secret);
+                (CredentialSource::Ref, secret)
+            }
             _ => return Err(malformed()),
         };
-        secret.map(|secret| Credential { source, secret })
+        secret.map(|secret| Credential {
+            source,
+            expose,
+            secret,
+        })
     }
 }
 
-/// The file or descriptor that a credential names, which is no secret; anything else may be one.
+/// The one entry that says where a credential is.
+fn only_place(entries: &[(String, Given)]) -> Option<(&str, &Given)> {
+    let mut places = entries.iter().filter(|(name, _)| name != "expose");
+    match (places.next(), places.next()) {
+        (Some((place, given)), None) => Some((place, given)),
+        _ => None,
+    }
+}
+
+fn expose(entries: &[(String, Given)]) -> Result<Expose, (ErrorKind, &'static str)> {
+    let Some((_, given)) = entries.iter().find(|(name, _)| name == "expose") else {
+        return Ok(Expose::default());
+    };
+    match plain_text(given) {
+        Some("env") => Ok(Expose::Env),
+        Some("none") => Ok(Expose::None),
+        Some("file") => Err((ErrorKind::Unsupported, EXPOSE_REMEDY)),
+        _ => Err((ErrorKind::Invalid, EXPOSE_REMEDY)),
+    }
+}
+
+/// The file, descriptor or reference that a credential names, which is no secret; anything else may be one.
 fn place(given: &Given) -> Option<String> {
     match &given.value {
-        Value::Table(entries) => match entries.as_slice() {
-            [(place, _)] if place == "file" || place == "fd" => Some(given.shown()),
+        Value::Table(entries) => match only_place(entries)? {
+            ("file" | "fd" | "ref", _) => Some(given.shown()),
             _ => None,
         },
         _ => None,
@@ -132,24 +179,28 @@ fn place(given: &Given) -> Option<String> {
 
 /// Reads a secret from a file and cuts one final newline. A pipe is read to its end.
 pub(crate) fn read_secret_file(path: &Path) -> Result<Secret, (ErrorKind, &'static str)> {
-    let remedy = "name a readable file of 1 byte to 64 KiB of UTF-8 without NUL";
-    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| {
+        let cause = error.to_string();
+        (ErrorKind::Unusable { cause }, FILE_REMEDY)
+    })?;
+    read_secret(file)
+}
+
+/// Reads a secret from an open file, as [`read_secret_file`] does.
+fn read_secret(file: File) -> Result<Secret, (ErrorKind, &'static str)> {
+    let mut bytes = Zeroizing::new(Vec::new());
     // The newline at the end may come on top of the largest secret, and one byte more shows that there is more.
     let limit = u64::try_from(MAX_SECRET_BYTES + 3).unwrap_or(u64::MAX);
-    File::open(path)
-        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        .map_err(|error| {
-            let cause = error.to_string();
-            (ErrorKind::Unusable { cause }, remedy)
-        })?;
-    let mut text = String::from_utf8(bytes).map_err(|_| (ErrorKind::Invalid, remedy))?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    checked(text)
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| {
+        let cause = error.to_string();
+        (ErrorKind::Unusable { cause }, FILE_REMEDY)
+    })?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| (ErrorKind::Invalid, FILE_REMEDY))?;
+    let text = match text.strip_suffix('\n') {
+        Some(line) => line.strip_suffix('\r').unwrap_or(line),
+        None => text,
+    };
+    checked(text.to_owned())
 }
 
 /// Reads an inherited descriptor to its end and closes it, so that the secret is in no other process.

@@ -12,6 +12,7 @@ use super::origin::Origin;
 use super::seed;
 use super::value::Given;
 use super::variables::{VARIABLES, Variable, is_service_link};
+use crate::document::{self, Format};
 
 /// The environment that the process was started with. It has no `Debug`: it holds secrets.
 pub(crate) struct Environment(Vec<(OsString, OsString)>);
@@ -72,20 +73,28 @@ fn given(key: &Key, name: &str, value: &OsStr, faults: &mut Faults) -> Option<Gi
     let given = text(name, value, faults)?;
     match key.shape {
         Shape::Scalar => Some(given),
-        Shape::List | Shape::Map => match serde_json::from_slice(value.as_bytes()) {
-            Ok(json) => Some(Given::from_json(json, &given.origin)),
-            Err(error) => {
-                let cause = format!("not JSON at column {}", error.column());
+        Shape::List | Shape::Map => match json(value, &given.origin) {
+            Ok(read) => Some(read),
+            Err(kind) => {
                 let example = match key.shape {
                     Shape::List => r#"a JSON list such as ["a", "b"]"#,
                     Shape::Scalar | Shape::Map => r#"a JSON object such as {"NAME": "value"}"#,
                 };
                 let expected = format!("write {example}; {}", remedy(key));
-                faults.add(ErrorKind::Malformed { cause }, key.name, &given, expected);
+                faults.add(kind, key.name, &given, expected);
                 None
             }
         },
     }
+}
+
+/// Reads a variable that is written as JSON; every part of it has the same origin. The error never quotes it.
+pub(crate) fn json(value: &OsStr, origin: &Origin) -> Result<Given, ErrorKind> {
+    let read = document::read(value.as_bytes(), Format::Json);
+    let document = read.map_err(|error| ErrorKind::Malformed {
+        cause: format!("not JSON at column {}: {}", error.place.column, error.found),
+    })?;
+    Ok(Given::of_node(document.root, &|_| origin.clone()))
 }
 
 /// Reads a variable as text; one that is not UTF-8 is a fault.

@@ -1,4 +1,4 @@
-//! The description file: TOML, read whole, each value with its line and column.
+//! Description files: TOML, YAML or JSON, read whole, each value with its line and column.
 //!
 //! It never quotes the text of the file in an error: the text may hold secrets.
 
@@ -6,16 +6,19 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
-
 use super::error::ErrorKind;
 use super::layers::{Faults, Layer, layer_of_table};
 use super::origin::Origin;
-use super::value::{Given, Value};
+use super::value::{Given, entries_of};
+use crate::document::{self, Document, Format, MAX_DOCUMENT_BYTES, Node, Place};
 
-/// Largest description file, in bytes: far more than any description, and little enough to be read at every start.
-const MAX_FILE_BYTES: usize = 1024 * 1024;
+/// The name by which a command line means standard input.
+pub(crate) const STDIN: &str = "-";
+
+/// What stands in a place of standard input for the path.
+const SHOWN_STDIN: &str = "stdin";
+
+const READABLE: &str = "give a readable TOML, YAML or JSON file of at most 1 MiB";
 
 /// A file to read, and what an error about it names.
 pub(crate) struct Described<'a> {
@@ -25,132 +28,91 @@ pub(crate) struct Described<'a> {
     pub(crate) given: &'a Given,
     /// The path as people know it; places in the file are shown with it.
     pub(crate) shown_path: &'a str,
+    /// The format; without one the ending of the path says it, and TOML is the last guess.
+    pub(crate) format: Option<Format>,
 }
 
-/// Reads the file at `path` into a layer. Faults leave the layer empty.
-pub(crate) fn layer(path: &Path, described: &Described<'_>, faults: &mut Faults) -> Layer {
-    let Described {
-        key,
-        given: shown,
-        shown_path,
-    } = *described;
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    if let Some(format @ ("yaml" | "yml" | "json")) = extension {
-        let expected =
-            format!("write the description in TOML, in a .toml file and not in .{format}");
-        faults.add(ErrorKind::Unsupported, key, shown, expected);
-        return Layer::default();
-    }
-    let text = match read(path) {
-        Ok(text) => text,
+/// Reads the file, which is relative to `current_dir`, into a layer. Faults leave the layer empty.
+pub(crate) fn layer(described: &Described<'_>, current_dir: &Path, faults: &mut Faults) -> Layer {
+    let is_stdin = described.key == "config" && described.shown_path == STDIN;
+    let path = current_dir.join(described.shown_path);
+    let read = if is_stdin {
+        read(std::io::stdin().lock())
+    } else {
+        File::open(&path)
+            .map_err(|error| unusable(error.to_string()))
+            .and_then(read)
+    };
+    let bytes = match read {
+        Ok(bytes) => bytes,
         Err(kind) => {
-            faults.add(
-                kind,
-                key,
-                shown,
-                "give a readable TOML file of at most 1 MiB",
-            );
+            faults.add(kind, described.key, described.given, READABLE);
             return Layer::default();
         }
     };
-    let places = Places::new(shown_path, &text);
-    match DeTable::parse(&text) {
-        Ok(table) => layer_of_table(places.entries(table.get_ref()), faults),
+    let format = described
+        .format
+        .or_else(|| Format::of_path(&path))
+        .unwrap_or(Format::Toml);
+    let shown_path = if is_stdin {
+        SHOWN_STDIN
+    } else {
+        described.shown_path
+    };
+    let origin = |place: Place| Origin::File {
+        path: shown_path.to_owned(),
+        line: place.line,
+        column: place.column,
+    };
+    let key = described.key;
+    match document::read(&bytes, format) {
+        Ok(Document {
+            root:
+                Node {
+                    value: document::Value::Map(entries),
+                    ..
+                },
+            ..
+        }) => layer_of_table(entries_of(entries, &origin), faults),
+        // A YAML file of nothing but comments says nothing.
+        Ok(document) if document.root.value == document::Value::Null => Layer::default(),
+        Ok(document) => {
+            let cause = format!("{} and no map of keys", document.root.value.kind());
+            let expected = format!("give one key a line, as in {}", example(format));
+            let origin = origin(document.root.place);
+            faults.add_without_value(ErrorKind::Malformed { cause }, key, &origin, expected);
+            Layer::default()
+        }
         Err(error) => {
-            let place = error.span().map_or(0, |span| span.start);
-            let cause = error.message().to_owned();
-            let expected = "give one value a line, as in timeout_seconds = 600";
-            faults.add_without_value(
-                ErrorKind::Malformed { cause },
-                key,
-                &places.origin(place),
-                expected,
-            );
+            let cause = format!("{format}: {}", error.found);
+            let kind = ErrorKind::Malformed { cause };
+            faults.add_without_value(kind, key, &origin(error.place), error.expected);
             Layer::default()
         }
     }
 }
 
-fn read(path: &Path) -> Result<String, ErrorKind> {
-    let unusable = |cause: String| ErrorKind::Unusable { cause };
+fn example(format: Format) -> &'static str {
+    match format {
+        Format::Toml => "timeout_seconds = 600",
+        Format::Yaml => "timeout_seconds: 600",
+        Format::Json => r#"{"timeout_seconds": 600}"#,
+    }
+}
+
+fn unusable(cause: String) -> ErrorKind {
+    ErrorKind::Unusable { cause }
+}
+
+fn read(source: impl Read) -> Result<Vec<u8>, ErrorKind> {
     let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX);
-    File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+    let limit = u64::try_from(MAX_DOCUMENT_BYTES).unwrap_or(u64::MAX);
+    source
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
         .map_err(|error| unusable(error.to_string()))?;
-    if bytes.len() > MAX_FILE_BYTES {
+    if bytes.len() > MAX_DOCUMENT_BYTES {
         return Err(unusable("larger than 1 MiB".to_owned()));
     }
-    String::from_utf8(bytes).map_err(|_| unusable("not UTF-8".to_owned()))
-}
-
-/// The positions of a text: turns byte offsets into lines and columns.
-struct Places<'a> {
-    path: String,
-    text: &'a str,
-    line_starts: Vec<usize>,
-}
-
-impl<'a> Places<'a> {
-    fn new(path: &str, text: &'a str) -> Self {
-        let after_newlines = memchr::memchr_iter(b'\n', text.as_bytes()).map(|idx| idx + 1);
-        Self {
-            path: path.to_owned(),
-            text,
-            line_starts: std::iter::once(0).chain(after_newlines).collect(),
-        }
-    }
-
-    fn origin(&self, offset: usize) -> Origin {
-        let line = self.line_starts.partition_point(|start| *start <= offset);
-        let line_start = line
-            .checked_sub(1)
-            .and_then(|idx| self.line_starts.get(idx))
-            .copied()
-            .unwrap_or(0);
-        let before = self.text.get(line_start..offset).unwrap_or("");
-        Origin::File {
-            path: self.path.clone(),
-            line,
-            column: before.chars().count() + 1,
-        }
-    }
-
-    fn entries(&self, table: &DeTable<'_>) -> Vec<(String, Given)> {
-        table
-            .iter()
-            .map(|(name, value)| {
-                let given = Given {
-                    value: self.value(value),
-                    origin: self.origin(name.span().start),
-                };
-                (name.get_ref().to_string(), given)
-            })
-            .collect()
-    }
-
-    fn value(&self, value: &Spanned<DeValue<'_>>) -> Value {
-        match value.get_ref() {
-            DeValue::String(text) => Value::Text(text.to_string()),
-            DeValue::Integer(integer) => {
-                match i64::from_str_radix(integer.as_str(), integer.radix()) {
-                    Ok(integer) => Value::Integer(integer),
-                    Err(_) => Value::OtherNumber(integer.to_string()),
-                }
-            }
-            DeValue::Float(float) => Value::OtherNumber(float.to_string()),
-            DeValue::Boolean(bool) => Value::Bool(*bool),
-            DeValue::Datetime(datetime) => Value::Text(datetime.to_string()),
-            DeValue::Array(items) => Value::List(
-                items
-                    .iter()
-                    .map(|item| Given {
-                        value: self.value(item),
-                        origin: self.origin(item.span().start),
-                    })
-                    .collect(),
-            ),
-            DeValue::Table(table) => Value::Table(self.entries(table)),
-        }
-    }
+    Ok(bytes)
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Credential, CredentialSource, RunDescription, Secret, SupervisorOptions};
+use super::{Credential, CredentialSource, Expose, RunDescription, Secret, SupervisorOptions};
 
 /// A resolved run, ready to be handed to the supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum HandOverError {
 struct Wire {
     description: RunDescription,
     options: SupervisorOptions,
-    credentials: BTreeMap<String, (CredentialSource, String)>,
+    credentials: BTreeMap<String, (CredentialSource, Expose, String)>,
     token: Option<String>,
     read_token: Option<String>,
 }
@@ -54,7 +54,14 @@ impl HandOver {
         let wire = Wire {
             credentials: std::mem::take(&mut description.credentials)
                 .into_iter()
-                .map(|(name, credential)| (name, (credential.source, exposed(credential.secret))))
+                .map(|(name, credential)| {
+                    let Credential {
+                        source,
+                        expose,
+                        secret,
+                    } = credential;
+                    (name, (source, expose, exposed(secret)))
+                })
                 .collect(),
             token: options.token.take().map(exposed),
             read_token: options.read_token.take().map(exposed),
@@ -75,9 +82,14 @@ impl HandOver {
         description.credentials = wire
             .credentials
             .into_iter()
-            .map(|(name, (source, text))| {
+            .map(|(name, (source, expose, text))| {
                 let secret = Secret::new(text);
-                (name, Credential { source, secret })
+                let credential = Credential {
+                    source,
+                    expose,
+                    secret,
+                };
+                (name, credential)
             })
             .collect();
         let mut options = wire.options;

@@ -16,6 +16,7 @@ pub mod supervisor;
 pub mod variables;
 
 mod checker;
+mod credential_directory;
 mod environment;
 mod file;
 mod guardrails;
@@ -42,7 +43,7 @@ use serde::{Deserialize, Serialize};
 use crate::guardrail::Guardrails;
 use crate::run::RunId;
 
-pub use credentials::{Credential, CredentialSource};
+pub use credentials::{Credential, CredentialSource, Expose};
 pub use error::{DescriptionError, DescriptionErrors, ErrorClass, ErrorKind};
 pub use hand_over::HandOver;
 pub use origin::Origin;

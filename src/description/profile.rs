@@ -57,8 +57,9 @@ pub(crate) fn layer(stronger: &Layer, sources: &mut Sources<'_>, faults: &mut Fa
         key: "profile",
         given,
         shown_path: &shown_path,
+        format: None,
     };
-    let mut layer = file::layer(&sources.current_dir.join(&shown_path), &described, faults);
+    let mut layer = file::layer(&described, sources.current_dir, faults);
     for (name, expected) in FORBIDDEN {
         if let Some(given) = Key::find(name).and_then(|key| layer.take(key)) {
             faults.add(ErrorKind::Invalid, name, &given, expected);

@@ -15,7 +15,12 @@ impl RunDescription {
         let credentials: Map<String, Value> = self
             .credentials
             .iter()
-            .map(|(name, credential)| (name.clone(), json!({ "source": credential.source })))
+            .map(|(name, credential)| {
+                (
+                    name.clone(),
+                    json!({ "source": credential.source, "expose": credential.expose }),
+                )
+            })
             .collect();
         let mounts: Vec<Value> = self
             .mounts

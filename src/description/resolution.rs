@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checker::{Checker, Unit, plain_text};
+use super::credential_directory::CredentialDirectory;
 use super::environment::{self, Environment};
 use super::error::{DescriptionErrors, ErrorKind};
 use super::file::Described;
@@ -21,6 +22,7 @@ use super::sight::Sight;
 use super::supervisor::{self, SupervisorOptions};
 use super::value::{Given, Value};
 use super::{RunDescription, file, profile};
+use crate::document::Format;
 use crate::run::RunId;
 
 /// Longest task, in characters.
@@ -59,17 +61,19 @@ pub(crate) fn resolve(
     mut sources: Sources<'_>,
     mut faults: Faults,
 ) -> Result<(RunDescription, SupervisorOptions), DescriptionErrors> {
-    let mut stronger = file_layer(&sources, &mut faults);
+    let mut stronger = file_layer(&mut sources, &mut faults);
     stronger.overlay(environment::layer(sources.environment, &mut faults));
     stronger.overlay(std::mem::take(&mut sources.flags));
     let mut layer = profile::layer(&stronger, &mut sources, &mut faults);
     layer.overlay(stronger);
     let origins = layer.origins();
+    let credential_directory = CredentialDirectory::of(&mut sources, &mut faults);
     let mut checker = Checker {
         layer,
         faults: &mut faults,
         environment: sources.environment,
         current_dir: sources.current_dir,
+        credential_directory,
     };
     let run_id = checker.run_id();
     let mut description = checker.description(run_id.clone().unwrap_or_else(RunId::mint), origins);
@@ -97,17 +101,34 @@ pub(crate) fn resolve(
     }
 }
 
-fn file_layer(sources: &Sources<'_>, faults: &mut Faults) -> Layer {
+fn file_layer(sources: &mut Sources<'_>, faults: &mut Faults) -> Layer {
+    let format = file_format(sources, faults);
     let Some(given) = &sources.file else {
         return Layer::default();
     };
-    let shown_path = plain_text(given).unwrap_or_default();
     let described = Described {
         key: "config",
         given,
-        shown_path,
+        shown_path: plain_text(given).unwrap_or_default(),
+        format,
     };
-    file::layer(&sources.current_dir.join(shown_path), &described, faults)
+    file::layer(&described, sources.current_dir, faults)
+}
+
+/// The format that somebody named, for a file whose ending does not say it.
+fn file_format(sources: &mut Sources<'_>, faults: &mut Faults) -> Option<Format> {
+    let given = sources.options.remove("config-format")?;
+    let format = match plain_text(&given) {
+        Some("toml") => Some(Format::Toml),
+        Some("yaml") => Some(Format::Yaml),
+        Some("json") => Some(Format::Json),
+        _ => None,
+    };
+    if format.is_none() {
+        let expected = r#"give "toml", "yaml" or "json""#;
+        faults.add(ErrorKind::Invalid, "config-format", &given, expected);
+    }
+    format
 }
 
 impl Checker<'_> {
@@ -252,7 +273,10 @@ impl Checker<'_> {
                 }
                 Some(text) => command.push(text.to_owned()),
                 None => {
-                    let expected = "give text without NUL";
+                    let expected = match &item.value {
+                        Value::Text(_) => "give text without NUL".to_owned(),
+                        _ => format!("give text, in quotes: {:?}", item.shown()),
+                    };
                     self.faults.add(ErrorKind::Invalid, name, item, expected);
                 }
             }
@@ -260,9 +284,12 @@ impl Checker<'_> {
         command
     }
 
-    /// A description without a command is at fault, unless what stands in its place is refused already.
+    /// A description without a command is at fault, unless what stands in its place or may give it is refused already.
     fn require_command(&mut self) {
-        if self.faults.has_any(&["command", "playbook", "agent"]) {
+        if self
+            .faults
+            .has_any(&["command", "playbook", "agent", "config", "profile"])
+        {
             return;
         }
         let expected = "give the program and its arguments after --, as command in the file, or as a JSON list in STOCKADE_COMMAND";

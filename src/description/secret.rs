@@ -5,6 +5,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
 
 /// Largest secret, in bytes: a private key with its chain fits, and it still fits into one environment variable.
 pub const MAX_SECRET_BYTES: usize = 64 * 1024;
@@ -15,14 +16,14 @@ pub const MASK: &str = "[secret]";
 /// Shortest secret that is looked for inside other text, in bytes; shorter ones would mask innocent words.
 const MIN_MASKED_BYTES: usize = 8;
 
-/// A secret text.
+/// A secret text. Its memory is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Takes a text as a secret; bounds are the caller's business.
     pub fn new(text: String) -> Self {
-        Self(text)
+        Self(Zeroizing::new(text))
     }
 
     /// The text itself. Callers hand it to the workload, to a comparison in constant time or to the redactor, never to a log.
@@ -34,10 +35,10 @@ impl Secret {
     pub(crate) fn mask_in(&self, text: &str) -> String {
         if self.0.is_empty() {
             text.to_owned()
-        } else if text == self.0 {
+        } else if text == self.expose() {
             MASK.to_owned()
-        } else if self.0.len() >= MIN_MASKED_BYTES && text.contains(&self.0) {
-            text.replace(&self.0, MASK)
+        } else if self.0.len() >= MIN_MASKED_BYTES && text.contains(self.expose()) {
+            text.replace(self.expose(), MASK)
         } else {
             text.to_owned()
         }
@@ -61,6 +62,6 @@ impl Serialize for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self)
+        String::deserialize(deserializer).map(Self::new)
     }
 }

@@ -4,7 +4,6 @@
 //! bare name has any effect, because any program may use it for something else.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 
 use super::environment::{self, Environment};
 use super::error::ErrorKind;
@@ -162,19 +161,11 @@ pub(crate) fn add(environment: &Environment, layer: &mut Layer, faults: &mut Fau
 /// Reads a JSON object; its text is never shown, because it may hold secrets.
 fn json(name: &'static str, value: &OsStr, faults: &mut Faults) -> Option<Given> {
     let origin = Origin::Environment(name.to_owned());
-    match serde_json::from_slice(value.as_bytes()) {
-        Ok(json @ serde_json::Value::Object(_)) => Some(Given::from_json(json, &origin)),
-        Ok(_) => {
-            let expected = "give a JSON object";
-            faults.add_without_value(ErrorKind::Invalid, name, &origin, expected);
-            None
-        }
-        Err(error) => {
-            let cause = format!("not JSON at column {}", error.column());
-            let expected = "give a JSON object";
-            let kind = ErrorKind::Malformed { cause };
-            faults.add_without_value(kind, name, &origin, expected);
-            None
-        }
-    }
+    let kind = match environment::json(value, &origin) {
+        Ok(given) if matches!(given.value, Value::Table(_)) => return Some(given),
+        Ok(_) => ErrorKind::Invalid,
+        Err(kind) => kind,
+    };
+    faults.add_without_value(kind, name, &origin, "give a JSON object");
+    None
 }

@@ -4,6 +4,7 @@
 
 use super::error::MAX_SHOWN_CHARS;
 use super::origin::Origin;
+use crate::document::{self, Entry, Node, Place};
 
 /// A value with the place it came from.
 #[derive(Clone, PartialEq)]
@@ -33,32 +34,25 @@ impl Given {
         }
     }
 
-    /// Reads a JSON value; every part of it has the same origin.
-    pub(crate) fn from_json(json: serde_json::Value, origin: &Origin) -> Self {
-        let value = match json {
-            serde_json::Value::Null => Value::Null,
-            serde_json::Value::Bool(bool) => Value::Bool(bool),
-            serde_json::Value::Number(number) => match number.as_i64() {
-                Some(integer) => Value::Integer(integer),
-                None => Value::OtherNumber(number.to_string()),
-            },
-            serde_json::Value::String(text) => Value::Text(text),
-            serde_json::Value::Array(items) => Value::List(
+    /// Takes a part of a document; `origin` turns its places into origins.
+    pub(crate) fn of_node(node: Node, origin: &impl Fn(Place) -> Origin) -> Self {
+        let value = match node.value {
+            document::Value::Null => Value::Null,
+            document::Value::Bool(bool) => Value::Bool(bool),
+            document::Value::Integer(integer) => Value::Integer(integer),
+            document::Value::OtherNumber(number) => Value::OtherNumber(number),
+            document::Value::Text(text) => Value::Text(text),
+            document::Value::List(items) => Value::List(
                 items
                     .into_iter()
-                    .map(|item| Self::from_json(item, origin))
+                    .map(|item| Self::of_node(item, origin))
                     .collect(),
             ),
-            serde_json::Value::Object(entries) => Value::Table(
-                entries
-                    .into_iter()
-                    .map(|(name, entry)| (name, Self::from_json(entry, origin)))
-                    .collect(),
-            ),
+            document::Value::Map(entries) => Value::Table(entries_of(entries, origin)),
         };
         Self {
             value,
-            origin: origin.clone(),
+            origin: origin(node.place),
         }
     }
 
@@ -68,6 +62,23 @@ impl Given {
         self.value.render(&mut text);
         cut(&text)
     }
+}
+
+/// The entries of a map of a document; the origin of each is that of its name.
+pub(crate) fn entries_of(
+    entries: Vec<Entry>,
+    origin: &impl Fn(Place) -> Origin,
+) -> Vec<(String, Given)> {
+    entries
+        .into_iter()
+        .map(|entry| {
+            let given = Given {
+                origin: origin(entry.name_place),
+                ..Given::of_node(entry.node, origin)
+            };
+            (entry.name, given)
+        })
+        .collect()
 }
 
 impl Value {

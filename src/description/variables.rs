@@ -47,7 +47,15 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: Some("STOCKADE_CONFIG"),
         flag: Some("config"),
-        purpose: "The file with the run description, in TOML, at most 1 MiB.",
+        form: "a path, or `-` for standard input",
+        purpose: "The file with the run description, in TOML, YAML or JSON, at most 1 MiB.",
+        ..OPTION
+    },
+    Variable {
+        flag: Some("config-format"),
+        form: "`toml`, `yaml`, `json`",
+        default: "by the ending of the file, else `toml`",
+        purpose: "The format of that file.",
         ..OPTION
     },
     Variable {
@@ -55,6 +63,13 @@ pub const VARIABLES: &[Variable] = &[
         flag: Some("profile-dir"),
         default: "`$XDG_CONFIG_HOME/stockade/profiles` (else `$HOME/.config/…`), then `/etc/stockade/profiles`",
         purpose: "The directory in which the profile is looked for.",
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_CREDENTIALS_DIR"),
+        flag: Some("credentials-dir"),
+        default: "`$CREDENTIALS_DIRECTORY`, which systemd sets for a service",
+        purpose: "The directory of the credentials that are given by reference.",
         ..OPTION
     },
     Variable {

@@ -13,7 +13,7 @@ pub(super) fn read(text: &str) -> Result<Node, SyntaxError> {
         SyntaxError::new(
             lines.place(offset),
             error.message(),
-            "give one value a line, as in timeout_seconds = 600",
+            remedy(error.message()),
         )
     })?;
     let mut reader = Reader {
@@ -25,6 +25,32 @@ pub(super) fn read(text: &str) -> Result<Node, SyntaxError> {
         value: Value::Map(entries),
         place: Place::START,
     })
+}
+
+/// What would be right, by a part of what the parser says; the first one that fits.
+const REMEDIES: [(&str, &str); 5] = [
+    (
+        "duplicate key",
+        "give each key once, and each table in brackets once",
+    ),
+    ("comma", "put a comma between the items of a list"),
+    ("must be quoted", "put the text in quotes"),
+    (
+        "invalid basic string",
+        "close the text with a double quote on the same line",
+    ),
+    (
+        "invalid literal string",
+        "close the text with a single quote on the same line",
+    ),
+];
+
+fn remedy(message: &str) -> &'static str {
+    let fitting = REMEDIES.iter().find(|(part, _)| message.contains(part));
+    fitting.map_or(
+        "give one value a line, as in timeout_seconds = 600",
+        |(_, remedy)| remedy,
+    )
 }
 
 struct Reader<'a> {

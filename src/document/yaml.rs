@@ -320,7 +320,7 @@ fn is_float(written: &str, unsigned: &str) -> bool {
 /// What the parser's messages mean: a part of the message, what stands there, what would be right.
 ///
 /// The first row that fits counts. Messages without a row are shown as they are; they quote no text of the document.
-const MEANINGS: [(&str, &str, &str); 15] = [
+const MEANINGS: [(&str, &str, &str); 16] = [
     ("tab", "a tab in the indentation", "indent with spaces"),
     (
         "anchor",
@@ -381,6 +381,11 @@ const MEANINGS: [(&str, &str, &str); 15] = [
         "unexpected character",
         "a character that begins no value",
         "put a text that begins with one of % @ ` in quotes",
+    ),
+    (
+        "illegal placement of ':'",
+        "a colon inside a list or map that is not closed",
+        "close the bracket before it, or put a text with a colon in quotes",
     ),
     (
         "simple key",

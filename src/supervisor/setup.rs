@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stockade_sandbox as sandbox;
+use zeroize::Zeroizing;
 
 use super::early_end::EarlyEnd;
 use crate::agent::{Agent, CommandAgent, JsonlAgent};
 use crate::api::{Auth, AuthError, Scope};
 use crate::description::RunDescription;
+use crate::description::credentials::Expose;
 use crate::description::hand_over::{HandOver, HandOverError};
 use crate::description::settings::{
     Access, Adapter, Durability, Isolation, Network, OnError, OnFull,
@@ -84,7 +86,7 @@ impl Inheritance {
             .map_err(InheritanceError::Read)?
             .len()
             .min(MAX_HAND_OVER_BYTES);
-        let mut bytes = vec![0; usize::try_from(n_bytes).unwrap_or(0)];
+        let mut bytes = Zeroizing::new(vec![0; usize::try_from(n_bytes).unwrap_or(0)]);
         spec.read_exact_at(&mut bytes, 0)
             .map_err(InheritanceError::Read)?;
         let hand_over = HandOver::from_bytes(&bytes).map_err(InheritanceError::Parse)?;
@@ -243,7 +245,10 @@ pub fn settings(
         .env
         .iter()
         .map(|(name, value)| (name.clone(), value.clone()));
-    let credentials = description.credentials.iter();
+    let credentials = description
+        .credentials
+        .iter()
+        .filter(|(_, credential)| credential.expose == Expose::Env);
     let credentials =
         credentials.map(|(name, credential)| (name.clone(), credential.secret.expose().to_owned()));
     Settings {

@@ -1,7 +1,8 @@
 //! `stockade config`: what a run would be, without any run.
 
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::harness::run::binary;
 
@@ -176,4 +177,56 @@ fn the_json_form_has_every_source_apart() {
         .unwrap();
     let default = place.path().join(".local/state/stockade/runs");
     assert_eq!(recordings["value"], default.to_str().unwrap());
+}
+
+#[test]
+fn standard_input_describes_a_run_and_is_not_that_of_the_workload() {
+    let place = Place::new();
+    let mut command = Command::new(binary());
+    command
+        .args(["run", "--config", "-", "--config-format", "yaml"])
+        .args(["--workspace", "work", "--recordings", "runs"])
+        .args(["--listen", "none", "--socket", "none"])
+        .env_clear()
+        .env("HOME", place.path())
+        .current_dir(place.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let text = "command: [sh, -c, 'readlink /proc/self/fd/0; wc -c']\nlabels: {a: b}\n";
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(text.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "/dev/null\n0\n");
+}
+
+#[test]
+fn a_fault_of_standard_input_has_its_line_and_column() {
+    let place = Place::new();
+    let file = place.path().join("given.json");
+    std::fs::write(&file, "{\n  \"max_steps\": 0}\n").unwrap();
+    let output = Command::new(binary())
+        .args([
+            "config",
+            "check",
+            "--config",
+            "-",
+            "--config-format=json",
+            "--",
+            "true",
+        ])
+        .env_clear()
+        .env("HOME", place.path())
+        .current_dir(place.path())
+        .stdin(std::fs::File::open(file).unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "stockade: max_steps = 0 in stdin:2:3 is out of bounds; give an integer: 1 to 1,000,000\n"
+    );
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::harness::RunBuilder;
+use crate::harness::{RunBuilder, until};
+use crate::process_table;
 
 /// Plain, and one with everything that JSON and URLs escape.
 const SECRETS: [(&str, &str); 2] = [
@@ -90,6 +91,85 @@ fn a_credential_is_in_the_environment_of_the_workload() {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     assert_eq!(run.stdout.trim(), expected);
+}
+
+/// The environments of guardian, supervisor, helper and init, of which only root may read the first three, and of the
+/// workload, which gets what is declared for it and nothing else.
+#[test]
+fn a_secret_is_in_no_environment_but_that_of_the_workload() {
+    let credentials = r#"{"SHOWN": {"env": "GIVEN"}, "HIDDEN": {"value": "hidden-battery-staple", "expose": "none"}}"#;
+    let run = RunBuilder::sh("echo hidden-battery-staple; exec sleep 60")
+        .env("GIVEN", SECRETS[0].1)
+        .env("STOCKADE_CREDENTIALS", credentials)
+        .env("STOCKADE_TOKEN", "token-of-twenty-four-let")
+        .start();
+    run.until_stdout("[redacted:HIDDEN]");
+    let workload = until("the workload is its last program", || {
+        let processes = family(run.guardian_pid());
+        let is_workload = |pid: &i32| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| name.trim() == "sleep")
+        };
+        processes.into_iter().find(is_workload)
+    });
+    let processes = family(run.guardian_pid());
+    // Guardian, supervisor, helper, init, workload.
+    assert!(processes.len() >= 5, "{processes:?}");
+    let environ = |pid: i32| std::fs::read(format!("/proc/{pid}/environ"));
+    let has = |environment: &[u8], text: &str| {
+        environment
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    };
+    let secrets = [
+        SECRETS[0].1,
+        "hidden-battery-staple",
+        "token-of-twenty-four-let",
+    ];
+    let mut n_read = 0;
+    for pid in processes.into_iter().filter(|pid| *pid != workload) {
+        // The processes of the supervisor are not dumpable: for anybody but root these files are closed (proc(5)).
+        let Ok(environment) = environ(pid) else {
+            continue;
+        };
+        n_read += 1;
+        for secret in secrets {
+            assert!(
+                !has(&environment, secret),
+                "{secret} is in /proc/{pid}/environ"
+            );
+        }
+    }
+    if nix::unistd::geteuid().is_root() {
+        assert!(n_read >= 4, "only {n_read} environments were read");
+    }
+    let of_workload = environ(workload).unwrap();
+    assert!(has(&of_workload, "SHOWN=correct-horse-battery-staple"));
+    for absent in ["HIDDEN", "GIVEN", secrets[1], secrets[2]] {
+        assert!(!has(&of_workload, absent), "{absent} is in the workload");
+    }
+    run.signal(nix::sys::signal::Signal::SIGTERM);
+    let finished = run.finish();
+    assert!(
+        !finished.stdout.contains("hidden-battery"),
+        "{}",
+        finished.stdout
+    );
+}
+
+/// A process and all that descend from it.
+fn family(guardian: i32) -> Vec<i32> {
+    let mut family = vec![guardian];
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        family.extend(
+            process_table::children(parent)
+                .iter()
+                .map(|child| child.pid),
+        );
+        next += 1;
+    }
+    family
 }
 
 fn assert_absent(secret: &str, place: &str, content: &[u8], what: &str) {

@@ -127,9 +127,9 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "credentials",
         flags: &["credential"],
-        type_text: "a map of name to `{value}`, `{file}`, `{env}` or `{fd}`",
-        bounds: "at most 64; names as in `env` and not also in `env`; 1 byte to 64 KiB of UTF-8 each, no NUL; the final newline of a file or descriptor is cut",
-        default: "empty",
+        type_text: "a map of name to `{value}`, `{file}`, `{env}`, `{fd}` or `{ref}`, with `expose`",
+        bounds: "at most 64; names as in `env` and not also in `env`; 1 byte to 64 KiB of UTF-8 each, no NUL; the final newline of a file or descriptor is cut; `expose` is `env` or `none`, `file` is UNSUPPORTED",
+        default: "empty; `expose` is `env`",
         purpose: "Secrets of the run. They are in no event, status, recording or log line.",
         shape: Shape::Map,
         exposure: Exposure::Masked,

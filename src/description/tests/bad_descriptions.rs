@@ -1,50 +1,28 @@
 //! Every way to be wrong, with the whole text of the error: key, value, origin, and what would be right.
 
+use std::path::Path;
+
+use super::cases::{blessed, cases};
 use super::resolve_args;
 use crate::description::ErrorClass;
 use crate::description::keys::{KEYS, Support};
 
 /// The cases; the file says how they are written.
-const CASES: &str = include_str!("bad_descriptions.txt");
-
-#[derive(Default)]
-struct Case<'a> {
-    args: &'a str,
-    environment: Vec<(&'a str, &'a str)>,
-    file: String,
-    expected: Vec<&'a str>,
-}
-
-fn cases() -> Vec<Case<'static>> {
-    let mut cases: Vec<Case<'_>> = Vec::new();
-    for line in CASES.lines() {
-        let (mark, rest) = line.split_at(line.len().min(2));
-        if mark.trim() == "$" {
-            cases.push(Case::default());
-        }
-        let case = cases.last_mut();
-        match (mark.trim(), case) {
-            ("$", Some(case)) => case.args = rest,
-            ("@", Some(case)) => case.environment.push(rest.split_once('=').unwrap()),
-            ("|", Some(case)) => case.file.push_str(&format!("{rest}\n")),
-            (">", Some(case)) => case.expected.push(rest),
-            ("#" | "", _) => {}
-            _ => panic!("a line that is no part of a case: {line}"),
-        }
-    }
-    cases
-}
+const CASES: &str = "src/description/tests/bad_descriptions.txt";
 
 #[test]
 fn every_fault_is_named_with_key_value_origin_and_remedy() {
-    let cases = cases();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(CASES);
+    let text = std::fs::read_to_string(&path).unwrap();
+    if std::env::var_os("STOCKADE_BLESS").is_some_and(|value| value == "1") {
+        std::fs::write(&path, blessed(&text)).unwrap();
+        return;
+    }
+    let cases = cases(&text);
     assert!(cases.len() >= 100, "only {} cases were read", cases.len());
     let mut failures = String::new();
     for case in cases {
-        let found = match resolve_args(case.args, &case.environment, &case.file) {
-            Ok(_) => "no error".to_owned(),
-            Err(errors) => errors.to_string(),
-        };
+        let found = case.faults();
         if found.lines().ne(case.expected.iter().copied()) {
             let found = found.replace('\n', "\n> ");
             failures.push_str(&format!("$ {}\n{}> {found}\n\n", case.args, case.file));
@@ -118,7 +96,7 @@ fn long_values_are_refused_and_cut() {
     );
     check(
         format!("#{}", "x".repeat(1024 * 1024)),
-        "config = \"run.toml\" from --config cannot be used (larger than 1 MiB); give a readable TOML file of at most 1 MiB".to_owned(),
+        "config = \"run.toml\" from --config cannot be used (larger than 1 MiB); give a readable TOML, YAML or JSON file of at most 1 MiB".to_owned(),
     );
 }
 

@@ -1,6 +1,8 @@
 //! Tests of the run description through its only door: flags, environment and file in, a description or all faults out.
 
 mod bad_descriptions;
+mod cases;
+mod corpus;
 mod guardrails;
 mod precedence;
 mod profiles;

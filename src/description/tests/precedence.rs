@@ -134,6 +134,59 @@ fn maps_are_merged_by_name_and_lists_are_replaced() {
 }
 
 #[test]
+fn the_same_description_in_three_formats_is_the_same_run() {
+    let dir = current_dir();
+    let files = [
+        (
+            "run.toml",
+            "command = ['make', 'test']\ntimeout_seconds = '10m'\nmounts = [{ source = 'plain', target = '/p' }]\nlimits.output = 2048\n[env]\nCI = '1'\nN = 1.50\n",
+        ),
+        (
+            "run.yaml",
+            "# by hand\ncommand: [make, test]\ntimeout_seconds: 10m\nmounts:\n- {source: plain, target: /p}\nlimits: {output: 2048}\nenv:\n  CI: \"1\"\n  N: 1.50\n",
+        ),
+        (
+            "run.json",
+            r#"{"command": ["make", "test"], "timeout_seconds": "10m", "mounts": [{"source": "plain", "target": "/p"}],
+            "limits": {"output": 2048}, "env": {"CI": "1", "N": 1.50}}"#,
+        ),
+    ];
+    let mut runs = files.map(|(name, text)| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        std::fs::write(dir.path().join("odd-name"), text).unwrap();
+        let format = name.split_once('.').unwrap().1;
+        let by_ending = format!("--run-id r --config {name}");
+        let by_flag = format!("--run-id r --config odd-name --config-format {format}");
+        let [by_ending, by_flag] = [by_ending, by_flag].map(|args| {
+            let (mut run, _) = resolve_in(dir.path(), &args, &[], "").unwrap();
+            run.origins.clear();
+            run
+        });
+        assert_eq!(by_ending, by_flag, "{name}");
+        by_ending
+    });
+    assert_eq!(runs[0].command, ["make", "test"]);
+    assert_eq!(runs[0].limits.output_bytes, 2048);
+    assert_eq!(runs[1], runs[2]);
+    // TOML does not keep how a number was written.
+    for run in &mut runs {
+        assert!(run.env.remove("N").unwrap().starts_with("1.5"));
+    }
+    assert_eq!(runs[0], runs[1]);
+}
+
+#[test]
+fn a_file_of_comments_says_nothing() {
+    for name in ["run.yaml", "run.toml"] {
+        let dir = current_dir();
+        std::fs::write(dir.path().join(name), "# nothing\n").unwrap();
+        let args = format!("--config {name} -- true");
+        let (run, _) = resolve_in(dir.path(), &args, &[], "").unwrap();
+        assert_eq!(run.command, ["true"], "{name}");
+    }
+}
+
+#[test]
 fn relative_paths_begin_at_the_file_that_they_stand_in() {
     let dir = current_dir();
     let real = dir.path().canonicalize().unwrap();

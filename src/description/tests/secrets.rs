@@ -1,12 +1,13 @@
 //! Secrets reach the supervisor, and nothing else.
 
 use std::os::fd::{AsFd, IntoRawFd};
+use std::os::unix::fs::symlink;
 
 use proptest::prelude::*;
 
 use super::{current_dir, resolve_args, resolve_in};
 use crate::description::keys::{KEYS, Support};
-use crate::description::{CredentialSource, HandOver, Secret};
+use crate::description::{CredentialSource, Expose, HandOver, Secret};
 
 const SECRET: &str = "correct-horse-battery";
 const TOKEN: &str = "0123456789abcdef";
@@ -38,6 +39,66 @@ fn credentials_are_read_from_value_file_environment_and_descriptor() {
         ("E", CredentialSource::Fd, "from descriptor"),
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn a_reference_is_a_file_of_the_directory_and_leads_nowhere_else() {
+    let dir = current_dir();
+    let secrets = dir.path().join("secrets");
+    // As Kubernetes shows a secret: a link to a file behind a link to a directory.
+    std::fs::create_dir_all(secrets.join("..2024")).unwrap();
+    std::fs::write(secrets.join("..2024/key"), "by reference\n").unwrap();
+    symlink("..2024", secrets.join("..data")).unwrap();
+    symlink("..data/key", secrets.join("key")).unwrap();
+    symlink("../plain", secrets.join("out")).unwrap();
+    symlink(dir.path().join("plain"), secrets.join("absolute")).unwrap();
+    nix::unistd::mkfifo(&secrets.join("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    std::fs::create_dir(secrets.join("directory")).unwrap();
+    let secrets = secrets.to_str().unwrap();
+    let resolve = |args: &str, environment: &[(&str, &str)]| {
+        let args = format!("{args} -- true");
+        resolve_in(dir.path(), &args, environment, "")
+    };
+    let by_flag = "--credential KEY=ref:key --credentials-dir secrets";
+    let by_reference = "--credential KEY=ref:key";
+    for (args, environment) in [
+        (by_flag, vec![("CREDENTIALS_DIRECTORY", "/absent")]),
+        (by_reference, vec![("CREDENTIALS_DIRECTORY", secrets)]),
+        (
+            by_reference,
+            vec![
+                ("STOCKADE_CREDENTIALS_DIR", secrets),
+                ("CREDENTIALS_DIRECTORY", "/absent"),
+            ],
+        ),
+    ] {
+        let (run, _) = resolve(args, &environment).unwrap();
+        let credential = &run.credentials["KEY"];
+        assert_eq!(credential.source, CredentialSource::Ref);
+        assert_eq!(credential.secret.expose(), "by reference");
+    }
+    for (name, cause) in [
+        ("out", "it is a link out of the directory"),
+        ("absolute", "it is a link out of the directory"),
+        ("pipe", "it is no file"),
+        ("directory", "it is no file"),
+    ] {
+        let args = format!("--credentials-dir {secrets} --credential KEY=ref:{name}");
+        let error = resolve(&args, &[]).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("({secrets}/{name}: {cause})")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_credential_says_how_the_workload_gets_it() {
+    let file = "command = ['true']\n[credentials]\nA = 'by default'\nB = { value = 'as a variable', expose = 'env' }\nC = { value = 'not at all', expose = 'none' }\n";
+    let (run, _) = resolve_args("--config run.toml", &[], file).unwrap();
+    let found: Vec<Expose> = run.credentials.values().map(|c| c.expose).collect();
+    assert_eq!(found, [Expose::Env, Expose::Env, Expose::None]);
+    assert_eq!(run.public()["credentials"]["C"]["expose"], "none");
 }
 
 #[test]

@@ -330,7 +330,7 @@ fn toml_is_refused_where_it_is_wrong() {
     for (text, expected) in [
         (
             "a = 1\na = 2",
-            "2:1: duplicate key; give one value a line, as in timeout_seconds = 600",
+            "2:1: duplicate key; give each key once, and each table in brackets once",
         ),
         ("\"é\" = é", "1:7: "),
     ] {
