@@ -7,6 +7,7 @@
 pub mod command;
 pub mod exit;
 pub mod jsonl;
+pub mod playbook;
 pub mod report;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use serde_json::Value;
 pub use command::CommandAgent;
 pub use exit::Exit;
 pub use jsonl::JsonlAgent;
+pub use playbook::PlaybookAgent;
 pub use report::{Report, ReportedAction};
 
 use crate::run::ErrorCode;

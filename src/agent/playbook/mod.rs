@@ -1,0 +1,272 @@
+//! A playbook as an agent: it decides which step runs when, and whether what came of it is right.
+//!
+//! Owns the way through a playbook, for which [`progress`] keeps the place and [`step`] the attempts at one step. It starts
+//! nothing and reads no file: launches, looks and waits are steps of the session. Invariants: what a step runs is what the
+//! file says, letter by letter; values reach it by its environment alone; what it leaves to later steps was redacted before.
+
+mod expectation;
+mod junit;
+mod progress;
+mod step;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::{Agent, NextSteps, Observation, Report, ResultFile, Step, Verdict};
+use crate::event::Level;
+use crate::playbook::MAX_STEP_EXECUTIONS;
+use crate::playbook::model::{Argument, Playbook, StepStatus};
+use progress::{Failure, Progress, Record};
+use step::{Reaction, StepRun};
+
+pub use junit::MAX_REPORT_BYTES;
+
+/// Path of the report among the artifacts.
+pub const REPORT_PATH: &str = "junit.xml";
+
+/// Runs a playbook.
+#[derive(Debug)]
+pub struct PlaybookAgent {
+    playbook: Arc<Playbook>,
+    arguments: BTreeMap<String, Argument>,
+    /// The step to begin with, from 0, if it is not the first.
+    from: usize,
+    progress: Progress,
+    running: Option<StepRun>,
+    cases: Vec<junit::Case>,
+}
+
+impl PlaybookAgent {
+    /// An agent that runs `playbook` with the values of all its parameters, from the step of the number `from` on.
+    pub fn new(playbook: Playbook, arguments: BTreeMap<String, Argument>, from: usize) -> Self {
+        Self {
+            progress: Progress::new(&playbook, from),
+            playbook: Arc::new(playbook),
+            arguments,
+            from,
+            running: None,
+            cases: Vec::new(),
+        }
+    }
+
+    /// What follows from an observation at that time.
+    fn react(&mut self, observation: Observation, now: Instant) -> Vec<Step> {
+        let mut steps = Vec::new();
+        match observation {
+            Observation::Begun => {
+                self.skip_first(&mut steps);
+                self.advance(now, &mut steps);
+            }
+            // What a step reports on the actions descriptor is an action of its own.
+            Observation::Line(_, line) => steps.push(Step::Record(Report::parse(&line))),
+            Observation::LineTooLong(_) => steps.push(Step::Record(Report::too_long())),
+            Observation::Interrupted(exit) => {
+                self.note_cut_short(now);
+                steps.push(Step::Finish(Verdict {
+                    exit,
+                    ..self.verdict()
+                }));
+            }
+            // Only of a launch that is the agent itself.
+            Observation::Exited(_) => {}
+            Observation::Attempted(_)
+            | Observation::NotStarted(_)
+            | Observation::Waited
+            | Observation::Probed(_) => {
+                let Some(running) = &mut self.running else {
+                    return steps;
+                };
+                let scope = self.progress.scope(&self.arguments);
+                match running.react(observation, scope, now, &mut steps) {
+                    Reaction::GoesOn => {}
+                    Reaction::Ended(record, failure) => {
+                        self.end_step(record, failure);
+                        self.advance(now, &mut steps);
+                    }
+                }
+            }
+        }
+        steps
+    }
+
+    /// Records the steps before the first one that runs.
+    fn skip_first(&mut self, steps: &mut Vec<Step>) {
+        let playbook = Arc::clone(&self.playbook);
+        let Some(first) = playbook.steps.get(self.from) else {
+            return;
+        };
+        for step in playbook.steps.iter().take(self.from) {
+            self.note_skipped(step, &format!("the run begins at step {}", first.id), steps);
+        }
+    }
+
+    /// Goes on to the next step that runs, or to the end.
+    fn advance(&mut self, now: Instant, steps: &mut Vec<Step>) {
+        let playbook = Arc::clone(&self.playbook);
+        while let Some((_, step)) = self.progress.current(&playbook) {
+            if !self.progress.begin() {
+                let why = format!("the playbook ran more than {MAX_STEP_EXECUTIONS} steps");
+                self.progress
+                    .abandon(&playbook, &step.id, Failure::of_check(why));
+                continue;
+            }
+            let scope = self.progress.scope(&self.arguments);
+            let holds = step
+                .condition
+                .as_ref()
+                .map_or(Ok(true), |condition| condition.holds(scope));
+            let running = match holds {
+                Ok(true) => StepRun::begin(step, scope, now),
+                Ok(false) => {
+                    self.note_skipped(step, "its condition does not hold", steps);
+                    self.progress.end(&playbook, Record::skipped(), None);
+                    continue;
+                }
+                Err(error) => Err(format!("its condition has no value: {error}")),
+            };
+            match running {
+                Ok(running) => {
+                    steps.push(Step::Launch(running.launch()));
+                    self.running = Some(running);
+                    return;
+                }
+                Err(why) => {
+                    let message = format!("step {} was not run: {why}", step.id);
+                    steps.push(log(Level::Error, message));
+                    let record = Record {
+                        status: StepStatus::Failed,
+                        error: Some(why.clone()),
+                        ..Record::skipped()
+                    };
+                    self.cases.push(junit::Case {
+                        attempts: vec![junit::Attempted::new(Some(why.clone()), "", "")],
+                        ..case_of(step, &record)
+                    });
+                    self.progress
+                        .end(&playbook, record, Some(Failure::of_check(why)));
+                }
+            }
+        }
+        steps.push(Step::Finish(self.verdict()));
+    }
+
+    fn end_step(&mut self, record: Record, failure: Option<Failure>) {
+        if let Some(running) = self.running.take() {
+            self.cases.push(junit::Case {
+                attempts: running.into_attempts(),
+                ..case_of_current(&self.playbook, &self.progress, &record)
+            });
+        }
+        self.progress.end(&self.playbook, record, failure);
+    }
+
+    fn note_skipped(
+        &mut self,
+        step: &crate::playbook::model::Step,
+        why: &str,
+        steps: &mut Vec<Step>,
+    ) {
+        steps.push(log(
+            Level::Info,
+            format!("step {} was skipped: {why}", step.id),
+        ));
+        self.cases.push(junit::Case {
+            skipped: Some(why.to_owned()),
+            ..case_of(step, &Record::skipped())
+        });
+    }
+
+    /// A step that the end of the run cut short failed by it.
+    fn note_cut_short(&mut self, now: Instant) {
+        if let Some(running) = self.running.take() {
+            let why = "the run ended before the step did".to_owned();
+            let (record, attempts) = running.cut_short(why, now);
+            self.cases.push(junit::Case {
+                attempts,
+                ..case_of_current(&self.playbook, &self.progress, &record)
+            });
+            self.progress.end(&self.playbook, record, None);
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        let records = self.progress.records();
+        let steps: serde_json::Map<_, _> = self
+            .playbook
+            .steps
+            .iter()
+            .chain(&self.playbook.finally)
+            .filter_map(|step| Some((step.id.clone(), data_of(records.get(&step.id)?))))
+            .collect();
+        Verdict {
+            data: Some(json!({"playbook": self.playbook.name, "steps": steps})),
+            files: vec![ResultFile {
+                path: REPORT_PATH,
+                media_type: "application/xml",
+                text: junit::report(&self.playbook.name, &self.cases),
+            }],
+            ..self.progress.verdict(&self.playbook)
+        }
+    }
+}
+
+impl Agent for PlaybookAgent {
+    fn next(&mut self, observation: Observation) -> NextSteps<'_> {
+        let steps = self.react(observation, Instant::now());
+        Box::pin(std::future::ready(steps))
+    }
+}
+
+fn log(level: Level, message: String) -> Step {
+    Step::Record(Report::Log { level, message })
+}
+
+fn case_of(step: &crate::playbook::model::Step, record: &Record) -> junit::Case {
+    junit::Case {
+        id: step.id.clone(),
+        name: step.name.clone(),
+        duration: record.duration,
+        attempts: Vec::new(),
+        skipped: None,
+    }
+}
+
+fn case_of_current(playbook: &Playbook, progress: &Progress, record: &Record) -> junit::Case {
+    match progress.current(playbook) {
+        Some((_, step)) => case_of(step, record),
+        // There is always one while a step runs.
+        None => junit::Case {
+            id: String::new(),
+            name: String::new(),
+            duration: record.duration,
+            attempts: Vec::new(),
+            skipped: None,
+        },
+    }
+}
+
+/// What became of a step, for the terminal event.
+fn data_of(record: &Record) -> serde_json::Value {
+    let outputs: serde_json::Map<_, _> = record
+        .outputs
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone().into()))
+        .collect();
+    let mut data = json!({
+        "status": record.status,
+        "attempts": record.attempts,
+        "exit_code": record.exit_code,
+        "duration_ms": u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX),
+        "outputs": outputs,
+    });
+    if let (Some(error), Some(object)) = (&record.error, data.as_object_mut()) {
+        object.insert("error".to_owned(), error.clone().into());
+    }
+    data
+}

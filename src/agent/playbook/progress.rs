@@ -1,0 +1,234 @@
+//! Where a playbook stands: which step is next, which attempt it is, and what became of those before.
+//!
+//! Owns the order of steps. It is pure: it knows neither processes nor clocks. Invariants: a playbook ends after at most
+//! [`MAX_STEP_EXECUTIONS`] executions of steps, whatever jumps it has; the steps of `finally` come after all others, once each.
+//!
+//! ```text
+//!   steps:    begin ──▶ one step ──succeeded, skipped, continue──▶ the next one
+//!                          │  ▲ └──goto──▶ any other
+//!                          │  └── retry
+//!                        abort ──▶ finally: one after the other, whatever becomes of each ──▶ end
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::agent::{Exit, Verdict};
+use crate::playbook::MAX_STEP_EXECUTIONS;
+use crate::playbook::expression::{Scope, StepState};
+use crate::playbook::model::{Argument, OnFailure, Playbook, Step, StepStatus};
+use crate::run::ErrorCode;
+
+/// A step of a playbook by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In `steps`, from 0.
+    Steps(usize),
+    /// In `finally`, from 0.
+    Finally(usize),
+}
+
+/// Why an attempt, or a step that could not be attempted, failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// The code of the run that ends with it.
+    pub(super) code: ErrorCode,
+    /// One clause: what did not hold, and what was seen.
+    pub(super) why: String,
+    /// The exit that decided it, if one did.
+    pub(super) exit: Option<Exit>,
+}
+
+impl Failure {
+    /// A failure that no exit decided.
+    pub(super) fn of_check(why: String) -> Self {
+        Self {
+            code: ErrorCode::AgentFailed,
+            why,
+            exit: None,
+        }
+    }
+}
+
+/// What became of a step; of the last time, where a jump ran it again.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Record {
+    pub(super) status: StepStatus,
+    pub(super) attempts: u32,
+    pub(super) exit_code: Option<i32>,
+    pub(super) duration: Duration,
+    pub(super) outputs: Vec<(String, String)>,
+    pub(super) error: Option<String>,
+}
+
+impl Record {
+    /// A step that was not run.
+    pub(super) fn skipped() -> Self {
+        Self {
+            status: StepStatus::Skipped,
+            attempts: 0,
+            exit_code: None,
+            duration: Duration::ZERO,
+            outputs: Vec::new(),
+            error: None,
+        }
+    }
+
+    fn state(&self) -> StepState {
+        StepState {
+            status: self.status,
+            exit: self.exit_code,
+            outputs: self.outputs.iter().cloned().collect(),
+        }
+    }
+}
+
+/// The state of a playbook that runs.
+#[derive(Debug)]
+pub(super) struct Progress {
+    next: Option<Place>,
+    n_executions: u32,
+    records: BTreeMap<String, Record>,
+    /// The same, as expressions see it.
+    states: BTreeMap<String, StepState>,
+    /// The failure that fails the run; the first one stands.
+    fatal: Option<(String, Failure)>,
+}
+
+impl Progress {
+    /// At the first step, or at `from`, with all before it skipped.
+    pub(super) fn new(playbook: &Playbook, from: usize) -> Self {
+        let skipped = || playbook.steps.iter().take(from);
+        Self {
+            next: Some(Place::Steps(from)),
+            n_executions: 0,
+            records: skipped()
+                .map(|step| (step.id.clone(), Record::skipped()))
+                .collect(),
+            states: skipped()
+                .map(|step| (step.id.clone(), Record::skipped().state()))
+                .collect(),
+            fatal: None,
+        }
+    }
+
+    /// What expressions see.
+    pub(super) fn scope<'a>(&'a self, arguments: &'a BTreeMap<String, Argument>) -> Scope<'a> {
+        Scope {
+            arguments,
+            steps: &self.states,
+            has_failed: self.fatal.is_some(),
+        }
+    }
+
+    /// What is recorded so far, by the step's id.
+    pub(super) fn records(&self) -> &BTreeMap<String, Record> {
+        &self.records
+    }
+
+    /// The step to be run now; none at the end.
+    pub(super) fn current<'a>(&self, playbook: &'a Playbook) -> Option<(Place, &'a Step)> {
+        let place = self.next?;
+        step_at(playbook, place).map(|step| (place, step))
+    }
+
+    /// Counts one execution of the current step; false when there were too many.
+    pub(super) fn begin(&mut self) -> bool {
+        self.n_executions += 1;
+        self.n_executions <= MAX_STEP_EXECUTIONS
+    }
+
+    /// Takes the end of the current step and goes on to what follows it.
+    pub(super) fn end(&mut self, playbook: &Playbook, record: Record, failure: Option<Failure>) {
+        let Some((place, step)) = self.current(playbook) else {
+            return;
+        };
+        self.states.insert(step.id.clone(), record.state());
+        self.records.insert(step.id.clone(), record);
+        let following = match (place, failure) {
+            (Place::Steps(step_idx), None) => Place::Steps(step_idx + 1),
+            (Place::Steps(step_idx), Some(failure)) => match step.on_failure {
+                OnFailure::Continue => Place::Steps(step_idx + 1),
+                OnFailure::Goto(step_idx) => Place::Steps(step_idx),
+                OnFailure::Abort => {
+                    self.fail(&step.id, failure);
+                    Place::Finally(0)
+                }
+            },
+            // A failure never keeps the rest of the clean-up from being done.
+            (Place::Finally(step_idx), failure) => {
+                if let Some(failure) = failure
+                    && step.on_failure != OnFailure::Continue
+                {
+                    self.fail(&step.id, failure);
+                }
+                Place::Finally(step_idx + 1)
+            }
+        };
+        self.next = match (following, step_at(playbook, following)) {
+            (place, Some(_)) => Some(place),
+            (Place::Steps(_), None) if !playbook.finally.is_empty() => Some(Place::Finally(0)),
+            (Place::Steps(_) | Place::Finally(_), None) => None,
+        };
+    }
+
+    /// Gives up the steps, but not those of `finally`.
+    pub(super) fn abandon(&mut self, playbook: &Playbook, id: &str, failure: Failure) {
+        self.fail(id, failure);
+        self.next = match self.next {
+            Some(Place::Steps(_)) if !playbook.finally.is_empty() => Some(Place::Finally(0)),
+            Some(Place::Steps(_) | Place::Finally(_)) | None => None,
+        };
+        self.n_executions = self.n_executions.min(
+            MAX_STEP_EXECUTIONS.saturating_sub(u32::try_from(playbook.finally.len()).unwrap_or(0)),
+        );
+    }
+
+    fn fail(&mut self, id: &str, failure: Failure) {
+        if self.fatal.is_none() {
+            self.fatal = Some((id.to_owned(), failure));
+        }
+    }
+
+    /// How the run ends, without its structured result.
+    pub(super) fn verdict(&self, playbook: &Playbook) -> Verdict {
+        let count = |status| {
+            self.records
+                .values()
+                .filter(|record| record.status == status)
+                .count()
+        };
+        let n_steps = playbook.steps.len() + playbook.finally.len();
+        let mut result = format!(
+            "{} of {n_steps} steps of the playbook {} succeeded",
+            count(StepStatus::Succeeded),
+            playbook.name
+        );
+        for (n_of_them, what) in [
+            (count(StepStatus::Failed), "failed"),
+            (count(StepStatus::Skipped), "skipped"),
+        ] {
+            if n_of_them > 0 {
+                result.push_str(&format!(", {n_of_them} {what}"));
+            }
+        }
+        let error = self
+            .fatal
+            .as_ref()
+            .map(|(id, failure)| (failure.code, format!("step {id}: {}", failure.why)));
+        Verdict {
+            error,
+            exit: self.fatal.as_ref().and_then(|(_, failure)| failure.exit),
+            reason: Some(format!("the playbook {} ended", playbook.name)),
+            result: Some(result),
+            ..Verdict::default()
+        }
+    }
+}
+
+fn step_at(playbook: &Playbook, place: Place) -> Option<&Step> {
+    match place {
+        Place::Steps(step_idx) => playbook.steps.get(step_idx),
+        Place::Finally(step_idx) => playbook.finally.get(step_idx),
+    }
+}
