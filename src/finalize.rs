@@ -11,9 +11,9 @@ use serde::Deserialize;
 use stockade_entrypoint::Cause;
 
 use crate::event::lifecycle::Survivors;
-use crate::event::{Action, ActionStarted, Complete, Event};
+use crate::event::{Action, ActionStarted, Complete, Event, EventType};
 use crate::log::Millis;
-use crate::log::repair::{Reopened, RepairError};
+use crate::log::repair::{Reopened, RepairError, Visit};
 use crate::recordings::lock::RunLock;
 use crate::recordings::{RecordingsError, RunDir, layout};
 use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Sender, Status, exit_status};
@@ -47,6 +47,20 @@ pub enum Ending {
         /// One sentence, with the remedy.
         message: String,
     },
+}
+
+impl Visit for StatusFold {
+    fn looks_at(&self, event_type: EventType) -> bool {
+        Self::looks_at(event_type)
+    }
+
+    fn event(&mut self, seq: u64, at: Millis, event: Event) {
+        self.apply(seq, &at.to_rfc3339(), &event);
+    }
+
+    fn passed(&mut self, seq: u64, output_bytes: u64) {
+        self.advance(seq, output_bytes);
+    }
 }
 
 /// What became of the record.
@@ -113,14 +127,8 @@ pub fn finalize(
         resumed_from: None,
     };
     let mut fold = StatusFold::with_description(run_dir.id().clone(), described);
-    let fold_cell = std::cell::RefCell::new(&mut fold);
-    let mut log = Reopened::open(
-        run_dir.as_fd(),
-        run_dir.id().clone(),
-        |seq, at, event| fold_cell.borrow_mut().apply(seq, &at.to_rfc3339(), &event),
-        |seq, bytes| fold_cell.borrow_mut().advance(seq, bytes),
-    )
-    .map_err(FinalizeError::Log)?;
+    let mut log = Reopened::open(run_dir.as_fd(), run_dir.id().clone(), &mut fold)
+        .map_err(FinalizeError::Log)?;
     let was_terminal = fold.is_terminal();
     if !was_terminal {
         let intent: Option<StopIntent> = read_json(run_dir, layout::STOP);

@@ -12,10 +12,11 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::dir::Dir;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{Pid, UnlinkatFlags, fsync, unlinkat};
 
 use crate::ending::{End, Ending, Finalized};
@@ -31,9 +32,15 @@ const RUN_DIR_FD: RawFd = 3;
 /// The locked `run.lock` in `finalize`.
 const LOCK_FD: RawFd = 4;
 
-/// Longest `finalize`: it reads and hashes one log, a second for a gigabyte and more on a slow disk, and an
-/// orchestrator waits for us.
-const LIMIT: Duration = Duration::from_secs(8);
+/// Longest `finalize` of a short log: a few syncs, on a disk that others use too.
+const LEAST_LIMIT: Duration = Duration::from_secs(8);
+
+/// Bytes of log for which it gets one more second. It reads and hashes the whole log, and this is what a slow disk gives; from
+/// memory it is several times faster.
+const BYTES_A_SECOND: u64 = 100_000_000;
+
+/// Longest `finalize` of any log: an orchestrator waits for us, and `stockade finalize` can be run again later.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Longest wait for the death of a `finalize` that was killed.
 const DEATH_LIMIT: Duration = Duration::from_secs(1);
@@ -162,6 +169,25 @@ impl RunFiles {
         fsync(&self.run_dir)
     }
 
+    /// Bytes of the log's files; what cannot be read counts nothing, for then `finalize` cannot read it either.
+    fn log_bytes(&self) -> u64 {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let Ok(mut listing) = Dir::openat(&self.run_dir, ".", flags, Mode::empty()) else {
+            return 0;
+        };
+        let mut n_bytes: u64 = 0;
+        for entry in listing.iter().flatten() {
+            let name = entry.file_name();
+            if !is_log(name.to_bytes()) {
+                continue;
+            }
+            if let Ok(stat) = fstatat(&self.run_dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                n_bytes = n_bytes.saturating_add(u64::try_from(stat.st_size).unwrap_or(0));
+            }
+        }
+        n_bytes
+    }
+
     /// Starts `finalize` and waits for its end.
     fn start(
         &self,
@@ -183,7 +209,7 @@ impl RunFiles {
         }
         .start()?;
         reaper.watch(child.pid);
-        if !ended_within(LIMIT, reaper) {
+        if !ended_within(limit(self.log_bytes()), reaper) {
             notice(format_args!("finalize takes too long and is killed"));
             // It is our child and not reaped, so the number is its own.
             let _ = kill(Pid::from_raw(child.pid), Signal::SIGKILL);
@@ -204,6 +230,18 @@ impl RunFiles {
     }
 }
 
+/// Whether a file of that name holds a part of the log: `events.jsonl` and `events-<number>.jsonl`.
+fn is_log(name: &[u8]) -> bool {
+    name.strip_prefix(b"events")
+        .and_then(|rest| rest.strip_suffix(b".jsonl"))
+        .is_some_and(|middle| middle.is_empty() || middle.starts_with(b"-"))
+}
+
+/// How long `finalize` may take for a log of that many bytes.
+fn limit(log_bytes: u64) -> Duration {
+    (LEAST_LIMIT + Duration::from_secs(log_bytes / BYTES_A_SECOND)).min(LIMIT)
+}
+
 /// Reaps until the watched child has ended; false when the time is up.
 fn ended_within(limit: Duration, reaper: &mut Reaper) -> bool {
     let mut patience = Patience::new(limit);
@@ -215,5 +253,41 @@ fn ended_within(limit: Duration, reaper: &mut Reaper) -> bool {
         if !patience.pause() {
             return false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_log_gives_finalize_more_time_up_to_a_limit() {
+        let cases = [(0, 8), (99_999_999, 8), (1_700_000_000, 25), (u64::MAX, 60)];
+        for (n_bytes, seconds) in cases {
+            assert_eq!(limit(n_bytes), Duration::from_secs(seconds), "{n_bytes}");
+        }
+    }
+
+    #[test]
+    fn every_file_of_the_log_counts_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = [
+            ("events.jsonl", 1),
+            ("events-00000000000000000001.jsonl", 10),
+            ("events.torn", 100),
+            ("status.json", 1_000),
+        ];
+        for (name, n_bytes) in names {
+            std::fs::write(dir.path().join(name), vec![b'x'; n_bytes]).unwrap();
+        }
+        std::os::unix::fs::symlink("/proc/self/exe", dir.path().join("events-2.jsonl")).unwrap();
+        let open = || OwnedFd::from(File::open(dir.path()).unwrap());
+        let files = RunFiles {
+            run_dir: open(),
+            lock: open(),
+            crash_status: None,
+        };
+        let link_bytes = "/proc/self/exe".len() as u64;
+        assert_eq!(files.log_bytes(), 11 + link_bytes);
     }
 }

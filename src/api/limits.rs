@@ -40,8 +40,9 @@ pub const LIVE_CHUNK_BYTES: usize = 64 * 1024;
 pub const CATCH_UP_CHUNK_BYTES: usize = 256 * 1024;
 /// Least bytes of one such chunk, when many readers are behind.
 pub const MIN_CHUNK_BYTES: usize = 16 * 1024;
-/// Bytes that all readers together may hold in chunks; shared among them, within 16 KiB and 256 KiB each.
-pub const CHUNK_BUDGET_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes that all readers together may hold in chunks; shared among them, within 16 KiB and 256 KiB each. A reader that is
+/// sent one chunk while the next is read holds two.
+pub const CHUNK_BUDGET_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of one chunk of an artifact.
 pub const ARTIFACT_CHUNK_BYTES: usize = 128 * 1024;
 /// At a shutdown: time without any progress of any connection after which the rest is cut.

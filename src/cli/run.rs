@@ -114,11 +114,11 @@ fn begin(description: RunDescription, options: SupervisorOptions) -> Result<Infa
     };
     refuse_writable_recordings(&description, &options.recordings)?;
     let store = Store::open_or_create(&options.recordings).map_err(unusable)?;
-    let run_dir = store.create_run(&description.run_id).map_err(unusable)?;
+    let run_dir = store.begin_run(&description.run_id).map_err(unusable)?;
     let lock = vacant(&run_dir)?;
     let redactor = setup::redactor(&description, &options);
     run_dir
-        .write_atomic(layout::SPEC, &spec(&description, &redactor)?)
+        .place(layout::SPEC, &spec(&description, &redactor)?)
         .map_err(unusable)?;
     prepare_crash_status(&run_dir, &crash_status(&description, &redactor)?)?;
     if let Err(error) = store.point_latest_at(&description.run_id) {

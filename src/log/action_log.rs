@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use super::frame::{FrameMark, push_sse_head};
-use super::line::{ChainHead, Envelope, MAX_PAYLOAD_BYTES, push_decimal};
+use super::line::{ChainHead, Decimal, Envelope, MAX_PAYLOAD_BYTES};
 use super::logged::as_logged;
 use super::options::{Bounds, LogHealth, LogOptions, MAX_PENDING_BYTES};
 use super::source::Source;
@@ -90,8 +90,12 @@ pub(super) struct Pending {
 pub(super) struct Desk {
     pub(super) pending: Pending,
     pub(super) closed: bool,
+    /// Whether the writer waits to be woken; otherwise it looks again by itself.
+    pub(super) writer_waits: bool,
     next_seq: u64,
+    /// When the last event was appended, exact to the millisecond of `last_now`.
     last_append_at: Instant,
+    last_now: Millis,
     head: ChainHead,
     stamper: Stamper,
     sealed: bool,
@@ -157,8 +161,10 @@ impl ActionLog {
         let desk = Desk {
             pending: Pending::default(),
             closed: false,
+            writer_waits: false,
             next_seq: 1,
             last_append_at: Instant::now(),
+            last_now: Millis::default(),
             head: ChainHead::default(),
             stamper: Stamper::default(),
             sealed: false,
@@ -261,7 +267,7 @@ impl ActionLog {
         matches!(tokio::time::timeout(limit, wait).await, Ok(Ok(_)))
     }
 
-    /// When the last event was appended; the creation of the log before there is one.
+    /// When the last event was appended, to the millisecond; the creation of the log before there is one.
     pub fn last_append_at(&self) -> Instant {
         lock(&self.shared.desk).last_append_at
     }
@@ -323,16 +329,23 @@ impl ActionLog {
             return Err(AppendError::Sealed);
         }
         let seq = desk.next_seq;
-        let (at, ts) = desk.stamper.stamp(Millis::now());
+        let now = Millis::now();
+        if now != desk.last_now {
+            // Not at each event: a clock is read in a tenth of the time in which an event is encoded.
+            desk.last_now = now;
+            desk.last_append_at = Instant::now();
+        }
+        let (at, ts) = desk.stamper.stamp(now);
         let pending = &mut desk.pending;
-        let was_empty = pending.marks.is_empty();
-        if was_empty {
+        if pending.marks.is_empty() {
             pending.first_seq = seq;
         }
         let event_type = event.event_type();
-        let mut digits = Vec::with_capacity(20);
-        push_decimal(seq, &mut digits);
-        push_sse_head(&digits, event_type.as_str().as_bytes(), &mut pending.frames);
+        push_sse_head(
+            Decimal::of(seq).as_bytes(),
+            event_type.sse_name().map(str::as_bytes),
+            &mut pending.frames,
+        );
         let data_start = offset(&pending.frames);
         let envelope = Envelope {
             seq,
@@ -353,8 +366,7 @@ impl ActionLog {
             event => pending.entries.push(Entry { seq, at, event }),
         }
         desk.next_seq += 1;
-        desk.last_append_at = Instant::now();
-        if was_empty {
+        if std::mem::take(&mut desk.writer_waits) {
             self.shared.work.notify_one();
         }
         Ok(seq)

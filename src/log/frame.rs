@@ -75,9 +75,14 @@ impl Selection {
 }
 
 /// Appends one SSE frame; `line` is the JSON without a newline. Gives the offset of the JSON from the frame's start.
+/// A type that this build does not know goes by its own name.
 pub fn push_sse(seq_digits: &[u8], type_name: &[u8], line: &[u8], out: &mut Vec<u8>) -> usize {
     let start = out.len();
-    push_sse_head(seq_digits, type_name, out);
+    let known = std::str::from_utf8(type_name)
+        .ok()
+        .and_then(EventType::parse);
+    let sse_name = known.map_or(Some(type_name), |known| known.sse_name().map(str::as_bytes));
+    push_sse_head(seq_digits, sse_name, out);
     let data_start = out.len() - start;
     out.extend_from_slice(line);
     out.extend_from_slice(b"\n\n");
@@ -86,15 +91,11 @@ pub fn push_sse(seq_digits: &[u8], type_name: &[u8], line: &[u8], out: &mut Vec<
 
 /// Appends everything of an SSE frame that stands before the JSON.
 ///
-/// An `action` has no `event:` line, so that `onmessage` of a plain `EventSource` sees exactly the actions.
-/// A type that this build does not know goes by its own name.
-pub fn push_sse_head(seq_digits: &[u8], type_name: &[u8], out: &mut Vec<u8>) {
+/// `sse_name` is the name of [`EventType::sse_name`]. An `action` has none and no `event:` line, so that `onmessage` of a
+/// plain `EventSource` sees exactly the actions.
+pub fn push_sse_head(seq_digits: &[u8], sse_name: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"id: ");
     out.extend_from_slice(seq_digits);
-    let known = std::str::from_utf8(type_name)
-        .ok()
-        .and_then(EventType::parse);
-    let sse_name = known.map_or(Some(type_name), |known| known.sse_name().map(str::as_bytes));
     if let Some(sse_name) = sse_name {
         out.extend_from_slice(b"\nevent: ");
         out.extend_from_slice(sse_name);

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-use super::line::Envelope;
+use super::line::{Envelope, LineHead};
 use super::scan::{Hashes, Scan, scan};
 use super::segment::{self, TORN_TAIL};
 use super::stamp::{Millis, Stamper};
@@ -39,6 +39,20 @@ pub enum RepairError {
     Append(#[source] io::Error),
 }
 
+/// Who looks at what a reopened log holds.
+pub trait Visit {
+    /// Whether events of this type are given to [`Visit::event`]. Parsing takes most of the time, so the others are not
+    /// parsed: their number, their place in the hash chain and their form at both ends are all that is checked.
+    fn looks_at(&self, event_type: EventType) -> bool;
+
+    /// Sees an event of a type that is looked at.
+    fn event(&mut self, seq: u64, at: Millis, event: Event);
+
+    /// Sees the number of every other good event; `output_bytes` is what an output event says that the workload wrote, and
+    /// 0 for the rest.
+    fn passed(&mut self, seq: u64, output_bytes: u64);
+}
+
 /// The log of a run whose supervisor is gone, open for its last events.
 #[derive(Debug)]
 pub struct Reopened {
@@ -54,30 +68,17 @@ pub struct Reopened {
 impl Reopened {
     /// Repairs the tail of the log in `dir` and opens it. A log that is not there is begun.
     ///
-    /// `visit` sees every good event that was there before, but for output, of which `output` gets the bytes: most of a log is
-    /// output, and parsing it would take most of the time. When bytes were cut, or the log was empty, a new epoch begins.
+    /// `visit` sees every good event that was there before. When bytes were cut, or the log was empty, a new epoch begins.
     ///
     /// # Errors
     /// When a file cannot be read, cut or written.
     pub fn open(
         dir: impl AsFd,
         run_id: RunId,
-        mut visit: impl FnMut(u64, Millis, Event),
-        mut output: impl FnMut(u64, u64),
+        visit: &mut impl Visit,
     ) -> Result<Self, RepairError> {
-        let found = scan(&dir, Hashes::Check, |head, line| {
-            if head.event_type() == Some(EventType::ActionOutput)
-                && let Some(bytes) = output_bytes(line)
-            {
-                output(head.seq, bytes);
-                return;
-            }
-            let at = std::str::from_utf8(head.ts).ok().and_then(Millis::parse);
-            if let (Some(at), Some(event)) = (at, super::scan::parse_event(line)) {
-                visit(head.seq, at, event);
-            }
-        })
-        .map_err(RepairError::Read)?;
+        let found = scan(&dir, Hashes::Check, |head, line| show(head, line, visit))
+            .map_err(RepairError::Read)?;
         let file = if found.has_active {
             segment::open_active(&dir)
         } else {
@@ -105,7 +106,7 @@ impl Reopened {
         let is_ended = log.scan.terminal_seq.is_some();
         if !is_ended && (cut_bytes > 0 || log.scan.last_seq == 0) {
             let (seq, at, event) = log.begin_epoch()?;
-            visit(seq, at, event);
+            visit.event(seq, at, event);
         }
         Ok(log)
     }
@@ -167,6 +168,23 @@ impl Reopened {
     }
 }
 
+/// Shows one good line. One whose payload cannot be read is passed over, as one of an unknown type is.
+fn show(head: &LineHead<'_>, line: &[u8], visit: &mut impl Visit) {
+    let event_type = head.event_type();
+    let is_looked_at = event_type.is_some_and(|event_type| visit.looks_at(event_type));
+    let parse = || {
+        let at = Millis::parse(std::str::from_utf8(head.ts).ok()?)?;
+        Some((at, super::scan::parse_event(line)?))
+    };
+    if let Some((at, event)) = is_looked_at.then(parse).flatten() {
+        visit.event(head.seq, at, event);
+    } else if event_type == Some(EventType::ActionOutput) {
+        visit.passed(head.seq, output_bytes(line).unwrap_or(0));
+    } else {
+        visit.passed(head.seq, 0);
+    }
+}
+
 /// The `bytes` of an output event: the last such key of its line, for the text before it is escaped.
 fn output_bytes(line: &[u8]) -> Option<u64> {
     const KEY: &[u8] = b"\",\"bytes\":";
@@ -213,6 +231,38 @@ fn keep_torn(dir: impl AsFd, file: &File, from: u64, bytes: u64) -> io::Result<(
 mod tests {
     use super::*;
     use crate::event::Text;
+    use crate::log::scan::Fault;
+
+    /// Remembers what it was shown; by default it looks at `log.opened` only.
+    #[derive(Default)]
+    struct Seen {
+        looks_at_all: bool,
+        events: Vec<u64>,
+        passed: Vec<(u64, u64)>,
+    }
+
+    impl Seen {
+        fn all() -> Self {
+            Self {
+                looks_at_all: true,
+                ..Self::default()
+            }
+        }
+    }
+
+    impl Visit for Seen {
+        fn looks_at(&self, event_type: EventType) -> bool {
+            self.looks_at_all || event_type == EventType::LogOpened
+        }
+
+        fn event(&mut self, seq: u64, _: Millis, _: Event) {
+            self.events.push(seq);
+        }
+
+        fn passed(&mut self, seq: u64, output_bytes: u64) {
+            self.passed.push((seq, output_bytes));
+        }
+    }
 
     fn message(text: &str) -> Event {
         Event::Message(Text {
@@ -240,7 +290,7 @@ mod tests {
     fn a_log_cut_at_any_byte_is_repaired_and_goes_on_with_dense_numbers() {
         let whole = {
             let dir = tempfile::tempdir().unwrap();
-            let mut log = Reopened::open(dir_fd(&dir), run_id(), |_, _, _| (), |_, _| ()).unwrap();
+            let mut log = Reopened::open(dir_fd(&dir), run_id(), &mut Seen::all()).unwrap();
             for text in ["one", "zwei \u{1F600}", "three"] {
                 log.append(&message(text)).unwrap();
             }
@@ -254,14 +304,7 @@ mod tests {
                 bytes.extend_from_slice(&[0; 5000]);
             }
             std::fs::write(dir.path().join("events.jsonl"), &bytes).unwrap();
-            let mut before = Vec::new();
-            let mut log = Reopened::open(
-                dir_fd(&dir),
-                run_id(),
-                |seq, _, _| before.push(seq),
-                |_, _| (),
-            )
-            .unwrap();
+            let mut log = Reopened::open(dir_fd(&dir), run_id(), &mut Seen::all()).unwrap();
             log.append(&message("after")).unwrap();
             log.sync().unwrap();
             let lines = lines(&dir);
@@ -293,7 +336,7 @@ mod tests {
     #[test]
     fn a_bad_line_in_the_middle_is_reported_and_everything_behind_it_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Reopened::open(dir_fd(&dir), run_id(), |_, _, _| (), |_, _| ()).unwrap();
+        let mut log = Reopened::open(dir_fd(&dir), run_id(), &mut Seen::all()).unwrap();
         for n in 0..5 {
             log.append(&message(&format!("line {n}"))).unwrap();
         }
@@ -302,17 +345,65 @@ mod tests {
         let mut all: Vec<String> = text.lines().map(str::to_owned).collect();
         all[2] = "garbage \u{0}\u{0}".to_owned();
         std::fs::write(&path, all.join("\n") + "\n").unwrap();
-        let mut seen = Vec::new();
-        let log = Reopened::open(
-            dir_fd(&dir),
-            run_id(),
-            |seq, _, _| seen.push(seq),
-            |_, _| (),
-        )
-        .unwrap();
-        assert_eq!((seen, log.cut_bytes), (vec![1, 2, 4, 5, 6], 0));
-        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 6);
-        assert!(log.scan.n_bad_lines >= 1);
+        // Of the lines behind it, the messages are not parsed and still counted: what is bad is decided by number, form and hash.
+        for mut seen in [Seen::all(), Seen::default()] {
+            let log = Reopened::open(dir_fd(&dir), run_id(), &mut seen).unwrap();
+            let mut numbers = [
+                seen.events,
+                seen.passed.iter().map(|(seq, _)| *seq).collect(),
+            ]
+            .concat();
+            numbers.sort_unstable();
+            assert_eq!((numbers, log.cut_bytes), (vec![1, 2, 4, 5, 6], 0));
+            assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 6);
+            let faults: Vec<_> = log
+                .scan
+                .bad_lines
+                .iter()
+                .map(|bad| (bad.line_number, bad.fault))
+                .collect();
+            // The garbage, and the line behind it, which follows from what is no longer there.
+            let behind = [(4, Fault::HashMismatch), (4, Fault::OutOfOrder)];
+            assert_eq!(faults, [&[(3, Fault::NotALine)][..], &behind].concat());
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_in_an_event_that_is_not_parsed_is_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Reopened::open(dir_fd(&dir), run_id(), &mut Seen::all()).unwrap();
+        for text in ["one", "two", "three"] {
+            log.append(&message(text)).unwrap();
+        }
+        let path = dir.path().join("events.jsonl");
+        let changed = std::fs::read_to_string(&path)
+            .unwrap()
+            .replace("two", "TWO");
+        std::fs::write(&path, changed).unwrap();
+        let mut seen = Seen::default();
+        let log = Reopened::open(dir_fd(&dir), run_id(), &mut seen).unwrap();
+        let [bad] = &log.scan.bad_lines[..] else {
+            panic!("{:?}", log.scan.bad_lines);
+        };
+        assert_eq!((bad.line_number, bad.fault), (3, Fault::HashMismatch));
+        assert_eq!(seen.passed, [(2, 0), (3, 0), (4, 0)]);
+    }
+
+    #[test]
+    fn only_events_that_are_looked_at_are_parsed_and_all_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Reopened::open(dir_fd(&dir), run_id(), &mut Seen::all()).unwrap();
+        let n_events = 20_000;
+        for n in 2..=n_events {
+            log.append(&message(&format!("line {n}"))).unwrap();
+        }
+        let mut seen = Seen::default();
+        let again = Reopened::open(dir_fd(&dir), run_id(), &mut seen).unwrap();
+        assert_eq!(seen.events, [1]);
+        let numbers = seen.passed.iter().map(|(seq, _)| *seq);
+        assert!(numbers.eq(2..=n_events));
+        assert_eq!((again.scan.n_events, again.scan.n_bad_lines), (n_events, 0));
+        assert_eq!(again.scan.head, log.scan.head);
     }
 
     #[test]
@@ -329,18 +420,13 @@ mod tests {
         };
         let texts = ["", "plain", r#"","bytes":99,"#, "\n\u{1F600}\"bytes\":1"];
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Reopened::open(dir_fd(&dir), run_id(), |_, _, _| (), |_, _| ()).unwrap();
+        let mut log = Reopened::open(dir_fd(&dir), run_id(), &mut Seen::all()).unwrap();
         for text in texts {
             log.append(&output(text)).unwrap();
         }
-        let mut found = Vec::new();
-        Reopened::open(
-            dir_fd(&dir),
-            run_id(),
-            |_, _, _| (),
-            |_, bytes| found.push(bytes),
-        )
-        .unwrap();
+        let mut seen = Seen::default();
+        Reopened::open(dir_fd(&dir), run_id(), &mut seen).unwrap();
+        let found: Vec<u64> = seen.passed.iter().map(|(_, bytes)| *bytes).collect();
         assert_eq!(found, texts.map(|text| text.len() as u64));
     }
 }

@@ -23,8 +23,8 @@ pub(super) struct SyncDesk {
 #[derive(Debug)]
 struct SyncState {
     file: Arc<File>,
-    /// The directory, until the first sync has made the file's name durable.
-    unsynced_dir: Option<OwnedFd>,
+    /// The directories on the way to the file, until the first sync has made their names and the file's durable.
+    unsynced_dirs: Vec<OwnedFd>,
     written_seq: u64,
     synced_seq: u64,
     wanted_seq: u64,
@@ -34,10 +34,10 @@ struct SyncState {
 }
 
 impl SyncDesk {
-    pub(super) fn new(file: Arc<File>, dir: OwnedFd) -> Self {
+    pub(super) fn new(file: Arc<File>, unsynced_dirs: Vec<OwnedFd>) -> Self {
         let state = SyncState {
             file,
-            unsynced_dir: Some(dir),
+            unsynced_dirs,
             written_seq: 0,
             synced_seq: 0,
             wanted_seq: 0,
@@ -102,7 +102,7 @@ impl SyncDesk {
                 state.unsynced_since = None;
                 return Some(Due {
                     file: Arc::clone(&state.file),
-                    dir: state.unsynced_dir.take(),
+                    dirs: std::mem::take(&mut state.unsynced_dirs),
                     seq: state.written_seq,
                 });
             }
@@ -135,7 +135,7 @@ impl SyncDesk {
 /// A sync that has to be made.
 struct Due {
     file: Arc<File>,
-    dir: Option<OwnedFd>,
+    dirs: Vec<OwnedFd>,
     /// Number that it covers.
     seq: u64,
 }
@@ -143,7 +143,7 @@ struct Due {
 impl Due {
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()?;
-        if let Some(dir) = &self.dir {
+        for dir in &self.dirs {
             nix::unistd::fsync(dir)?;
         }
         Ok(())

@@ -8,8 +8,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
-use nix::fcntl::renameat;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::Mode;
 
 use super::action_log::{ActionLog, Observer, Pending, Shared, Written, lock};
 use super::frame::FrameBatch;
@@ -24,6 +27,13 @@ use crate::run::RunId;
 /// Version of the log's format, in `log.opened`.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// Pause of the writer between two batches of a busy log: it writes faster than one producer appends, and without the pause
+/// the two would wake each other for every few events. An event of a busy log is that much older when a reader gets it.
+const PAUSE: Duration = Duration::from_micros(100);
+
+/// A log is busy when a batch is taken this soon after the one before: some thousand events a second.
+const BUSY_INTERVAL: Duration = Duration::from_micros(400);
+
 /// Room that a batch's buffer keeps for the next batch.
 const KEPT_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -33,7 +43,7 @@ pub enum CreateError {
     /// The active segment could not be created.
     #[error("cannot create {ACTIVE_SEGMENT}")]
     Segment(#[source] io::Error),
-    /// The directory has no second descriptor for the syncer.
+    /// The directory and the one above it could not be opened for the syncer.
     #[error("cannot keep the directory of {ACTIVE_SEGMENT} open")]
     Directory(#[source] io::Error),
     /// A thread could not be started.
@@ -72,8 +82,8 @@ pub fn new_epoch() -> Result<String, CreateError> {
 
 /// Creates the log of a new run in `dir`; its first event is `log.opened`.
 ///
-/// The file's name becomes durable with its first event: an empty log says nothing that a missing one does not, so the
-/// start of a run does not wait for it.
+/// The names become durable with the first event, that of the file, those of all files made beside it before, and that of
+/// `dir` itself: an empty log says nothing that a missing one does not, so the start of a run does not wait for the disk.
 ///
 /// # Errors
 /// When the file exists or cannot be created.
@@ -85,12 +95,12 @@ pub fn create(
     observer: Arc<dyn Observer>,
 ) -> Result<(ActionLog, Arc<Source>, LogThreads), CreateError> {
     let file = Arc::new(segment::create_active(&dir).map_err(CreateError::Segment)?);
-    let synced_dir = dir.try_clone().map_err(CreateError::Directory)?;
+    let unsynced_dirs = way_to(&dir).map_err(CreateError::Directory)?;
     let epoch = new_epoch()?;
     let mut segments = SegmentSet::default();
     segments.push(Segment::new(1, Arc::clone(&file)));
     let source = Arc::new(Source::live(epoch.clone(), options.tail_bytes, segments));
-    let sync = SyncDesk::new(Arc::clone(&file), synced_dir);
+    let sync = SyncDesk::new(Arc::clone(&file), unsynced_dirs);
     let log = ActionLog::new(
         options,
         run_id,
@@ -115,6 +125,8 @@ pub fn create(
         observer,
         lines: Vec::new(),
         segment_bytes: 0,
+        last_taken_at: Instant::now(),
+        is_busy: false,
     };
     let writer = std::thread::Builder::new()
         .name("log-writer".to_owned())
@@ -127,6 +139,19 @@ pub fn create(
     Ok((log, source, LogThreads { writer, syncer }))
 }
 
+/// The log's directory and the one above it, to be synced. The one above is left out where it may not be opened: then another
+/// user has made the log's directory in it.
+fn way_to(dir: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
+    let mut dirs = vec![dir.try_clone()?];
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    match openat(dir, "..", flags, Mode::empty()) {
+        Ok(above) => dirs.push(above),
+        Err(Errno::EACCES) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    Ok(dirs)
+}
+
 struct Writer {
     shared: Arc<Shared>,
     dir: OwnedFd,
@@ -134,15 +159,22 @@ struct Writer {
     observer: Arc<dyn Observer>,
     lines: Vec<u8>,
     segment_bytes: u64,
+    last_taken_at: Instant,
+    is_busy: bool,
 }
 
 impl Writer {
     fn run(mut self) {
         while let Some(pending) = self.take() {
             let last_seq = pending.first_seq + (pending.marks.len() as u64).saturating_sub(1);
+            let mut frames = pending.frames;
+            // The tail counts bytes that are used; room for growth would come on top, up to as much again.
+            if frames.capacity() - frames.len() > frames.len() / 4 {
+                frames.shrink_to_fit();
+            }
             let batch = FrameBatch {
                 first_seq: pending.first_seq,
-                frames: pending.frames.into(),
+                frames: frames.into(),
                 marks: pending.marks.into(),
             };
             let n_bytes = if self.shared.has_failed() {
@@ -174,8 +206,15 @@ impl Writer {
     }
 
     /// Waits for work; none when the log is closed and nothing is pending.
-    fn take(&self) -> Option<Pending> {
+    fn take(&mut self) -> Option<Pending> {
         let mut desk = lock(&self.shared.desk);
+        if std::mem::take(&mut self.is_busy) && !desk.closed {
+            // Producers do not wake a pausing writer, the end of the log does.
+            desk = match self.shared.work.wait_timeout(desk, PAUSE) {
+                Ok((desk, _)) => desk,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
         let mut is_shown = false;
         while desk.pending.marks.is_empty() {
             if self.shared.has_failed() && !is_shown {
@@ -190,12 +229,14 @@ impl Writer {
             if desk.closed {
                 return None;
             }
+            desk.writer_waits = true;
             desk = self
                 .shared
                 .work
                 .wait(desk)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        desk.writer_waits = false;
         let size = desk.pending.frames.len().min(KEPT_BUFFER_BYTES);
         let fresh = Pending {
             frames: Vec::with_capacity(size),
@@ -204,6 +245,9 @@ impl Writer {
         let taken = std::mem::replace(&mut desk.pending, fresh);
         drop(desk);
         self.shared.space.notify_waiters();
+        let now = Instant::now();
+        self.is_busy = now.duration_since(self.last_taken_at) < BUSY_INTERVAL;
+        self.last_taken_at = now;
         Some(taken)
     }
 

@@ -79,7 +79,10 @@ impl Claim {
         })
     }
 
-    /// Tries to claim the run for the process described, durably. The caller holds the run's lock.
+    /// Tries to claim the run for the process described. The caller holds the run's lock.
+    ///
+    /// The claim is durable with the first sync of the run's log: before that a power cut leaves no run that somebody could
+    /// have seen, and against everything but a power cut a name counts at once.
     ///
     /// # Errors
     /// When the claim can be neither written nor read.
@@ -89,7 +92,7 @@ impl Claim {
             source,
         })?;
         bytes.push(b'\n');
-        match run.create_if_absent(layout::CLAIM, &bytes)? {
+        match run.place_if_absent(layout::CLAIM, &bytes)? {
             Creation::Created => Ok(ClaimAnswer::Taken),
             Creation::Existed => match Self::load(run) {
                 Ok(claim) => Ok(ClaimAnswer::Refused(claim.map(Box::new))),

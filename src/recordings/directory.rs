@@ -144,17 +144,25 @@ impl<'a> Directory<'a> {
         &self,
         name: &str,
     ) -> Result<(OwnedFd, Creation), RecordingsError> {
+        let (made, creation) = self.make_directory_unsynced(name)?;
+        if creation == Creation::Created {
+            self.sync()?;
+        }
+        Ok((made, creation))
+    }
+
+    /// The same; a new name becomes durable with the next sync of this directory.
+    pub(super) fn make_directory_unsynced(
+        &self,
+        name: &str,
+    ) -> Result<(OwnedFd, Creation), RecordingsError> {
         self.parse_name(name)?;
         let creation = match nix::sys::stat::mkdirat(self.fd, name, DIRECTORY_MODE) {
             Ok(()) => Creation::Created,
             Err(Errno::EEXIST) => Creation::Existed,
             Err(errno) => return Err(self.error(Operation::Create, name, errno)),
         };
-        let made = self.open_directory(name)?;
-        if creation == Creation::Created {
-            self.sync()?;
-        }
-        Ok((made, creation))
+        Ok((self.open_directory(name)?, creation))
     }
 
     /// Names of what is in this directory, without `.` and `..`, in the order of the file system.
@@ -214,6 +222,19 @@ impl<'a> Directory<'a> {
         self.publish(temporary, *self, name, Taken::Keep)
     }
 
+    /// Gives whole and durable content the name `name`, unless it is taken and [`Taken::Keep`] is asked for. The name itself
+    /// becomes durable with the next sync of this directory.
+    pub(super) fn place(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        taken: Taken,
+    ) -> Result<Creation, RecordingsError> {
+        let mut temporary = self.temporary(name)?;
+        temporary.write(bytes)?;
+        self.name(temporary, *self, name, taken)
+    }
+
     /// Opens a new file `.<name>.<random>` in this directory; it is removed unless it is published.
     pub(super) fn temporary(&self, name: &str) -> Result<Temporary<'a>, RecordingsError> {
         let temporary_name = self.random_name(&format!(".{name}."))?;
@@ -256,6 +277,19 @@ impl<'a> Directory<'a> {
     /// target directory. A crash between any two leaves the old state or the new one.
     pub(super) fn publish(
         &self,
+        temporary: Temporary<'_>,
+        target: Directory<'_>,
+        name: &str,
+        taken: Taken,
+    ) -> Result<Creation, RecordingsError> {
+        let creation = self.name(temporary, target, name, taken)?;
+        target.sync()?;
+        Ok(creation)
+    }
+
+    /// The first two steps of [`Directory::publish`].
+    fn name(
+        &self,
         mut temporary: Temporary<'_>,
         target: Directory<'_>,
         name: &str,
@@ -275,8 +309,6 @@ impl<'a> Directory<'a> {
             }
             Taken::Keep => temporary.link(target, name)?,
         };
-        drop(temporary);
-        target.sync()?;
         Ok(creation)
     }
 
@@ -293,7 +325,8 @@ impl<'a> Directory<'a> {
         self.sync()
     }
 
-    /// Points the symbolic link `name` at `content`, replacing what was there unless that is a directory.
+    /// Points the symbolic link `name` at `content`, replacing what was there unless that is a directory. A power cut may leave
+    /// the old link.
     pub(super) fn point(&self, name: &str, content: &str) -> Result<(), RecordingsError> {
         let temporary_name = self.random_name(&format!(".{name}."))?;
         nix::unistd::symlinkat(content, self.fd, temporary_name.as_str())
@@ -303,7 +336,7 @@ impl<'a> Directory<'a> {
             let _ = self.remove(&temporary_name, UnlinkatFlags::NoRemoveDir);
             return Err(self.error(Operation::Rename, name, errno));
         }
-        self.sync()
+        Ok(())
     }
 
     /// Removes `name`; what is gone already counts as removed.

@@ -15,7 +15,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::UnlinkatFlags;
 use serde::Deserialize;
 
-use super::directory::{Creation, Directory};
+use super::directory::{Creation, Directory, Taken};
 use super::error::{Operation, RecordingsError};
 use super::layout;
 use crate::run::RunId;
@@ -128,6 +128,25 @@ impl RunDir {
     /// When a step fails for another reason than that the name is taken.
     pub fn create_if_absent(&self, name: &str, bytes: &[u8]) -> Result<Creation, RecordingsError> {
         self.directory().create_if_absent(name, bytes)
+    }
+
+    /// Replaces the content of `name`: whole or not at all. A power cut before the next sync of the directory, which the
+    /// run's log makes with its first events, may undo it.
+    ///
+    /// # Errors
+    /// As [`RunDir::write_atomic`].
+    pub fn place(&self, name: &str, bytes: &[u8]) -> Result<(), RecordingsError> {
+        self.directory()
+            .place(name, bytes, Taken::Replace)
+            .map(|_| ())
+    }
+
+    /// As [`RunDir::create_if_absent`], durable as [`RunDir::place`].
+    ///
+    /// # Errors
+    /// As [`RunDir::create_if_absent`].
+    pub fn place_if_absent(&self, name: &str, bytes: &[u8]) -> Result<Creation, RecordingsError> {
+        self.directory().place(name, bytes, Taken::Keep)
     }
 
     /// Reads a whole file; none when there is no such file.

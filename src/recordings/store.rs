@@ -118,6 +118,16 @@ impl Store {
         Ok(self.run_dir(dir, id))
     }
 
+    /// The same for a run that is to begin: a new directory's name becomes durable with the first sync of the run's log, so that
+    /// no start waits for the disk. A power cut before that leaves nothing of a run of which nobody was told anything.
+    ///
+    /// # Errors
+    /// As [`Store::create_run`].
+    pub fn begin_run(&self, id: &RunId) -> Result<RunDir, RecordingsError> {
+        let (dir, _) = self.directory().make_directory_unsynced(id.as_str())?;
+        Ok(self.run_dir(dir, id))
+    }
+
     /// Opens the directory of a run; none when there is none.
     ///
     /// # Errors
@@ -177,7 +187,7 @@ impl Store {
         Ok(self.list()?.into_iter().next().map(|entry| entry.id))
     }
 
-    /// Points the link `latest` at a run, atomically.
+    /// Points the link `latest` at a run, atomically. After a power cut it may point at the run before.
     ///
     /// # Errors
     /// When the file system has no links, or a directory has the name. A caller reports it and goes on: the link is a

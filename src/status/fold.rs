@@ -16,7 +16,7 @@ use super::document::{
     StatusError,
 };
 use crate::event::lifecycle::{Isolation, Listen, Survivors};
-use crate::event::{Action, ActionStarted, Complete, Event, LogOpened, RunPhase, Usage};
+use crate::event::{Action, ActionStarted, Complete, Event, EventType, LogOpened, RunPhase, Usage};
 use crate::run::{Outcome, Phase, RunId, Status, Terminal};
 
 /// Most actions that can be open at once and still be marked cancelled at the end. An agent that has more tool calls
@@ -111,6 +111,28 @@ impl StatusFold {
             survivors: None,
             recordings: RecordingsHealth::good(),
             log: None,
+        }
+    }
+
+    /// Whether [`StatusFold::apply`] takes anything but the number from events of this type. Of output it needs the bytes, which
+    /// [`StatusFold::advance`] is told without the text.
+    pub fn looks_at(event_type: EventType) -> bool {
+        match event_type {
+            EventType::LogOpened
+            | EventType::RunPhase
+            | EventType::Isolation
+            | EventType::ActionStarted
+            | EventType::Action
+            | EventType::Complete => true,
+            EventType::ActionOutput
+            | EventType::Message
+            | EventType::Thought
+            | EventType::Limit
+            | EventType::Guardrail
+            | EventType::Retry
+            | EventType::Log
+            | EventType::AgentRaw
+            | EventType::Artifact => false,
         }
     }
 

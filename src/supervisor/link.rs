@@ -14,9 +14,10 @@ use stockade_entrypoint::message::{MAX_MESSAGE_BYTES, ToGuardian, ToSupervisor};
 use tokio::net::UnixDatagram;
 use tokio::sync::oneshot;
 
-use super::signals::{Impatience, Way, request_of};
+use super::signals::{Impatience, Way, asks_for_state, report_state, request_of};
 use crate::control::Control;
 use crate::run::Sender;
+use crate::status::StatusBoard;
 
 /// Longest wait for the guardian's sweep: the second that it allows itself, and some.
 pub const SWEEP_LIMIT: Duration = Duration::from_millis(1500);
@@ -97,7 +98,7 @@ impl GuardianLink {
     }
 
     /// Takes messages until the channel ends. Run it as a task of its own.
-    pub async fn listen(self, control: Control, impatience: Impatience) {
+    pub async fn listen(self, control: Control, impatience: Impatience, board: Arc<StatusBoard>) {
         let mut buffer = [0; MAX_MESSAGE_BYTES];
         loop {
             // Cancel safe: a datagram is taken whole or not at all.
@@ -118,6 +119,8 @@ impl GuardianLink {
                     };
                     if let Some(request) = request_of(notice.signal, Some(sender)) {
                         impatience.pass_on(&control, request, Way::Guardian);
+                    } else if asks_for_state(notice.signal) {
+                        report_state(&board);
                     }
                 }
                 Ok(ToSupervisor::Swept {

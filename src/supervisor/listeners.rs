@@ -28,8 +28,10 @@ pub const MAX_PORT_TRIES: u16 = 64;
 /// Where the socket lies for root, when there is no `XDG_RUNTIME_DIR`.
 const ROOT_RUNTIME_DIR: &str = "/run";
 
-/// Connections of the socket that may wait to be accepted; as many as std asks for on TCP.
-const SOCKET_BACKLOG: i32 = 128;
+/// Connections of a listener that may wait to be accepted: a crowd of readers that connects at once waits here, where one that
+/// is turned away would come back only after a second (tcp(7): the SYN is sent again). The kernel caps it at
+/// `net.core.somaxconn`.
+const BACKLOG: i32 = 1_024;
 
 /// Longest path of a Unix socket, in bytes (unix(7): 108 with the final NUL).
 const MAX_SOCKET_PATH_BYTES: usize = 107;
@@ -164,7 +166,17 @@ fn bind_tcp(listen: &Listen) -> Result<Option<TcpListener>, ListenError> {
     for offset in 0..tries {
         let address = SocketAddr::new(first.ip(), first.port().saturating_add(offset));
         match TcpListener::bind(address) {
-            Ok(listener) => return Ok(Some(listener)),
+            Ok(listener) => {
+                // std asks for 128; a second listen(2) changes that.
+                let longer = Backlog::new(BACKLOG)
+                    .and_then(|backlog| nix::sys::socket::listen(&listener, backlog));
+                return longer
+                    .map(|()| Some(listener))
+                    .map_err(|errno| ListenError::Tcp {
+                        address,
+                        source: errno.into(),
+                    });
+            }
             Err(error) => {
                 let is_taken = error.kind() == io::ErrorKind::AddrInUse;
                 failure.get_or_insert(error);
@@ -219,15 +231,33 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     // Before the bind, so that the file never has another mode (unix(7): it takes the socket's, less the umask).
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     nix::sys::socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
-    nix::sys::socket::listen(&socket, Backlog::new(SOCKET_BACKLOG)?)?;
+    nix::sys::socket::listen(&socket, Backlog::new(BACKLOG)?)?;
     Ok(UnixListener::from(socket))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use super::*;
     use crate::api::ListenerTrust;
     use crate::description::sight::Place;
+
+    #[test]
+    fn a_crowd_that_connects_at_once_waits_and_is_not_turned_away() {
+        // The kernel caps what is asked for.
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let n_clients = most.trim().parse::<usize>().unwrap().min(500);
+        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        let listener = bind_tcp(&Listen::Address(any)).unwrap().unwrap();
+        let address = listener.local_addr().unwrap();
+        let limit = std::time::Duration::from_millis(900);
+        // Nobody accepts. The kernel answers each within the first try, or not before a second has passed.
+        let clients: Vec<_> = (0..n_clients)
+            .map(|_| TcpStream::connect_timeout(&address, limit).unwrap())
+            .collect();
+        assert_eq!(clients.len(), n_clients);
+    }
 
     #[test]
     fn the_default_socket_is_absent_where_the_workload_sees_it_and_less_trusted_without_isolation()

@@ -455,10 +455,10 @@ impl Supervisor {
         tracker: &TaskTracker,
         end: &CancellationToken,
     ) {
-        let from_guardian = self
-            .link
-            .clone()
-            .listen(control.clone(), impatience.clone());
+        let from_guardian =
+            self.link
+                .clone()
+                .listen(control.clone(), impatience.clone(), Arc::clone(board));
         let end_of_link = end.clone();
         tracker.spawn(async move { end_of_link.run_until_cancelled(from_guardian).await });
         match signals::take(control.clone(), impatience.clone(), Arc::clone(board)) {

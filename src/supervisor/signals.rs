@@ -121,8 +121,13 @@ pub fn take(
     })
 }
 
+/// Whether a signal asks for [`report_state`].
+pub fn asks_for_state(signal: u32) -> bool {
+    i32::try_from(signal) == Ok(SIGUSR1)
+}
+
 /// SIGUSR1: one line for the operator who wonders.
-fn report_state(board: &StatusBoard) {
+pub fn report_state(board: &StatusBoard) {
     let document = board.latest(crate::session::recorder::now_ms());
     tracing::info!(
         phase = document.phase.map(crate::run::Phase::as_str),
@@ -144,6 +149,7 @@ mod tests {
             .filter(|signal| request_of(*signal, None).is_some())
             .collect();
         assert_eq!(asks, [1, 2, 3, 15]);
+        assert!((1..=64).filter(|signal| asks_for_state(*signal)).eq([10]));
     }
 
     #[tokio::test]

@@ -27,3 +27,17 @@ fn a_signal_to_all_processes_of_the_run_is_one_orderly_stop() {
     assert_eq!(status["outcome"]["sender"]["pid"], std::process::id());
     run.recording.assert_whole();
 }
+
+#[test]
+fn a_question_for_the_state_is_answered_by_way_of_the_guardian() {
+    let builder = RunBuilder::sh("until [ -e go ]; do sleep 0.02; done");
+    let workspace = builder.workspace();
+    let run = builder.start();
+    run.until_running();
+    run.signal(Signal::SIGUSR1);
+    run.until_stderr("state of the run");
+    std::fs::write(workspace.join("go"), "").unwrap();
+    let run = run.finish();
+    assert_eq!(run.code(), 0, "{}", run.stderr);
+    assert_eq!(run.stderr.matches("state of the run").count(), 1);
+}

@@ -299,6 +299,13 @@ impl Run {
         });
     }
 
+    /// Waits until standard error has `text`.
+    pub fn until_stderr(&self, text: &str) {
+        until(&format!("stderr has {text:?}"), || {
+            self.stderr.so_far().contains(text).then_some(())
+        });
+    }
+
     /// Sends a signal to the guardian.
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
         kill(self.guardian_pid(), signal);
