@@ -5,9 +5,9 @@
 //! supervisor counts as one request is one here.
 //!
 //! ```text
-//! running --stop--> stopping (grace + 2 s) --stop--> hurried (1 s + 1 s) --stop--> kill now
-//!    |                  |                               |
-//!    +---- backstop ----+------------ time up ----------+--> kill
+//! running --stop--> stopping (grace + 2 s) --stop--> hurried (1 s + 1 s) --stop--> last (0 s + 0.5 s)
+//!    |                  |                               |                             |
+//!    +---- backstop ----+------------ time up ----------+-----------------------------+--> kill
 //! ```
 
 use std::time::{Duration, Instant};
@@ -23,10 +23,14 @@ const HURRIED_GRACE: Duration = Duration::from_secs(1);
 /// What the guardian waits beyond the hurried grace.
 const HURRIED_MARGIN: Duration = Duration::from_secs(1);
 
+/// What the guardian waits after a third request and any further one. The supervisor kills the workload at once, and this is
+/// the time to record what was killed; a supervisor that is stuck costs no more than it.
+const LAST_MARGIN: Duration = Duration::from_millis(500);
+
 /// Why the supervisor is to be killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KillReason {
-    /// A stop took too long, or was asked for three times.
+    /// A stop took too long.
     Stop,
     /// The run outlived its backstop.
     Deadline,
@@ -84,7 +88,7 @@ impl Escalation {
         let patience = match self.stop_requests {
             1 => self.grace.saturating_add(MARGIN),
             2 => HURRIED_GRACE + HURRIED_MARGIN,
-            _ => Duration::ZERO,
+            _ => LAST_MARGIN,
         };
         self.end_stop_within(patience, now);
         StopSignal::Counted
@@ -151,14 +155,12 @@ mod tests {
             (escalation.next_at(), escalation.stop_was_requested()),
             (None, false)
         );
-        for (sender, seconds) in [(1, 10), (2, 2), (3, 0), (4, 0)] {
+        for (sender, ms) in [(1, 10_000), (2, 2_000), (3, 500), (4, 500)] {
             escalation.stop_requested(sent_by(sender), now);
-            assert_eq!(
-                escalation.next_at(),
-                Some(now + Duration::from_secs(seconds))
-            );
+            assert_eq!(escalation.next_at(), Some(now + Duration::from_millis(ms)));
         }
-        assert_eq!(escalation.due(now), Some(KillReason::Stop));
+        assert_eq!(escalation.due(now), None);
+        assert_eq!(escalation.due(now + LAST_MARGIN), Some(KillReason::Stop));
     }
 
     #[test]
@@ -191,7 +193,7 @@ mod tests {
                 sent_by(8),
                 SAME_SIGNAL_INTERVAL,
                 Counted,
-                SAME_SIGNAL_INTERVAL,
+                SAME_SIGNAL_INTERVAL + LAST_MARGIN,
             ),
         ] {
             let seen = escalation.stop_requested(signal, began_at + after);

@@ -7,26 +7,16 @@
 //! declared form before a shorter one. Matches that overlap are replaced together, as one span under the first one's
 //! name: a secret whose beginning was replaced as the end of another one does not show its rest.
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
-
+use super::heads::Heads;
 use super::rule::{Edge, Rule, Verdict};
 
-/// Bytes of a literal that the search looks for; the rest is compared where they are found. Four keep the automaton
-/// small whatever the length of the secrets, let most encoded forms of a secret share one head, and are rare enough.
-const HEAD_BYTES: usize = 4;
-
-/// Most heads for which a table with one entry per byte is built, some 100 secrets: above it the table takes several
-/// megabytes, and one that is smaller and three times slower is built.
-const MAX_TABLE_HEADS: usize = 1024;
-
-/// Rules with an automaton over their first bytes.
+/// Rules with a filter over their first bytes.
 pub(super) struct Matcher {
     /// In order of precedence.
     rules: Vec<Rule>,
     /// Rules by the first byte of their literal, in order of precedence; 256 entries.
     by_first_byte: Vec<Vec<usize>>,
-    /// Absent if it could not be built: then every place is compared, which is slow and right.
-    heads: Option<AhoCorasick>,
+    heads: Heads,
 }
 
 /// Where a scan stopped, as offsets into its window.
@@ -42,37 +32,23 @@ impl Matcher {
     /// Builds from rules in order of precedence.
     pub(super) fn new(rules: Vec<Rule>) -> Self {
         let mut by_first_byte = vec![Vec::new(); 256];
-        let mut heads: Vec<&[u8]> = Vec::with_capacity(rules.len());
         for (rule_idx, rule) in rules.iter().enumerate() {
             let first = rule.literal.first().map(|&byte| usize::from(byte));
             if let Some(bucket) = first.and_then(|first| by_first_byte.get_mut(first)) {
                 bucket.push(rule_idx);
             }
-            let head = rule.literal.get(..HEAD_BYTES).unwrap_or(&rule.literal);
-            if !head.is_empty() && !heads.contains(&head) {
-                heads.push(head);
-            }
         }
-        let kind = match heads.len() {
-            0..=MAX_TABLE_HEADS => AhoCorasickKind::DFA,
-            _ => AhoCorasickKind::ContiguousNFA,
-        };
-        let heads = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostFirst)
-            .kind(Some(kind))
-            .build(&heads)
-            .ok();
         Self {
+            heads: Heads::of(rules.iter().map(|rule| &*rule.literal)),
             rules,
             by_first_byte,
-            heads,
         }
     }
 
     /// True if anything matches.
     pub(super) fn matches(&self, text: &[u8]) -> bool {
         let mut at = 0;
-        while let Some(place) = self.next_place(text, at, Edge::Final) {
+        while let Some(place) = self.heads.find(text, at) {
             if let (Verdict::Matched(_), _) = self.decide(text, place, Edge::Final) {
                 return true;
             }
@@ -99,7 +75,7 @@ impl Matcher {
             let text = replacement.and_then(|replacement| replacements.get(replacement));
             out.extend_from_slice(text.map_or(&[], |text| text.as_bytes()));
         };
-        while let Some(place) = self.next_place(window, at, edge) {
+        while let Some(place) = self.heads.find(window, at) {
             match self.decide(window, place, edge) {
                 (Verdict::Refuted, _) => {}
                 (Verdict::Pending, _) => {
@@ -123,26 +99,6 @@ impl Matcher {
             undecided: window.len(),
             written: written.max(window.len()),
         }
-    }
-
-    /// The next place, from `at` on, at which a rule may match.
-    fn next_place(&self, window: &[u8], at: usize, edge: Edge) -> Option<usize> {
-        // Within the last bytes of an open window the beginning of a head is enough.
-        let partial = match edge {
-            Edge::Open => window.len().saturating_sub(HEAD_BYTES - 1).max(at),
-            Edge::Final => window.len(),
-        };
-        let found = match &self.heads {
-            Some(heads) if at < partial => heads
-                .find(Input::new(window).range(at..))
-                .map(|found| found.start()),
-            Some(_) => None,
-            None => Some(at),
-        };
-        found
-            .filter(|&found| found < partial)
-            .or(Some(partial))
-            .filter(|&place| place < window.len())
     }
 
     /// The decision for one place, and the replacement if it matches: that of the first rule that is not refuted.

@@ -9,6 +9,7 @@
 //! shorter than [`MIN_SECRET_BYTES`].
 
 mod forms;
+mod heads;
 mod json;
 mod matcher;
 mod patterns;

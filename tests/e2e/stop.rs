@@ -235,6 +235,10 @@ fn a_second_signal_leaves_a_second_and_a_third_nothing() {
     let status = run.recording.status();
     assert_eq!(status["status"], "terminated");
     assert_eq!(status["outcome"]["stop_signal"], 15, "{status}");
+    // The supervisor did it by itself, and so the record says what was killed.
+    assert!(!run.stderr.contains("is killed"), "{}", run.stderr);
+    let names = status["survivors"]["names"].as_array().unwrap();
+    assert!(names.contains(&"sh".into()), "{status}");
     run.recording.assert_whole();
     assert_nothing_left(run.directory.path());
 }
