@@ -3,6 +3,7 @@
 //! New inputs come from `tests/fuzz/run TARGET SECONDS`, which keeps one input for each piece of code that is reached.
 
 #![expect(
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test fails by a panic that says where"
@@ -11,6 +12,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+#[path = "fuzz/targets/configuration.rs"]
+mod configuration;
 #[path = "fuzz/targets/jsonl.rs"]
 mod jsonl;
 
@@ -35,4 +38,9 @@ fn replay(target: &str, check: fn(&[u8])) {
 #[test]
 fn no_line_of_an_agent_is_lost_or_stops_the_run() {
     replay("jsonl", jsonl::check);
+}
+
+#[test]
+fn no_description_file_breaks_the_reader_or_shows_a_secret() {
+    replay("configuration", configuration::check);
 }

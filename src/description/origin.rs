@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub enum Origin {
     /// Nobody set it: the default, or nothing where a value is required.
     Unset,
-    /// A position in the file that `--config` names.
+    /// A position in the file that `--config` names, or in that of the profile.
     File {
         /// The path as it was given.
         path: String,

@@ -118,6 +118,18 @@ pub(crate) const SEED_NAMES: [SeedName; 13] = [
     },
 ];
 
+/// Names inside of `GUARDRAILS_JSON` that have no counterpart here, by what they stood for.
+const FOREIGN_GUARDRAILS: [&str; 8] = [
+    "allowed_domains",
+    "blocked_domains",
+    "max_urls_visited",
+    "allow_private_networks",
+    "enable_llm_action_check",
+    "stuck_window_size",
+    "cycle_max_length",
+    "cycle_repeats",
+];
+
 /// Adds what the bare names give to the layer of the environment, if they are switched on.
 pub(crate) fn add(environment: &Environment, layer: &mut Layer, faults: &mut Faults) {
     let Some(switch) = environment.option(SWITCH, faults) else {
@@ -150,12 +162,31 @@ pub(crate) fn add(environment: &Environment, layer: &mut Layer, faults: &mut Fau
             Form::Text => environment::text(seed.name, value, faults),
             Form::Json => json(seed.name, value, faults),
         };
-        if let Some(given) = given {
+        if let Some(mut given) = given {
+            if key == "guardrails" {
+                refuse_foreign_guardrails(&mut given, faults);
+            }
             // A key may be a group, whose table is taken apart as in a file.
             let own = layer_of_table(vec![(key.to_owned(), given)], faults);
             layer.add(own, faults);
         }
     }
+}
+
+/// Takes out the guardrails of the predecessor that this build cannot honour, each by its name.
+fn refuse_foreign_guardrails(given: &mut Given, faults: &mut Faults) {
+    let Value::Table(entries) = &mut given.value else {
+        return;
+    };
+    entries.retain(|(name, given)| {
+        let is_foreign = FOREIGN_GUARDRAILS.contains(&name.as_str());
+        if is_foreign {
+            let expected = "leave it out; docs/guardrails.md lists the guardrails of this build";
+            let key = format!("guardrails.{name}");
+            faults.add(ErrorKind::Unsupported, key, given, expected);
+        }
+        !is_foreign
+    });
 }
 
 /// Reads a JSON object; its text is never shown, because it may hold secrets.

@@ -120,7 +120,7 @@ fn every_value_is_shown_with_its_source_and_no_secret() {
             .collect()
     };
     for (name, value, source) in [
-        ("run_id", "-", "default"),
+        ("run_id", "minted, ordered by time", "default"),
         ("command", "[\"make\"]", "after --"),
         ("timeout_seconds", "900", "profiles/ci.toml:1:1"),
         ("labels.team", "build", "profiles/ci.toml:2:8"),
@@ -132,7 +132,11 @@ fn every_value_is_shown_with_its_source_and_no_secret() {
         ("limits.output", "1073741824", "default"),
         ("--config", "run.toml", "--config"),
         ("STOCKADE_TOKEN", "[secret]", "STOCKADE_TOKEN"),
-        ("--listen", "-", "default"),
+        (
+            "--listen",
+            "127.0.0.1:8090, or the next free port",
+            "default",
+        ),
     ] {
         assert_eq!(row(name), [name, value, source]);
     }

@@ -18,9 +18,6 @@ use crate::supervisor::setup;
 /// Longest value in the table, in characters; `--json` has the whole.
 const MAX_VALUE_CHARS: usize = 60;
 
-/// What stands in the table for a key without a value.
-const NO_VALUE: &str = "-";
-
 /// All keys and options.
 #[derive(Serialize)]
 pub(super) struct View {
@@ -32,6 +29,9 @@ pub(super) struct View {
 struct KeyRow {
     key: String,
     value: Value,
+    /// What happens without a value, in words.
+    #[serde(skip)]
+    default: String,
     source: Source,
 }
 
@@ -42,6 +42,9 @@ struct OptionRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     variable: Option<&'static str>,
     value: Value,
+    /// What happens without a value, in words.
+    #[serde(skip)]
+    default: String,
     source: Source,
 }
 
@@ -77,12 +80,13 @@ impl View {
                     for (name, entry) in entries {
                         let name = format!("{}.{name}", key.name);
                         let origin = origin_of(&name);
-                        keys.push(KeyRow::new(name, entry, origin, &redactor));
+                        keys.push(KeyRow::new(name, entry, key, origin, &redactor));
                     }
                 }
                 value => keys.push(KeyRow::new(
                     key.name.to_owned(),
                     value,
+                    key,
                     origin_of(key.name),
                     &redactor,
                 )),
@@ -101,13 +105,20 @@ impl View {
     }
 
     pub(super) fn table(&self) -> String {
-        let keys = self
-            .keys
-            .iter()
-            .map(|row| [row.key.clone(), plain(&row.value), row.source.text()]);
+        let keys = self.keys.iter().map(|row| {
+            [
+                row.key.clone(),
+                cell(&row.value, &row.default),
+                row.source.text(),
+            ]
+        });
         let options = self.options.iter().map(|row| {
             let name = row.flag.as_deref().or(row.variable).unwrap_or_default();
-            [name.to_owned(), plain(&row.value), row.source.text()]
+            [
+                name.to_owned(),
+                cell(&row.value, &row.default),
+                row.source.text(),
+            ]
         });
         let head = |first: &str| [first, "value", "source"].map(str::to_owned);
         let keys: Vec<_> = std::iter::once(head("key")).chain(keys).collect();
@@ -128,10 +139,11 @@ impl View {
 }
 
 impl KeyRow {
-    fn new(key: String, value: Value, origin: &Origin, redactor: &Redactor) -> Self {
+    fn new(name: String, value: Value, key: &Key, origin: &Origin, redactor: &Redactor) -> Self {
         Self {
-            key: redactor.redact_text(&key).into_owned(),
+            key: redactor.redact_text(&name).into_owned(),
             value: redacted(value, redactor),
+            default: key.default.replace('`', ""),
             source: Source::of(origin),
         }
     }
@@ -150,6 +162,7 @@ impl OptionRow {
             flag: chosen.variable.flag.map(|flag| format!("--{flag}")),
             variable: chosen.variable.name,
             value: redacted(value, redactor),
+            default: chosen.variable.default.replace('`', ""),
             source: Source::of(&chosen.origin),
         }
     }
@@ -224,12 +237,12 @@ fn redacted(value: Value, redactor: &Redactor) -> Value {
     }
 }
 
-/// A value in one cell: plain text as it is, anything else as JSON, cut.
-fn plain(value: &Value) -> String {
+/// A value in one cell: plain text as it is, the default in words where there is none, anything else as JSON; cut.
+fn cell(value: &Value, default: &str) -> String {
     let is_plain =
         |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_control() || c == '"');
     let text: Cow<'_, str> = match value {
-        Value::Null => NO_VALUE.into(),
+        Value::Null => default.into(),
         Value::String(text) if is_plain(text) => text.into(),
         value => value.to_string().into(),
     };
@@ -248,16 +261,16 @@ mod tests {
     #[test]
     fn a_cell_is_one_line_of_bounded_width() {
         for (value, expected) in [
-            (Value::Null, "-"),
+            (Value::Null, "in words"),
             ("plain text".into(), "plain text"),
             ("".into(), r#""""#),
             ("a\nb\u{1b}[2J".into(), r#""a\nb\u001b[2J""#),
             (5.into(), "5"),
             (serde_json::json!(["a", 1]), r#"["a",1]"#),
         ] {
-            assert_eq!(plain(&value), expected);
+            assert_eq!(cell(&value, "in words"), expected);
         }
-        let long = plain(&"é".repeat(1_000).into());
+        let long = cell(&"é".repeat(1_000).into(), "");
         assert_eq!(long.chars().count(), MAX_VALUE_CHARS);
     }
 }

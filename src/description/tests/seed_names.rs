@@ -32,6 +32,22 @@ fn bare_names_are_read_only_with_the_switch() {
 }
 
 #[test]
+fn guardrails_that_both_have_are_taken_over_and_others_are_refused_by_name() {
+    let resolve = |guardrails: &str| {
+        let environment = [("STOCKADE_SEED_ENV", "1"), ("GUARDRAILS_JSON", guardrails)];
+        resolve_args("-- true", &environment, "")
+    };
+    let (run, _) = resolve(r#"{"max_consecutive_errors": 4}"#).unwrap();
+    let found = &run.public()["guardrails"]["max_consecutive_errors"];
+    assert_eq!(found, 4);
+    let error = resolve(r#"{"max_consecutive_errors": 4, "allowed_domains": ["a.org"]}"#);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "guardrails.allowed_domains = [\"a.org\"] from the environment variable GUARDRAILS_JSON is UNSUPPORTED in this build; leave it out; docs/guardrails.md lists the guardrails of this build"
+    );
+}
+
+#[test]
 fn every_bare_name_has_an_effect_or_is_refused_by_name() {
     for seed in SEED_NAMES {
         let environment = [("STOCKADE_SEED_ENV", "1"), (seed.name, "\u{7f}")];
