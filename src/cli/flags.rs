@@ -173,6 +173,10 @@ pub struct RunFlags {
     #[arg(long, value_name = "LEVEL", help_heading = "Process")]
     pub log_level: Option<String>,
 
+    /// Show the run on stderr: auto, live, plain, log or none [default: auto: live on a terminal, else log]
+    #[arg(long, value_name = "HOW", help_heading = "Process")]
+    pub progress: Option<String>,
+
     /// Exit with CODE when the run was stopped [default: 128 + the signal]
     #[arg(long, value_name = "CODE", help_heading = "Process")]
     pub stop_exit_code: Option<String>,
@@ -267,6 +271,7 @@ fn supervisor_flags(flags: &RunFlags) -> BTreeMap<&'static str, Given> {
         ("read-token-file", &flags.read_token_file),
         ("log-format", &flags.log_format),
         ("log-level", &flags.log_level),
+        ("progress", &flags.progress),
         ("stop-exit-code", &flags.stop_exit_code),
     ]
     .into_iter()

@@ -45,7 +45,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run a command or agent in a sandbox and record everything that it does
-    Run(Box<flags::RunFlags>),
+    Run(Box<run::Arguments>),
     /// Check or show the description of a run, and start nothing
     Config(config::Arguments),
     /// Say where a run is, or how it ended
@@ -91,8 +91,8 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
     match Cli::try_parse_from(&arguments) {
         Ok(Cli {
-            command: Command::Run(flags),
-        }) => run::main(*flags),
+            command: Command::Run(arguments),
+        }) => run::main(*arguments),
         Ok(Cli {
             command: Command::Config(arguments),
         }) => config::main(arguments),

@@ -25,6 +25,7 @@ use crate::description::sight::without_links;
 use crate::description::supervisor::SupervisorOptions;
 use crate::description::{DescriptionErrors, RunDescription};
 use crate::finalize::{Ending, finalize};
+use crate::progress::mode::FinalStatus;
 use crate::recordings::claim::Occupancy;
 use crate::recordings::lock::{LockError, RunLock};
 use crate::recordings::termination::{TerminationMessage, termination_log_path};
@@ -42,9 +43,10 @@ pub const CRASH_STATUS: &str = ".status.crash";
 const BACKSTOP_MARGIN: Duration = Duration::from_secs(8);
 
 /// Variables that guardian and supervisor keep; everything else of the caller's environment ends here.
-const KEPT_VARIABLES: [&str; 9] = [
+const KEPT_VARIABLES: [&str; 10] = [
     "HOME",
     "LANG",
+    "NO_COLOR",
     "PATH",
     "TERM",
     "TRACEPARENT",
@@ -85,8 +87,35 @@ impl Refusal {
     }
 }
 
+/// A run, and what is shown of it.
+#[derive(clap::Args)]
+#[expect(
+    missing_debug_implementations,
+    reason = "the flags of a run may hold secrets"
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    flags: RunFlags,
+
+    /// Show nothing but warnings and errors; the same as --progress none
+    #[arg(short, long, conflicts_with = "progress", help_heading = "Process")]
+    quiet: bool,
+
+    /// Print the status document at the end, alone on stdout; the workload's stdout goes to stderr
+    #[arg(long, help_heading = "Process")]
+    json: bool,
+}
+
 /// Runs a run; returns only when it could not begin.
-pub fn main(flags: RunFlags) -> ExitCode {
+pub fn main(arguments: Arguments) -> ExitCode {
+    let Arguments {
+        mut flags,
+        quiet,
+        json,
+    } = arguments;
+    if quiet {
+        flags.progress = Some("none".to_owned());
+    }
     let current_dir = match std::env::current_dir() {
         Ok(current_dir) => current_dir,
         Err(error) => {
@@ -95,7 +124,10 @@ pub fn main(flags: RunFlags) -> ExitCode {
         }
     };
     match resolve(flags, std::env::vars_os(), &current_dir) {
-        Ok((description, options)) => {
+        Ok((description, mut options)) => {
+            if json {
+                options.final_status = FinalStatus::Printed;
+            }
             let run_id = description.run_id.clone();
             let termination_log = options.termination_log.clone();
             let Err(refusal) = begin(description, options);

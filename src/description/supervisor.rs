@@ -21,6 +21,7 @@ use super::secret::Secret;
 use super::sight::Sight;
 use super::value::{Given, Value};
 use super::variables::VARIABLES;
+use crate::progress::mode::{FinalStatus, Progress};
 use crate::recordings::prune::Retention;
 
 /// Shortest token, in characters: 16 of base64 hold 96 bits, which cannot be guessed over a network.
@@ -53,6 +54,10 @@ pub struct SupervisorOptions {
     pub log_format: LogFormat,
     /// The least important log lines that are written.
     pub log_level: LogLevel,
+    /// What people see of the run on stderr.
+    pub progress: Progress,
+    /// Whether the status document is printed at the end; the command line alone says so.
+    pub final_status: FinalStatus,
     /// The exit code of a run that was stopped; absent for the convention of 128 + the signal.
     pub stop_exit_code: Option<u8>,
     /// The file that gets the outcome when it exists, absolute.
@@ -188,6 +193,8 @@ impl OptionReader<'_> {
             authentication,
             log_format: self.choice("log-format", "STOCKADE_LOG_FORMAT"),
             log_level: self.choice("log-level", "STOCKADE_LOG_LEVEL"),
+            progress: self.choice("progress", "STOCKADE_PROGRESS"),
+            final_status: FinalStatus::default(),
             stop_exit_code: self.stop_exit_code(),
             termination_log: self.termination_log(),
             keep: self.keep(),

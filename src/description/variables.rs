@@ -167,6 +167,14 @@ pub const VARIABLES: &[Variable] = &[
         ..OPTION
     },
     Variable {
+        name: Some("STOCKADE_PROGRESS"),
+        flag: Some("progress"),
+        form: "`auto`, `live`, `plain`, `log`, `none`",
+        default: "`auto`",
+        purpose: "What people see of the run on stderr: `auto` is `live` on a terminal, else `log`.",
+        ..OPTION
+    },
+    Variable {
         name: Some("STOCKADE_STOP_EXIT_CODE"),
         flag: Some("stop-exit-code"),
         form: "0 to 255",

@@ -232,6 +232,8 @@ impl Teller {
                 places.join(" and ")
             )),
             (Phase::Running, Detail::Full) => Some(format!("running{why}")),
+            // Every run passes through this phase; it is news when somebody or something asked for the end.
+            (Phase::Stopping, _) if why.is_empty() => None,
             (Phase::Stopping, _) => {
                 Some(self.colours.paint(Tone::Warning, &format!("stopping{why}")))
             }

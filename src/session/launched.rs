@@ -139,14 +139,14 @@ impl Session {
             stdout,
             of_stdout,
             pipes.stdout.0,
-            tokio::io::stdout(),
+            self.settings.passthrough.stdout.open(),
         );
         self.pump(
             Stream::Stderr,
             stderr,
             of_stderr,
             pipes.stderr.0,
-            tokio::io::stderr(),
+            self.settings.passthrough.stderr.open(),
         );
         let actions = Destination::Lines {
             of: LineOf::Actions,

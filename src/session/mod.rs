@@ -33,6 +33,7 @@ use crate::agent::{Agent, Observation, Step, Verdict};
 use crate::control::StopCall;
 use crate::event::Level;
 use crate::log::LogHealth;
+use crate::progress::mode::Passthrough;
 use crate::redact::Redactor;
 use crate::supervisor::link::GuardianLink;
 use journal::{Journal, Recorded};
@@ -80,6 +81,8 @@ pub struct Settings {
     pub environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
     /// Directory in which processes start, as the sandbox sees it.
     pub directory: PathBuf,
+    /// Where the workload's stdout and stderr are copied to.
+    pub passthrough: Passthrough,
 }
 
 /// Why the run is over.

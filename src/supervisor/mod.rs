@@ -15,8 +15,10 @@ pub mod filming;
 pub mod link;
 pub mod listeners;
 pub mod observer;
+mod record;
 mod retention;
 pub mod setup;
+pub mod showing;
 pub mod signals;
 pub mod telemetry;
 
@@ -39,18 +41,20 @@ use crate::control::{Control, StopCall};
 use crate::description::hand_over::HandOver;
 use crate::description::sight::Sight;
 use crate::guardrail::Watch;
-use crate::log::{self, ActionLog, LogThreads, Source};
+use crate::progress::held::HeldLines;
+use crate::progress::mode::Display;
 use crate::recordings::RunDir;
 use crate::recordings::claim::ClaimAnswer;
 use crate::redact::Redactor;
 use crate::run::ErrorCode;
-use crate::session::recorder::{Ended, OnDisk, Recorder, now_ms, show_log_health};
+use crate::session::recorder::{Ended, OnDisk, Recorder, show_log_health};
 use crate::session::workload::{Workload, chain};
-use crate::session::{Session, journal::Journal};
+use crate::session::{Session, Settings, journal::Journal};
 use crate::status::StatusBoard;
 use descriptors::Descriptors;
 use early_end::EarlyEnd;
 use link::GuardianLink;
+use record::Record;
 use setup::Inheritance;
 use signals::Impatience;
 
@@ -118,12 +122,16 @@ async fn supervise(inheritance: Inheritance, began: Instant) -> u8 {
         lock: _lock,
         program,
         inherited,
+        doors,
     } = inheritance;
     let redactor = setup::redactor(&hand_over.description, &hand_over.options);
+    let display = showing::display(&hand_over.options, doors);
+    let held = HeldLines::default();
     telemetry::install(
         hand_over.options.log_format,
-        hand_over.options.log_level,
+        showing::log_level(&hand_over.options, display.shown),
         &redactor,
+        &held,
     );
     let link = match GuardianLink::new(guardian) {
         Ok(link) => link,
@@ -140,6 +148,8 @@ async fn supervise(inheritance: Inheritance, began: Instant) -> u8 {
         redactor,
         program,
         inherited,
+        display,
+        held,
         began,
     };
     supervisor.run().instrument(span).await
@@ -152,16 +162,9 @@ struct Supervisor {
     redactor: Redactor,
     program: std::path::PathBuf,
     inherited: crate::session::environment::Inherited,
+    display: Display,
+    held: HeldLines,
     began: Instant,
-}
-
-/// The log of the run and those who look at it.
-struct Record {
-    log: ActionLog,
-    source: Arc<Source>,
-    threads: LogThreads,
-    board: Arc<StatusBoard>,
-    metrics: Arc<api::Metrics>,
 }
 
 impl Supervisor {
@@ -190,6 +193,7 @@ impl Supervisor {
         let tracker = TaskTracker::new();
         let end_tasks = CancellationToken::new();
         self.hear_signals(&control, &impatience, &record.board, &tracker, &end_tasks);
+        let view = self.show(&record, &tracker);
         let health = show_log_health(record.log.clone(), Arc::clone(&record.board));
         let end_of_health = end_tasks.clone();
         tracker.spawn(
@@ -267,6 +271,7 @@ impl Supervisor {
             OnDisk::No => tracing::error!("the end of the run is not on record"),
         }
         tracing::info!(exit_code, "run has ended");
+        self.show_end(view, &record).await;
         let linger = self.hand_over.description.linger;
         if serving.is_some() && !linger.is_zero() {
             // Over at the first signal.
@@ -360,7 +365,10 @@ impl Supervisor {
         ));
         recorder.announce(ready);
         let mut session = Session::new(
-            setup::settings(description, &self.inherited, self.began),
+            Settings {
+                passthrough: self.display.passthrough,
+                ..setup::settings(description, &self.inherited, self.began)
+            },
             setup::agent(description),
             workload,
             recorder,
@@ -374,8 +382,11 @@ impl Supervisor {
         );
         let end = session.drive().await;
         // The guardian's patience covers everything that may still follow, or it would cut the linger short.
-        let left =
-            description.grace + description.linger + api::limits::DRAIN_LIMIT + LOG_CLOSE_LIMIT;
+        let left = description.grace
+            + description.linger
+            + api::limits::DRAIN_LIMIT
+            + LOG_CLOSE_LIMIT
+            + showing::END_LIMIT;
         self.link.tell(&ToGuardian::Stopping {
             grace_ms: u64::try_from(left.as_millis()).ok(),
         });
@@ -392,35 +403,6 @@ impl Supervisor {
         let ended = recorder.finish(complete).await;
         drop(call);
         ended
-    }
-
-    fn open_record(&self) -> Result<Record, String> {
-        let description = &self.hand_over.description;
-        let board = StatusBoard::new(setup::fold(description, &self.redactor), now_ms())
-            .map_err(|error| chain(&error))?;
-        let board = Arc::new(board);
-        let dir = setup::directory_of(&self.run_dir).map_err(|error| error.to_string())?;
-        let options = setup::log_options(description);
-        let metrics = Arc::<api::Metrics>::default();
-        let observer = Arc::new(observer::RunObserver::new(
-            Arc::clone(&board),
-            Arc::clone(&metrics),
-        ));
-        let (log, source, threads) = log::create(
-            dir,
-            description.run_id.clone(),
-            options,
-            self.redactor.clone(),
-            observer,
-        )
-        .map_err(|error| chain(&error))?;
-        Ok(Record {
-            log,
-            source,
-            threads,
-            board,
-            metrics,
-        })
     }
 
     fn api(

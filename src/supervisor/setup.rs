@@ -24,6 +24,7 @@ use crate::description::settings::{
 };
 use crate::description::supervisor::{Authentication, SupervisorOptions};
 use crate::log::{self, LogOptions, Millis};
+use crate::progress::mode::{Doors, Passthrough};
 use crate::recordings::RunDir;
 use crate::recordings::claim::{Claim, ClaimAnswer};
 use crate::recordings::termination::TerminationMessage;
@@ -67,6 +68,8 @@ pub struct Inheritance {
     pub program: PathBuf,
     /// What the workload may see of our environment.
     pub inherited: Inherited,
+    /// Where stdout and stderr lead.
+    pub doors: Doors,
 }
 
 impl Inheritance {
@@ -110,6 +113,10 @@ impl Inheritance {
             lock,
             program: PathBuf::from(SELF),
             inherited,
+            doors: Doors::here(
+                std::env::var_os("NO_COLOR").as_deref(),
+                std::env::var_os("TERM").as_deref(),
+            ),
         })
     }
 }
@@ -270,6 +277,7 @@ pub fn settings(
                 .chain(credentials),
         ),
         directory: description.workspace.clone(),
+        passthrough: Passthrough::BOTH,
     }
 }
 

@@ -7,16 +7,21 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::description::supervisor::{LogFormat, LogLevel};
+use crate::progress::held::HeldLines;
 use crate::redact::Redactor;
 
-/// Writes each line to stderr, redacted.
+/// Writes each line to stderr, redacted, or gives it to the view that has the terminal.
 #[derive(Debug, Clone)]
-struct RedactedStderr(Redactor);
+struct RedactedStderr {
+    redactor: Redactor,
+    held: HeldLines,
+}
 
 /// Gathers one line, so that it is redacted whole and written with one call.
 #[derive(Debug)]
 struct Line {
     redactor: Redactor,
+    held: HeldLines,
     bytes: Vec<u8>,
 }
 
@@ -33,8 +38,11 @@ impl Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // A closed stderr loses log lines and nothing else.
-        let _ = io::stderr().write_all(&self.redactor.redact_bytes(&self.bytes));
+        let line = self.redactor.redact_bytes(&self.bytes);
+        if !self.held.take_in(&String::from_utf8_lossy(&line)) {
+            // A closed stderr loses log lines and nothing else.
+            let _ = io::stderr().write_all(&line);
+        }
     }
 }
 
@@ -43,14 +51,15 @@ impl<'a> MakeWriter<'a> for RedactedStderr {
 
     fn make_writer(&'a self) -> Line {
         Line {
-            redactor: self.0.clone(),
+            redactor: self.redactor.clone(),
+            held: self.held.clone(),
             bytes: Vec::with_capacity(256),
         }
     }
 }
 
 /// Installs the subscriber of this process; a second call changes nothing.
-pub fn install(format: LogFormat, level: LogLevel, redactor: &Redactor) {
+pub fn install(format: LogFormat, level: LogLevel, redactor: &Redactor, held: &HeldLines) {
     let level = match level {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,
@@ -62,7 +71,10 @@ pub fn install(format: LogFormat, level: LogLevel, redactor: &Redactor) {
         .with_max_level(level)
         .with_target(false)
         .with_ansi(false)
-        .with_writer(RedactedStderr(redactor.clone()));
+        .with_writer(RedactedStderr {
+            redactor: redactor.clone(),
+            held: held.clone(),
+        });
     // Only a second installation fails, and then the first stands.
     let _ = match format {
         LogFormat::Human => builder.compact().finish().try_init(),

@@ -40,3 +40,4 @@ mod recordings;
 mod terminal;
 mod people;
 mod cast;
+mod live;

@@ -215,6 +215,7 @@ fn a_run_that_cannot_be_reached_is_never_called_finished() {
 #[test]
 fn a_record_without_an_end_says_so() {
     let run = gated();
+    run.until_running();
     until("40 actions are on record", || {
         (run.recording().events_of("action").len() == 40).then_some(())
     });
@@ -299,4 +300,48 @@ fn forward(mut client: TcpStream, mut server: TcpStream, cuts: &AtomicUsize) {
     }
     let _ = client.shutdown(Shutdown::Both);
     let _ = server.shutdown(Shutdown::Both);
+}
+
+#[test]
+fn json_gives_stdout_to_the_status_document_alone() {
+    let finished = RunBuilder::sh("echo out; echo err >&2; exit 4")
+        .flag("--json")
+        .finish();
+    assert_eq!(finished.code(), 4);
+    assert_eq!(finished.stdout.lines().count(), 1, "{}", finished.stdout);
+    let printed: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(printed["status"], "failed");
+    assert_eq!(printed["outcome"], finished.recording.status()["outcome"]);
+    assert_eq!(finished.stderr, "out\nerr\n");
+}
+
+#[test]
+fn quiet_shows_the_workload_alone_and_plain_shows_lines_for_people() {
+    let script = "echo out; echo err >&2";
+    let quiet = RunBuilder::sh(script).flag("--quiet").finish();
+    assert_eq!(
+        (quiet.stdout.as_str(), quiet.stderr.as_str()),
+        ("out\n", "err\n")
+    );
+    let plain = RunBuilder::sh(script).flag("--progress=plain").finish();
+    assert_eq!(plain.stdout, "out\n");
+    for part in [
+        "starting; status API at unix:",
+        "running\n",
+        "▸ 1 command",
+        "completed after",
+        "recorded in /",
+    ] {
+        assert!(plain.stderr.contains(part), "{part:?} in {}", plain.stderr);
+    }
+    assert!(
+        !plain.stderr.contains('\u{1b}') && !plain.stderr.contains("INFO"),
+        "{}",
+        plain.stderr
+    );
+    let both = RunBuilder::sh("true")
+        .flag("--quiet")
+        .flag("--progress=plain")
+        .finish();
+    assert_eq!(both.code(), 2);
 }

@@ -1,0 +1,102 @@
+//! The terminal behind stderr: its size, whose it is at the moment, and a thread that writes to it.
+//!
+//! Owns the only blocking writes of the view. A terminal that is held (^S) or slow holds this thread and nothing else.
+//! Invariant: at most one frame waits.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{getpgid, getppid, tcgetpgrp};
+use tokio::sync::{mpsc, oneshot};
+
+use super::screen::Size;
+
+/// The size that is taken where the terminal tells none.
+const USUAL_SIZE: Size = Size {
+    columns: 80,
+    rows: 24,
+};
+
+type Order = (String, oneshot::Sender<io::Result<()>>);
+
+/// The terminal, or whatever stderr is.
+#[derive(Debug)]
+pub struct Terminal {
+    file: File,
+    orders: mpsc::Sender<Order>,
+}
+
+impl Terminal {
+    /// Takes stderr, and starts the thread, which ends with this value once its last write is done.
+    ///
+    /// # Errors
+    /// When there is no descriptor or thread left.
+    pub fn stderr() -> io::Result<Self> {
+        let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+        let writer = file.try_clone()?;
+        let (orders, received) = mpsc::channel(1);
+        std::thread::Builder::new()
+            .name("view".to_owned())
+            .spawn(move || write_all(&writer, received))?;
+        Ok(Self { file, orders })
+    }
+
+    /// Its size at the moment.
+    pub fn size(&self) -> Size {
+        terminal_size::terminal_size_of(&self.file).map_or(USUAL_SIZE, |(columns, rows)| Size {
+            columns: usize::from(columns.0),
+            rows: usize::from(rows.0),
+        })
+    }
+
+    /// Whether the run is what the terminal's keys go to: the guardian's process group is its foreground, or it has none.
+    pub fn is_ours(&self) -> bool {
+        match (tcgetpgrp(&self.file), getpgid(Some(getppid()))) {
+            (Ok(foreground), Ok(guardian)) => foreground == guardian,
+            _ => true,
+        }
+    }
+
+    /// Begins a write; the answer comes when all of it is written. Cancel safe before the first poll only.
+    pub async fn write(&self, text: String) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+        let (done, is_done) = oneshot::channel();
+        match self.orders.send((text, done)).await {
+            Ok(()) => Ok(is_done),
+            Err(_) => Err(ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+fn write_all(mut file: &File, mut orders: mpsc::Receiver<Order>) {
+    while let Some((text, done)) = orders.blocking_recv() {
+        let mut rest = text.as_bytes();
+        let mut written = Ok(());
+        while !rest.is_empty() && written.is_ok() {
+            match file.write(rest) {
+                Ok(0) => written = Err(ErrorKind::WriteZero.into()),
+                Ok(n_written) => rest = rest.get(n_written..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Somebody made the open file description non-blocking, which all of its holders share.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    written = wait_for_room(file.as_fd());
+                }
+                Err(error) => written = Err(error),
+            }
+        }
+        let is_over = written.is_err();
+        // Whoever asked may be gone.
+        let _ = done.send(written);
+        if is_over {
+            return;
+        }
+    }
+}
+
+fn wait_for_room(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut wanted = [PollFd::new(fd, PollFlags::POLLOUT)];
+    poll(&mut wanted, PollTimeout::NONE)
+        .map(|_| ())
+        .map_err(io::Error::from)
+}
