@@ -4,16 +4,18 @@
 
 #![expect(
     clippy::indexing_slicing,
+    clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test fails by a panic that says where"
 )]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 
 #[path = "fuzz/targets/configuration.rs"]
 mod configuration;
+#[path = "fuzz/targets/document.rs"]
+mod document;
 #[path = "fuzz/targets/jsonl.rs"]
 mod jsonl;
 
@@ -21,18 +23,29 @@ mod jsonl;
 const MIN_INPUTS: usize = 20;
 
 fn replay(target: &str, check: fn(&[u8])) {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fuzz/corpus")
-        .join(target);
-    let mut inputs = 0;
-    for entry in std::fs::read_dir(&corpus).unwrap() {
-        let path = entry.unwrap().path();
-        let input = std::fs::read(&path).unwrap();
+    let corpus = format!(
+        "{}/tests/fuzz/corpus/{target}.hex",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let corpus = std::fs::read_to_string(&corpus).unwrap();
+    for line in corpus.lines() {
+        let input = from_hex(line);
         let outcome = catch_unwind(AssertUnwindSafe(|| check(&input)));
-        assert!(outcome.is_ok(), "{} fails", path.display());
-        inputs += 1;
+        assert!(outcome.is_ok(), "{target} fails for {line}");
     }
-    assert!(inputs >= MIN_INPUTS, "{target}: only {inputs} inputs");
+    let n_inputs = corpus.lines().count();
+    assert!(n_inputs >= MIN_INPUTS, "{target}: only {n_inputs} inputs");
+}
+
+fn from_hex(line: &str) -> Vec<u8> {
+    let digits: Vec<u8> = line
+        .bytes()
+        .map(|digit| u8::try_from(char::from(digit).to_digit(16).unwrap()).unwrap())
+        .collect();
+    digits
+        .chunks_exact(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+        .collect()
 }
 
 #[test]
@@ -43,4 +56,9 @@ fn no_line_of_an_agent_is_lost_or_stops_the_run() {
 #[test]
 fn no_description_file_breaks_the_reader_or_shows_a_secret() {
     replay("configuration", configuration::check);
+}
+
+#[test]
+fn no_document_is_read_otherwise_than_it_is_written() {
+    replay("document", document::check);
 }
