@@ -26,6 +26,16 @@ pub(crate) struct Checker<'a> {
     pub(crate) environment: &'a Environment,
     pub(crate) current_dir: &'a Path,
     pub(crate) credential_directory: CredentialDirectory,
+    pub(crate) stdin: StandardInput,
+}
+
+/// What standard input was used for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StandardInput {
+    /// The description was read from it.
+    Description,
+    /// Nothing yet.
+    Unread,
 }
 
 /// The units of a number.

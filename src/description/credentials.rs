@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::checker::{Checker, is_variable_name, plain_text};
+use super::checker::{Checker, StandardInput, is_variable_name, plain_text};
 use super::error::ErrorKind;
 use super::keys::ENVIRONMENT_PREFIX;
 use super::maps::VARIABLE_NAME_REMEDY;
@@ -126,10 +126,10 @@ impl Checker<'_> {
                 };
                 (CredentialSource::Env, secret)
             }
-            ("fd", Value::Integer(number)) => (CredentialSource::Fd, read_descriptor(*number)),
+            ("fd", Value::Integer(number)) => (CredentialSource::Fd, self.descriptor(*number)),
             ("fd", Value::Text(number)) => {
                 let number = number.parse().map_err(|_| malformed())?;
-                (CredentialSource::Fd, read_descriptor(number))
+                (CredentialSource::Fd, self.descriptor(number))
             }
             ("ref", Value::Text(name)) => {
                 let secret = self.credential_directory.open(name).and_then(read_secret);
@@ -142,6 +142,21 @@ impl Checker<'_> {
             expose,
             secret,
         })
+    }
+}
+
+impl Checker<'_> {
+    /// Reads an inherited descriptor. Standard input holds one thing: a file that was read from it could be read again, as
+    /// a secret.
+    fn descriptor(&self, number: i64) -> Result<Secret, (ErrorKind, &'static str)> {
+        match (number, self.stdin) {
+            (0, StandardInput::Description) => {
+                let cause = "the description was read from it".to_owned();
+                let expected = "give the secret on another descriptor";
+                Err((ErrorKind::Unusable { cause }, expected))
+            }
+            (_, StandardInput::Description | StandardInput::Unread) => read_descriptor(number),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::checker::{Checker, Unit, plain_text};
+use super::checker::{Checker, StandardInput, Unit, plain_text};
 use super::credential_directory::CredentialDirectory;
 use super::environment::{self, Environment};
 use super::error::{DescriptionErrors, ErrorKind};
@@ -74,6 +74,10 @@ pub(crate) fn resolve(
         environment: sources.environment,
         current_dir: sources.current_dir,
         credential_directory,
+        stdin: match sources.file.as_ref().and_then(plain_text) {
+            Some(file::STDIN) => StandardInput::Description,
+            _ => StandardInput::Unread,
+        },
     };
     let run_id = checker.run_id();
     let mut description = checker.description(run_id.clone().unwrap_or_else(RunId::mint), origins);

@@ -234,3 +234,31 @@ fn a_fault_of_standard_input_has_its_line_and_column() {
         "stockade: max_steps = 0 in stdin:2:3 is out of bounds; give an integer: 1 to 1,000,000\n"
     );
 }
+
+#[test]
+fn standard_input_is_not_read_twice() {
+    let place = Place::new();
+    let file = place.path().join("run.json");
+    std::fs::write(&file, r#"{"credentials": {"KEY": {"fd": 0}}}"#).unwrap();
+    let output = Command::new(binary())
+        .args([
+            "config",
+            "check",
+            "--config",
+            "-",
+            "--config-format=json",
+            "--",
+            "true",
+        ])
+        .env_clear()
+        .env("HOME", place.path())
+        .current_dir(place.path())
+        .stdin(std::fs::File::open(file).unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "stockade: credentials.KEY = {fd = 0} in stdin:1:18 cannot be used (the description was read from it); give the secret on another descriptor\n"
+    );
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::{current_dir, resolve_in};
 
 #[test]
@@ -92,4 +94,34 @@ fn the_users_own_directory_comes_first() {
     assert_eq!(max_steps(&[("HOME", home), ("XDG_CONFIG_HOME", xdg)]), 2);
     let relative = [("HOME", home), ("XDG_CONFIG_HOME", "xdg")];
     assert_eq!(max_steps(&relative), 1, "a relative path counts as absent");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn whoever_is_strongest_wins_to_whatever_he_sets_a_key(
+        // 50 is the default, and as likely as any other value.
+        given in proptest::array::uniform4(proptest::option::of(prop_oneof![Just(50_u32), 1_u32..60])),
+    ) {
+        let [in_profile, in_file, in_environment, in_flag] = given;
+        let dir = current_dir();
+        let line = |value: Option<u32>| value.map_or(String::new(), |value| format!("max_steps = {value}\n"));
+        std::fs::write(dir.path().join("profiles/any.toml"), line(in_profile)).unwrap();
+        let file = format!("profile = 'any'\n{}", line(in_file));
+        let environment: Vec<(&str, String)> = in_environment
+            .map(|value| ("STOCKADE_MAX_STEPS", value.to_string()))
+            .into_iter()
+            .collect();
+        let environment: Vec<(&str, &str)> = environment
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let flag = in_flag.map_or(String::new(), |value| format!("--max-steps {value}"));
+        let args = format!("--config run.toml --profile-dir profiles {flag} -- true");
+        let (run, _) = resolve_in(dir.path(), &args, &environment, &file).unwrap();
+        let strongest = in_flag.or(in_environment).or(in_file).or(in_profile);
+        prop_assert_eq!(run.max_steps, strongest.unwrap_or(50));
+        prop_assert_eq!(run.is_explicit("max_steps"), strongest.is_some());
+    }
 }
