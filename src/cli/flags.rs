@@ -49,6 +49,18 @@ pub struct RunFlags {
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Run")]
     pub label: Vec<String>,
 
+    /// Run the playbook FILE in the place of a command, or the one of DIR that the task asks for
+    #[arg(long, value_name = "FILE|DIR", help_heading = "Run")]
+    pub playbook: Option<String>,
+
+    /// Set a parameter of the playbook, a secret one as NAME=file:PATH, env:VAR, fd:N or ref:NAME; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Run")]
+    pub param: Vec<String>,
+
+    /// Begin the playbook with the step ID and skip those before it
+    #[arg(long, value_name = "ID", help_heading = "Run")]
+    pub from_step: Option<String>,
+
     /// Turn the command's output into actions: none, or jsonl for one action a JSON line [default: none]
     #[arg(long, value_name = "ADAPTER", help_heading = "Run")]
     pub adapter: Option<String>,
@@ -303,6 +315,9 @@ impl FlagReader<'_> {
         self.scalar("run_id", "run-id", flags.run_id);
         self.scalar("task", "task", flags.task);
         self.list("command", flags.command, || Origin::Arguments);
+        self.scalar("playbook", "playbook", flags.playbook);
+        self.pairs("parameters", "param", flags.param);
+        self.scalar("from_step", "from-step", flags.from_step);
         self.scalar("adapter", "adapter", flags.adapter);
         self.scalar("workspace", "workspace", flags.workspace);
         self.scalar("workspace_mode", "workspace-mode", flags.workspace_mode);

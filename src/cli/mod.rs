@@ -4,6 +4,7 @@
 //! `sandbox-helper` are started by the program itself and never by people.
 
 pub mod config;
+mod dry_run;
 pub mod finalize;
 pub mod flags;
 pub mod notice;
@@ -14,6 +15,7 @@ pub mod run;
 pub mod status;
 pub mod stop;
 pub mod tail;
+pub mod schema;
 pub mod verify;
 
 use std::ffi::OsString;
@@ -54,6 +56,8 @@ enum Command {
     Tail(tail::Arguments),
     /// Ask a run to stop, and wait for its end
     Stop(stop::Arguments),
+    /// Print the JSON Schema of a file that people write
+    Schema(schema::Arguments),
     /// Check a recording: lines, numbers, hash chain
     Verify(verify::Arguments),
     /// Give the record of a run that was cut off a true end
@@ -105,6 +109,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Cli {
             command: Command::Stop(arguments),
         }) => stop::main(&arguments),
+        Ok(Cli {
+            command: Command::Schema(arguments),
+        }) => schema::main(&arguments),
         Ok(Cli {
             command: Command::Verify(arguments),
         }) => verify::main(&arguments),

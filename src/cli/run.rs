@@ -17,7 +17,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use stockade_entrypoint::GuardianArguments;
 
 use super::flags::{RunFlags, resolve};
-use super::{FAILURE, USAGE, notice};
+use super::{FAILURE, USAGE, dry_run, notice};
 use crate::description::error::ErrorClass;
 use crate::description::hand_over::HandOver;
 use crate::description::settings::{Access, Isolation};
@@ -104,14 +104,19 @@ pub struct Arguments {
     /// Print the status document at the end, alone on stdout; the workload's stdout goes to stderr
     #[arg(long, help_heading = "Process")]
     json: bool,
+
+    /// Check everything, print the plan, and run nothing
+    #[arg(long, conflicts_with_all = ["json", "quiet"], help_heading = "Process")]
+    dry_run: bool,
 }
 
-/// Runs a run; returns only when it could not begin.
+/// Runs a run; returns only when it could not begin, or should not.
 pub fn main(arguments: Arguments) -> ExitCode {
     let Arguments {
         mut flags,
         quiet,
         json,
+        dry_run: is_dry_run,
     } = arguments;
     if quiet {
         flags.progress = Some("none".to_owned());
@@ -124,6 +129,13 @@ pub fn main(arguments: Arguments) -> ExitCode {
         }
     };
     match resolve(flags, std::env::vars_os(), &current_dir) {
+        Ok((description, options)) if is_dry_run => dry_run::main(&description, &options),
+        Ok((description, _)) if description.playbook.is_some() => {
+            notice::error(
+                "playbook is UNSUPPORTED in this build beyond its checks; add --dry-run to see the plan",
+            );
+            ExitCode::from(FAILURE)
+        }
         Ok((description, mut options)) => {
             if json {
                 options.final_status = FinalStatus::Printed;
@@ -135,6 +147,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
             tell_termination_log(&run_id, &refusal, &termination_log);
             ExitCode::from(FAILURE)
         }
+        Err(errors) if is_dry_run => ExitCode::from(tell_faults(&errors)),
         Err(errors) => refuse(&errors),
     }
 }

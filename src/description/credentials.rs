@@ -94,7 +94,10 @@ impl Checker<'_> {
         credentials
     }
 
-    fn credential(&self, given: &Given) -> Result<Credential, (ErrorKind, &'static str)> {
+    pub(super) fn credential(
+        &self,
+        given: &Given,
+    ) -> Result<Credential, (ErrorKind, &'static str)> {
         let malformed = || (ErrorKind::Invalid, FORM);
         let (place, place_given, expose) = match &given.value {
             Value::Text(_) => ("value", given, Expose::default()),

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Credential, CredentialSource, Expose, RunDescription, Secret, SupervisorOptions};
+use super::{
+    Credential, CredentialSource, Expose, PlaybookRun, RunDescription, Secret, SupervisorOptions,
+};
 
 /// A resolved run, ready to be handed to the supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,7 @@ struct Wire {
     description: RunDescription,
     options: SupervisorOptions,
     credentials: BTreeMap<String, (CredentialSource, Expose, String)>,
+    secret_parameters: BTreeMap<String, String>,
     token: Option<String>,
     read_token: Option<String>,
 }
@@ -51,7 +54,14 @@ impl HandOver {
         let mut description = self.description.clone();
         let mut options = self.options.clone();
         let exposed = |secret: Secret| secret.expose().to_owned();
+        let playbook = description.playbook.as_mut();
         let wire = Wire {
+            secret_parameters: playbook
+                .map(PlaybookRun::take_secrets)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(name, secret)| (name, exposed(secret)))
+                .collect(),
             credentials: std::mem::take(&mut description.credentials)
                 .into_iter()
                 .map(|(name, credential)| {
@@ -92,6 +102,10 @@ impl HandOver {
                 (name, credential)
             })
             .collect();
+        if let Some(playbook) = &mut description.playbook {
+            let secrets = wire.secret_parameters.into_iter();
+            playbook.give_secrets(secrets.map(|(name, text)| (name, Secret::new(text))));
+        }
         let mut options = wire.options;
         options.token = wire.token.map(Secret::new);
         options.read_token = wire.read_token.map(Secret::new);

@@ -60,6 +60,11 @@ impl Faults {
         self.add(kind, key.name, given, remedy(key));
     }
 
+    /// Adds faults that were found elsewhere.
+    pub(crate) fn extend(&mut self, errors: impl IntoIterator<Item = DescriptionError>) {
+        self.0.extend(errors);
+    }
+
     /// All faults, in the order in which they were found.
     pub(crate) fn into_errors(self) -> Vec<DescriptionError> {
         self.0

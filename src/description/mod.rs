@@ -23,6 +23,7 @@ mod guardrails;
 mod layers;
 mod maps;
 mod mounts;
+mod playbook;
 mod profile;
 mod public;
 pub(crate) mod quantity;
@@ -47,6 +48,7 @@ pub use credentials::{Credential, CredentialSource, Expose};
 pub use error::{DescriptionError, DescriptionErrors, ErrorClass, ErrorKind};
 pub use hand_over::HandOver;
 pub use origin::Origin;
+pub use playbook::{MAX_PLAYBOOKS, PlaybookRun};
 pub use secret::Secret;
 pub use settings::{
     Access, Adapter, Durability, Isolation, Limits, Mount, Network, OnError, OnFull, Recording,
@@ -70,8 +72,10 @@ pub struct RunDescription {
     pub run_id: RunId,
     /// What the agent is asked to do; 1 to 10,000 characters.
     pub task: Option<String>,
-    /// The program and its arguments; never empty, and the program's name is not empty.
+    /// The program and its arguments, the program's name not empty; empty only where there is a playbook.
     pub command: Vec<String>,
+    /// The playbook that runs in the place of a command.
+    pub playbook: Option<PlaybookRun>,
     /// How the command's output becomes actions.
     pub adapter: Adapter,
     /// The directory that the workload works in: absolute, existing, links resolved, not `/`.
@@ -113,6 +117,14 @@ pub struct RunDescription {
 }
 
 impl RunDescription {
+    /// The secrets of the run with their names: its credentials and the secret parameters of its playbook.
+    pub fn secrets(&self) -> impl Iterator<Item = (&str, &Secret)> {
+        let credentials = self.credentials.iter();
+        let credentials = credentials.map(|(name, credential)| (name.as_str(), &credential.secret));
+        let playbook = self.playbook.iter();
+        credentials.chain(playbook.flat_map(PlaybookRun::secrets))
+    }
+
     /// Where the value of a dotted key came from; `Unset` when nobody set it.
     pub fn origin_of(&self, key: &str) -> &Origin {
         self.origins.get(key).unwrap_or(&Origin::Unset)

@@ -37,6 +37,9 @@ impl RunDescription {
             "run_id": self.run_id,
             "task": self.task,
             "command": self.command,
+            "playbook": self.playbook.as_ref().map(|playbook| &playbook.path),
+            "parameters": self.playbook.as_ref().map(super::PlaybookRun::public_arguments).unwrap_or_default(),
+            "from_step": self.playbook.as_ref().and_then(|playbook| playbook.from_step.as_ref()),
             "adapter": self.adapter,
             "workspace": self.workspace.to_string_lossy(),
             "workspace_mode": self.workspace_mode,
@@ -58,9 +61,17 @@ impl RunDescription {
             "recording": self.recording,
         });
         // The longest first, so that a secret that holds another one is masked whole.
-        let mut secrets: Vec<&Secret> = self.credentials.values().map(|c| &c.secret).collect();
+        let mut secrets: Vec<&Secret> = self.secrets().map(|(_, secret)| secret).collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
-        for key in ["task", "command", "workspace", "env", "labels", "mounts"] {
+        for key in [
+            "task",
+            "command",
+            "parameters",
+            "workspace",
+            "env",
+            "labels",
+            "mounts",
+        ] {
             if let Some(part) = view.get_mut(key) {
                 mask(part, &secrets);
             }

@@ -15,6 +15,7 @@ use super::keys::{KEYS, Support};
 use super::layers::{Faults, Layer};
 use super::maps::MAX_ARGUMENT_BYTES;
 use super::origin::Origin;
+use super::playbook::Replacement;
 use super::settings::{
     Access, Adapter, Durability, Isolation, Limits, Mount, Network, OnError, OnFull, Recording,
 };
@@ -80,7 +81,7 @@ pub(crate) fn resolve(
         },
     };
     let run_id = checker.run_id();
-    let mut description = checker.description(run_id.clone().unwrap_or_else(RunId::mint), origins);
+    let description = checker.description(run_id.clone().unwrap_or_else(RunId::mint), origins);
     let (isolation, workspace) = (description.isolation, &description.workspace);
     let sight = Sight::of(isolation, workspace, &description.mounts);
     let (recordings, options) = supervisor::options(
@@ -93,8 +94,7 @@ pub(crate) fn resolve(
     match options {
         Some(options) if faults.is_empty() => Ok((description, options)),
         _ => {
-            let credentials = std::mem::take(&mut description.credentials);
-            let secrets: Vec<_> = credentials.into_values().map(|c| c.secret).collect();
+            let secrets: Vec<_> = description.secrets().map(|(_, s)| s.clone()).collect();
             let errors = DescriptionErrors {
                 errors: faults.into_errors(),
                 run_id,
@@ -139,7 +139,11 @@ impl Checker<'_> {
     fn description(&mut self, run_id: RunId, origins: BTreeMap<String, Origin>) -> RunDescription {
         self.refuse_unsupported();
         let task = self.task();
-        let command = self.command();
+        let playbook = self.playbook(task.as_deref());
+        let command = match playbook {
+            Replacement::Given(_) => Vec::new(),
+            Replacement::Absent => self.command(),
+        };
         let adapter = self.choice(
             "adapter",
             &[
@@ -171,6 +175,7 @@ impl Checker<'_> {
             run_id,
             task,
             command,
+            playbook: playbook.into_run(),
             adapter,
             workspace,
             workspace_mode,

@@ -29,7 +29,8 @@ pub const MAX_DOCUMENT_DEPTH: usize = 64;
 pub const MAX_DOCUMENT_NODES: usize = 100_000;
 
 /// The syntax of a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// TOML 1.1.
     Toml,

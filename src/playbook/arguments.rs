@@ -48,7 +48,10 @@ pub(super) fn check_text(
     }
 }
 
-fn check_pattern(pattern: Option<&Pattern>, text: &str) -> Result<(), (ErrorKind, String)> {
+pub(super) fn check_pattern(
+    pattern: Option<&Pattern>,
+    text: &str,
+) -> Result<(), (ErrorKind, String)> {
     match pattern {
         Some(pattern) if !pattern.is_whole(text) => Err((
             ErrorKind::Invalid,

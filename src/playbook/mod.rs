@@ -10,12 +10,14 @@ pub mod schema;
 pub mod url;
 
 mod arguments;
+mod binding;
 mod definition;
 mod duration;
 mod expectation;
 mod matching;
 mod pattern;
 mod reader;
+mod rules;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,9 @@ pub use expression::MAX_OUTPUT_BYTES;
 pub use matching::{Candidate, MatchError, best_match};
 pub use model::{Argument, Playbook};
 pub use pattern::{MAX_PATTERN_CHARS, Pattern, PatternError};
+
+pub(crate) use binding::bind;
+pub(crate) use rules::{refuse_unreachable, refuse_urls};
 
 /// The version of the form that this build reads.
 pub const VERSION: i64 = 1;

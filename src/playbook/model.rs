@@ -96,7 +96,8 @@ impl ParameterKind {
 }
 
 /// The checked value of a parameter.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Argument {
     /// A text or a choice.
     Text(String),

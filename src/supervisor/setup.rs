@@ -123,9 +123,8 @@ impl Inheritance {
 
 /// A redactor for everything that the description and the options keep secret.
 pub fn redactor(description: &RunDescription, options: &SupervisorOptions) -> Redactor {
-    let credentials = description.credentials.iter();
-    let credentials =
-        credentials.map(|(name, credential)| (name.clone(), credential.secret.expose()));
+    let declared = description.secrets();
+    let declared = declared.map(|(name, secret)| (name.to_owned(), secret.expose()));
     let tokens = [
         ("token", &options.token),
         ("read-token", &options.read_token),
@@ -134,7 +133,7 @@ pub fn redactor(description: &RunDescription, options: &SupervisorOptions) -> Re
         .into_iter()
         .filter_map(|(name, token)| Some((name.to_owned(), token.as_ref()?.expose())));
     Redactor::new(
-        credentials
+        declared
             .chain(tokens)
             .map(|(name, secret)| (name, secret.as_bytes().to_vec())),
     )

@@ -58,15 +58,31 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "playbook",
-        purpose: "A playbook to run in the place of a command.",
-        ..UNSUPPORTED
+        flags: &["playbook"],
+        type_text: "a path",
+        bounds: "a file `.yaml`, `.yml` or `.json` of at most 1 MiB, or a directory of at most 256 of them, of which the tags choose by `task`",
+        default: "none",
+        purpose: "A playbook to run in the place of a command. A relative path in a file is relative to that file.",
+        ..HONOURED
     },
     Key {
         name: "parameters",
-        type_text: "a map",
+        flags: &["param"],
+        type_text: "a map of name to text, number or boolean",
+        bounds: "what the playbook declares; at most 64 KiB each, no NUL; a secret as in `credentials`",
+        default: "what the playbook says",
         purpose: "Parameters of the playbook.",
         shape: Shape::Map,
-        ..UNSUPPORTED
+        exposure: Exposure::Masked,
+        ..HONOURED
+    },
+    Key {
+        name: "from_step",
+        flags: &["from-step"],
+        bounds: "the id of a step of the playbook",
+        default: "the first step",
+        purpose: "The step that the playbook begins with; those before it are skipped.",
+        ..HONOURED
     },
     Key {
         name: "agent",

@@ -4,6 +4,7 @@ mod bad_descriptions;
 mod cases;
 mod corpus;
 mod guardrails;
+mod playbooks;
 mod precedence;
 mod profiles;
 mod reference;
@@ -40,6 +41,44 @@ const PROFILES: [(&str, &str); 5] = [
     ("wrong.toml", "max_steps = 0\ntiemout_seconds = 5\n"),
 ];
 
+/// The playbooks in every current directory: the file's name and its text.
+const PLAYBOOKS: [(&str, &str); 3] = [
+    (
+        "playbooks/greet.yaml",
+        r#"version: 1
+name: greet
+tags: [greet, hello]
+parameters:
+  who: {default: world}
+  times: {type: integer, min: 1, max: 3, default: 1}
+  page: {default: "80", pattern: "[0-9@:.a-z]+"}
+  token: {type: secret, required: true}
+steps:
+  - id: greet
+    run: echo "hello $WHO"
+    env: {WHO: "${{ params.who }}", TOKEN: "${{ params.token }}"}
+    outputs: {said: stdout.trim()}
+  - id: shout
+    run: echo "$SAID!"
+    env: {SAID: "${{ steps.greet.outputs.said }}"}
+    expect: {http: {url: "http://127.0.0.1:${{ params.page }}/"}}
+"#,
+    ),
+    (
+        "playbooks/part.json",
+        r#"{"version": 1, "name": "part", "tags": ["bye"], "steps": [{"id": "part", "run": "true"}]}"#,
+    ),
+    (
+        "broken.yaml",
+        "version: 1
+name: broken
+steps:
+  - id: build
+    env: {STOCKADE_A: x}
+",
+    ),
+];
+
 /// A current directory with a `work` directory, a file `plain`, a link `root` to `/` and a directory of profiles.
 fn current_dir() -> TempDir {
     let dir = TempDir::new().unwrap();
@@ -50,6 +89,10 @@ fn current_dir() -> TempDir {
     std::fs::create_dir(dir.path().join("profiles")).unwrap();
     for (name, text) in PROFILES {
         std::fs::write(dir.path().join("profiles").join(name), text).unwrap();
+    }
+    std::fs::create_dir(dir.path().join("playbooks")).unwrap();
+    for (name, text) in PLAYBOOKS {
+        std::fs::write(dir.path().join(name), text).unwrap();
     }
     std::os::unix::fs::symlink("/", dir.path().join("root")).unwrap();
     dir

@@ -1,5 +1,6 @@
 //! What playbooks are read as, and what their parameters can and cannot change.
 
+mod binding;
 mod corpus;
 mod injection;
 mod matching;

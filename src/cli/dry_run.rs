@@ -1,0 +1,41 @@
+//! `stockade run --dry-run`: the plan of a run that passed every check, and nothing else.
+//!
+//! It writes no recording and starts no process. Everything that it prints goes through the redactor of the run.
+
+use std::process::ExitCode;
+
+use super::run::refuse_writable_recordings;
+use super::{FAILURE, notice};
+use crate::description::{RunDescription, SupervisorOptions};
+use crate::playbook::plan::Plan;
+use crate::supervisor::setup;
+
+/// Prints the plan: 0, or the exit status that the run would give for what stands in its way.
+pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) -> ExitCode {
+    if let Err(refusal) = refuse_writable_recordings(description, &options.recordings) {
+        notice::error(&refusal.to_string());
+        return ExitCode::from(FAILURE);
+    }
+    let plan = match &description.playbook {
+        None => format!("command\n     {:?}", description.command),
+        Some(run) => match run.playbook() {
+            Ok(playbook) => {
+                let first = run.from_step.as_deref();
+                let first_step = first.and_then(|id| playbook.step_idx(id)).unwrap_or(0);
+                let plan = Plan {
+                    playbook: &playbook,
+                    arguments: &run.arguments,
+                    first_step,
+                };
+                plan.to_string()
+            }
+            Err(errors) => {
+                notice::error(&errors.to_string());
+                return ExitCode::from(FAILURE);
+            }
+        },
+    };
+    let redactor = setup::redactor(description, options);
+    notice::result(redactor.redact_text(plan.trim_end()).as_ref());
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,28 @@
+//! `stockade schema`: the JSON Schema of a file that people write, for editors and for programs that write such files.
+
+use std::process::ExitCode;
+
+use super::notice;
+
+/// Which schema.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The kind of file
+    #[arg(value_enum, default_value_t = Kind::Playbook)]
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Kind {
+    /// A playbook
+    Playbook,
+}
+
+/// Prints the schema.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    let schema = match arguments.kind {
+        Kind::Playbook => crate::playbook::schema::schema(),
+    };
+    notice::result(&format!("{schema:#}"));
+    ExitCode::SUCCESS
+}

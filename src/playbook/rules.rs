@@ -1,0 +1,117 @@
+//! What must hold of a playbook in one run: with its parameters, from the step that it begins with.
+
+use super::expression::{Scope, Template};
+use super::model::{Playbook, Step, TextExpectation};
+use super::url::LoopbackUrl;
+use crate::description::{ErrorKind, Faults, Given};
+
+/// Refuses a run from a later step, if what is run needs the output or exit code of a step that is not.
+///
+/// `given` is the step as it was named, which the faults show. Returns the number of the step.
+pub(crate) fn refuse_unreachable(
+    playbook: &Playbook,
+    given: &Given,
+    faults: &mut Faults,
+) -> Option<usize> {
+    use crate::description::{Value, closest};
+    let Value::Text(id) = &given.value else {
+        faults.add(
+            ErrorKind::Invalid,
+            "from_step",
+            given,
+            "give the id of a step",
+        );
+        return None;
+    };
+    let Some(first) = playbook.step_idx(id) else {
+        let ids = || playbook.steps.iter().map(|step| step.id.as_str());
+        let expected = match closest(id, ids()) {
+            Some(known) => format!("use {known}"),
+            None => "give the id of a step of the playbook, which is not one of finally".to_owned(),
+        };
+        faults.add(ErrorKind::Invalid, "from_step", given, expected);
+        return None;
+    };
+    let is_skipped = |id: &str| playbook.step_idx(id).is_some_and(|idx| idx < first);
+    let run = playbook.steps.iter().skip(first).chain(&playbook.finally);
+    for step in run {
+        if let Some(needed) = needed_steps(step).into_iter().find(|id| is_skipped(id)) {
+            let cause = format!("the step {} needs an output of {needed}", step.id);
+            let expected = format!("begin with {needed} or before it");
+            faults.add(ErrorKind::Unusable { cause }, "from_step", given, expected);
+        }
+    }
+    Some(first)
+}
+
+/// The steps whose outputs or exit codes a step needs.
+fn needed_steps(step: &Step) -> Vec<&str> {
+    let mut needed: Vec<&str> = Vec::new();
+    for (_, template) in &step.env {
+        needed.extend(template.needed_steps());
+    }
+    if let Some(condition) = &step.condition {
+        needed.extend(condition.needed_steps());
+    }
+    for template in templates(step) {
+        needed.extend(template.needed_steps());
+    }
+    needed
+}
+
+/// All texts with expressions among the expectations of a step.
+fn templates(step: &Step) -> Vec<&Template> {
+    let expect = &step.expect;
+    let mut templates = Vec::new();
+    for file in &expect.files {
+        templates.push(&file.path);
+        templates.extend(file.content.iter().filter_map(TextExpectation::template));
+    }
+    for http in &expect.http {
+        templates.push(&http.url);
+        templates.extend(http.body.iter().filter_map(TextExpectation::template));
+    }
+    let texts = expect.stdout.iter().chain(&expect.stderr);
+    templates.extend(texts.filter_map(TextExpectation::template));
+    templates
+}
+
+impl TextExpectation {
+    fn template(&self) -> Option<&Template> {
+        match self {
+            Self::Contains(template) | Self::NotContains(template) | Self::Equals(template) => {
+                Some(template)
+            }
+            Self::Matches(_) => None,
+        }
+    }
+}
+
+/// Refuses parameters that make a URL which is none of the loopback, as far as that is known before the run.
+pub(crate) fn refuse_urls(
+    playbook: &Playbook,
+    scope: Scope<'_>,
+    given: &Given,
+    faults: &mut Faults,
+) {
+    for step in playbook.steps.iter().chain(&playbook.finally) {
+        for http in &step.expect.http {
+            if !http.url.is_known_before_the_run() {
+                continue;
+            }
+            let is_right = match http.url.render(scope) {
+                Ok(url) => LoopbackUrl::parse(&url).is_ok(),
+                Err(_) => false,
+            };
+            if !is_right {
+                let cause = format!(
+                    "with these parameters the step {} would look at {}",
+                    step.id,
+                    http.url.shown(scope)
+                );
+                let expected = "give parameters that make http://127.0.0.1:PORT/PATH";
+                faults.add(ErrorKind::Unusable { cause }, "playbook", given, expected);
+            }
+        }
+    }
+}
