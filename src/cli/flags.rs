@@ -189,6 +189,10 @@ pub struct RunFlags {
     #[arg(long, value_name = "HOW", help_heading = "Process")]
     pub progress: Option<String>,
 
+    /// Copy the JUnit report of a playbook to FILE
+    #[arg(long, value_name = "FILE", help_heading = "Recording")]
+    pub junit: Option<String>,
+
     /// Exit with CODE when the run was stopped [default: 128 + the signal]
     #[arg(long, value_name = "CODE", help_heading = "Process")]
     pub stop_exit_code: Option<String>,
@@ -285,6 +289,7 @@ fn supervisor_flags(flags: &RunFlags) -> BTreeMap<&'static str, Given> {
         ("log-level", &flags.log_level),
         ("progress", &flags.progress),
         ("stop-exit-code", &flags.stop_exit_code),
+        ("junit", &flags.junit),
     ]
     .into_iter()
     .filter_map(|(flag, text)| {

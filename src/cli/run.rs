@@ -130,12 +130,6 @@ pub fn main(arguments: Arguments) -> ExitCode {
     };
     match resolve(flags, std::env::vars_os(), &current_dir) {
         Ok((description, options)) if is_dry_run => dry_run::main(&description, &options),
-        Ok((description, _)) if description.playbook.is_some() => {
-            notice::error(
-                "playbook is UNSUPPORTED in this build beyond its checks; add --dry-run to see the plan",
-            );
-            ExitCode::from(FAILURE)
-        }
         Ok((description, mut options)) => {
             if json {
                 options.final_status = FinalStatus::Printed;

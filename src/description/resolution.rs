@@ -84,6 +84,13 @@ pub(crate) fn resolve(
     let description = checker.description(run_id.clone().unwrap_or_else(RunId::mint), origins);
     let (isolation, workspace) = (description.isolation, &description.workspace);
     let sight = Sight::of(isolation, workspace, &description.mounts);
+    if let Some(given) = sources.options.get("junit")
+        && description.playbook.is_none()
+        && faults.is_empty()
+    {
+        let expected = "give --playbook, too: only a playbook has such a report";
+        faults.add(ErrorKind::Conflict, "junit", given, expected);
+    }
     let (recordings, options) = supervisor::options(
         sources.options,
         sources.environment,

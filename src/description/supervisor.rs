@@ -60,6 +60,9 @@ pub struct SupervisorOptions {
     pub final_status: FinalStatus,
     /// The exit code of a run that was stopped; absent for the convention of 128 + the signal.
     pub stop_exit_code: Option<u8>,
+    /// The file that gets a copy of the report of a playbook, absolute.
+    #[serde(default)]
+    pub junit: Option<PathBuf>,
     /// The file that gets the outcome when it exists, absolute.
     pub termination_log: PathBuf,
 }
@@ -196,6 +199,7 @@ impl OptionReader<'_> {
             progress: self.choice("progress", "STOCKADE_PROGRESS"),
             final_status: FinalStatus::default(),
             stop_exit_code: self.stop_exit_code(),
+            junit: self.junit(),
             termination_log: self.termination_log(),
             keep: self.keep(),
             recordings: recordings?,
@@ -337,6 +341,16 @@ impl OptionReader<'_> {
             self.refuse(ErrorKind::Invalid, flag, &given);
             T::default()
         })
+    }
+
+    fn junit(&mut self) -> Option<PathBuf> {
+        let given = self.flags.remove("junit")?;
+        let path = path_text(&given).map(|path| self.current_dir.join(path));
+        let path = path.filter(|path| path.file_name().is_some());
+        if path.is_none() {
+            self.refuse(ErrorKind::Invalid, "junit", &given);
+        }
+        path
     }
 
     fn stop_exit_code(&mut self) -> Option<u8> {

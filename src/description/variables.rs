@@ -183,6 +183,12 @@ pub const VARIABLES: &[Variable] = &[
         ..OPTION
     },
     Variable {
+        flag: Some("junit"),
+        form: "a path to a file in an existing directory",
+        purpose: "The file that gets a copy of the JUnit report of a playbook; one that is there is replaced.",
+        ..OPTION
+    },
+    Variable {
         name: Some("STOCKADE_TERMINATION_LOG"),
         default: "`/dev/termination-log`",
         purpose: "The file that gets the outcome when it exists.",

@@ -16,6 +16,7 @@ pub mod link;
 pub mod listeners;
 pub mod observer;
 mod record;
+mod report_file;
 mod retention;
 pub mod setup;
 pub mod showing;
@@ -55,6 +56,7 @@ use descriptors::Descriptors;
 use early_end::EarlyEnd;
 use link::GuardianLink;
 use record::Record;
+use report_file::ReportFile;
 use setup::Inheritance;
 use signals::Impatience;
 
@@ -317,6 +319,20 @@ impl Supervisor {
         descriptors: Descriptors,
     ) -> Ended {
         let description = &self.hand_over.description;
+        let refused = |message| EarlyEnd::new(ErrorCode::SetupFailed, message);
+        let agent = match setup::agent(description) {
+            Ok(agent) => agent,
+            Err(error) => return self.end_early(recorder, refused(error.to_string())).await,
+        };
+        // Before anything is launched that could change the way there.
+        let report_file = self.hand_over.options.junit.as_deref();
+        let report_file = match report_file.map(ReportFile::open).transpose() {
+            Ok(report_file) => report_file,
+            Err(error) => {
+                let message = format!("the directory of --junit cannot be used: {error}");
+                return self.end_early(recorder, refused(message)).await;
+            }
+        };
         let policy = setup::policy(description, &self.hand_over.options.recordings);
         let deadline = self.began + description.timeout;
         let started = tokio::select! {
@@ -369,7 +385,7 @@ impl Supervisor {
                 passthrough: self.display.passthrough,
                 ..setup::settings(description, &self.inherited, self.began)
             },
-            setup::agent(description),
+            agent,
             workload,
             recorder,
             journal,
@@ -390,7 +406,11 @@ impl Supervisor {
         self.link.tell(&ToGuardian::Stopping {
             grace_ms: u64::try_from(left.as_millis()).ok(),
         });
-        session.wind_down(end).await
+        let ended = session.wind_down(end).await;
+        if let Some(report_file) = report_file {
+            report_file.deliver_in_time(&self.run_dir).await;
+        }
+        ended
     }
 
     async fn end_early(&self, mut recorder: Recorder, end: EarlyEnd) -> Ended {

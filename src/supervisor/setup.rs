@@ -14,7 +14,7 @@ use stockade_sandbox as sandbox;
 use zeroize::Zeroizing;
 
 use super::early_end::EarlyEnd;
-use crate::agent::{Agent, CommandAgent, JsonlAgent};
+use crate::agent::{Agent, CommandAgent, JsonlAgent, PlaybookAgent};
 use crate::api::{Auth, AuthError, Scope};
 use crate::description::RunDescription;
 use crate::description::credentials::Expose;
@@ -24,6 +24,7 @@ use crate::description::settings::{
 };
 use crate::description::supervisor::{Authentication, SupervisorOptions};
 use crate::log::{self, LogOptions, Millis};
+use crate::playbook::PlaybookErrors;
 use crate::progress::mode::{Doors, Passthrough};
 use crate::recordings::RunDir;
 use crate::recordings::claim::{Claim, ClaimAnswer};
@@ -281,11 +282,21 @@ pub fn settings(
 }
 
 /// The agent that the description names.
-pub fn agent(description: &RunDescription) -> Box<dyn Agent> {
-    match description.adapter {
+///
+/// # Errors
+/// When the playbook is none to this build, though it was one to the build that handed it over.
+pub fn agent(description: &RunDescription) -> Result<Box<dyn Agent>, PlaybookErrors> {
+    if let Some(run) = &description.playbook {
+        let playbook = run.playbook()?;
+        let from_step = run.from_step.as_deref();
+        let from = from_step.and_then(|id| playbook.step_idx(id)).unwrap_or(0);
+        let agent = PlaybookAgent::new(playbook, run.arguments.clone(), from);
+        return Ok(Box::new(agent));
+    }
+    Ok(match description.adapter {
         Adapter::None => Box::new(CommandAgent::new(description.command.clone())),
         Adapter::Jsonl => Box::new(JsonlAgent::new(description.command.clone())),
-    }
+    })
 }
 
 /// Who may ask the status API.

@@ -1,7 +1,7 @@
 //! Where a playbook stands: which step is next, which attempt it is, and what became of those before.
 //!
-//! Owns the order of steps. It is pure: it knows neither processes nor clocks. Invariants: a playbook ends after at most
-//! [`MAX_STEP_EXECUTIONS`] executions of steps, whatever jumps it has; the steps of `finally` come after all others, once each.
+//! Owns the order of steps. It is pure: it knows neither processes nor clocks. Invariants: after
+//! [`MAX_STEP_EXECUTIONS`] attempts no step but those of `finally` begins, whatever jumps there are; the steps of `finally` come after all others, once each.
 //!
 //! ```text
 //!   steps:    begin ──▶ one step ──succeeded, skipped, continue──▶ the next one
@@ -87,6 +87,7 @@ impl Record {
 #[derive(Debug)]
 pub(super) struct Progress {
     next: Option<Place>,
+    /// Attempts, those of the step that runs now counted as one.
     n_executions: u32,
     records: BTreeMap<String, Record>,
     /// The same, as expressions see it.
@@ -132,7 +133,7 @@ impl Progress {
         step_at(playbook, place).map(|step| (place, step))
     }
 
-    /// Counts one execution of the current step; false when there were too many.
+    /// Counts the first attempt at the current step; false when there were too many attempts.
     pub(super) fn begin(&mut self) -> bool {
         self.n_executions += 1;
         self.n_executions <= MAX_STEP_EXECUTIONS
@@ -143,6 +144,9 @@ impl Progress {
         let Some((place, step)) = self.current(playbook) else {
             return;
         };
+        self.n_executions = self
+            .n_executions
+            .saturating_add(record.attempts.saturating_sub(1));
         self.states.insert(step.id.clone(), record.state());
         self.records.insert(step.id.clone(), record);
         let following = match (place, failure) {

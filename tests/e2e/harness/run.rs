@@ -104,6 +104,14 @@ impl RunBuilder {
         Self::new(["sh", "-c", script])
     }
 
+    /// A run of a playbook, whose file lies outside of the workspace.
+    pub fn playbook(text: &str) -> Self {
+        let run = Self::new::<OsString>([]);
+        let file = run.directory.path().join("playbook.yaml");
+        std::fs::write(&file, text).unwrap();
+        run.flag("--playbook").flag(file)
+    }
+
     /// Adds a flag of `stockade run`.
     pub fn flag(mut self, flag: impl Into<OsString>) -> Self {
         self.flags.push(flag.into());
@@ -171,7 +179,10 @@ impl RunBuilder {
         if !names("--workspace") {
             command.arg("--workspace").arg(self.workspace());
         }
-        command.args(&self.flags).arg("--").args(&self.command);
+        command.args(&self.flags);
+        if !self.command.is_empty() {
+            command.arg("--").args(&self.command);
+        }
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

@@ -1,4 +1,4 @@
-//! `examples/quickstart`, the agent of the README's first command: on this checkout, and on a tree that is made to break it.
+//! `examples/audit-agent`, an agent in plain sh: on this checkout, and on a tree that is made to break it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -19,12 +19,12 @@ type Snapshot = BTreeMap<PathBuf, (u32, u32, u64, i64, i64)>;
 const REFUSED: &str = "write_into_the_tree";
 
 #[test]
-fn the_first_command_of_the_readme_audits_this_checkout() {
+fn the_agent_in_sh_audits_this_checkout() {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
     let before = snapshot(checkout);
     let home = tempfile::tempdir().unwrap();
     let flags = ["run", "--workspace-mode", "read-only", "--adapter", "jsonl"];
-    let output = stockade(home.path(), checkout, flags, ["examples/quickstart"]);
+    let output = stockade(home.path(), checkout, flags, ["examples/audit-agent"]);
     assert_audit(&output, home.path(), &Expected::of(checkout));
     assert_eq!(snapshot(checkout), before, "the audit changed the tree");
 }
@@ -43,12 +43,12 @@ fn a_hostile_tree_is_audited_and_left_as_it_is() {
         .map(OsString::from)
         .into();
     flags.extend(["--mount".into(), tree.path().into()]);
-    let command = [OsStr::new("examples/quickstart"), tree.path().as_os_str()];
+    let command = [OsStr::new("examples/audit-agent"), tree.path().as_os_str()];
     let output = stockade(home.path(), checkout, flags, command);
     assert_audit(&output, home.path(), &expected);
 
     // The directory as the workspace, with the script brought in.
-    let script = checkout.join("examples/quickstart");
+    let script = checkout.join("examples/audit-agent");
     let mut flags: Vec<OsString> = ["run", "--workspace-mode", "read-only", "--adapter", "jsonl"]
         .map(OsString::from)
         .into();
@@ -68,7 +68,7 @@ fn an_empty_tree_and_a_missing_one() {
         .map(OsString::from)
         .into();
     flags.extend(["--mount".into(), tree.path().into()]);
-    let command = [OsStr::new("examples/quickstart"), tree.path().as_os_str()];
+    let command = [OsStr::new("examples/audit-agent"), tree.path().as_os_str()];
     let output = stockade(home.path(), checkout, flags.clone(), command);
     assert_audit(&output, home.path(), &Expected::of(tree.path()));
 
@@ -76,7 +76,7 @@ fn an_empty_tree_and_a_missing_one() {
         home.path(),
         checkout,
         flags,
-        ["examples/quickstart", "/no/such/directory"],
+        ["examples/audit-agent", "/no/such/directory"],
     );
     assert_eq!(output.status.code(), Some(1));
     let status = latest(home.path()).status();

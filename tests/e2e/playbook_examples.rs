@@ -1,0 +1,214 @@
+//! The playbooks in `examples`: each does its job on a real tree, as the documentation shows it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::need::{need, skip};
+use crate::harness::run::{Finished, binary};
+use crate::harness::{Recording, RunBuilder};
+
+/// Longest time for building and testing a crate on a busy machine.
+const CRATE_LIMIT: Duration = Duration::from_secs(180);
+
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A run of an example in an empty workspace.
+fn example(name: &str) -> RunBuilder {
+    RunBuilder::new::<String>([])
+        .flag("--playbook")
+        .flag(checkout().join("examples").join(name))
+}
+
+/// What became of each step.
+fn states(run: &Finished) -> Value {
+    let status = run.recording.status();
+    let steps = status["data"]["steps"].as_object().unwrap().clone();
+    steps
+        .into_iter()
+        .map(|(id, step)| (id, step["status"].clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+#[test]
+fn the_first_command_of_the_readme_runs_and_changes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let listed = || {
+        let output = Command::new("ls")
+            .arg("-A")
+            .current_dir(checkout())
+            .output();
+        output.unwrap().stdout
+    };
+    let before = listed();
+    let output: Output = Command::new(binary())
+        .args(["run", "--playbook", "examples/quickstart.yaml"])
+        .current_dir(checkout())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home.path())
+        .env("XDG_RUNTIME_DIR", home.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(listed(), before);
+    let recording = Recording::at(home.path().join(".local/state/stockade/runs/latest"));
+    recording.assert_whole();
+    let actions = recording.events_of("action");
+    let row = |action: &Value| json!([action["action"], action["success"], action["exit_code"]]);
+    let rows: Vec<_> = actions.iter().map(row).collect();
+    assert_eq!(
+        rows,
+        [
+            json!(["greet", true, 0]),
+            json!(["look_around", true, 0]),
+            json!(["count", true, 0]),
+            json!(["write_into_the_system", true, 1]),
+            json!(["unsteady", false, 1]),
+            json!(["unsteady", true, 0]),
+            json!(["wait_for_a_file", true, 0]),
+            json!(["report", true, 0]),
+            json!(["tidy_up", true, 0]),
+        ]
+    );
+    assert_eq!(recording.events_of("retry").len(), 1);
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        report.contains("whose only network interface is lo."),
+        "{report}"
+    );
+    assert_eq!(recording.status()["isolation"]["enforced"], "full");
+}
+
+#[test]
+fn the_audit_finds_what_is_wrong_in_a_tree_and_leaves_it_alone() {
+    let run = example("audit.yaml").flag("--workspace-mode=read-only");
+    let tree = run.workspace();
+    let run = run.flag("--workspace").flag(&tree);
+    std::fs::create_dir(tree.join("sub dir")).unwrap();
+    std::fs::write(tree.join("one"), "same").unwrap();
+    std::fs::write(tree.join("sub dir/two\nlines"), "same").unwrap();
+    let key = format!("-----BEGIN {} KEY-----\n", "RSA PRIVATE");
+    std::fs::write(tree.join("key.pem"), key).unwrap();
+    let run = run.finish();
+    assert_eq!(run.code(), 0, "{}", run.stderr);
+    let expected = json!({
+        "inventory": "succeeded", "checksums": "succeeded", "duplicates": "failed",
+        "large_files": "succeeded", "permissions": "succeeded", "private_keys": "failed",
+        "verdict": "skipped", "tidy_up": "succeeded",
+    });
+    assert_eq!(states(&run), expected);
+    let steps = &run.recording.status()["data"]["steps"];
+    assert_eq!(steps["inventory"]["outputs"]["files"], "3");
+    let error = steps["private_keys"]["error"].as_str().unwrap();
+    assert!(error.contains("key.pem"), "{error}");
+
+    // A tree of this checkout, in which there is nothing to be found.
+    let sources = checkout().join("sandbox/src");
+    let run = example("audit.yaml")
+        .flag("--workspace-mode=read-only")
+        .flag("--workspace")
+        .flag(&sources)
+        .flag("--param=strict=true")
+        .finish();
+    assert_eq!(run.code(), 0, "{}\n{}", run.stderr, states(&run));
+    let status = run.recording.status();
+    let files = status["data"]["steps"]["inventory"]["outputs"]["files"].clone();
+    assert!(
+        files.as_str().unwrap().parse::<u32>().unwrap() > 20,
+        "{files}"
+    );
+}
+
+#[test]
+fn a_crate_is_built_and_tested_from_the_cargo_cache() {
+    let Some((sysroot, crates)) = toolchain() else {
+        return skip("the toolchain or the cargo cache is not where cargo puts it");
+    };
+    let run = example("crate.yaml")
+        .flag(format!("--mount={}", sysroot.display()))
+        .flag(format!("--mount={}:/crates", crates.display()))
+        .flag(format!(
+            "--env=PATH={}/bin:/usr/local/bin:/usr/bin:/bin",
+            sysroot.display()
+        ))
+        .flag(format!("--timeout={}", CRATE_LIMIT.as_secs()))
+        .flag("--param=min_tests=10")
+        .start()
+        .finish_within(CRATE_LIMIT + Duration::from_secs(20));
+    assert_eq!(run.code(), 0, "{}\n{}", run.stderr, run.stdout);
+    let steps = &run.recording.status()["data"]["steps"];
+    let passed = steps["test"]["outputs"]["passed"].as_str().unwrap();
+    assert!(passed.parse::<u32>().unwrap() >= 10, "{steps}");
+    assert_eq!(steps["enough_tests"]["status"], "skipped");
+}
+
+/// The toolchain without any proxy in front of it, and the unpacked crates.
+fn toolchain() -> Option<(PathBuf, PathBuf)> {
+    let output = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .output()
+        .ok()?;
+    let sysroot = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cargo")))?;
+    let crates = home.join("registry/src");
+    (sysroot.join("bin/cargo").is_file() && crates.is_dir() && !sysroot.starts_with("/usr"))
+        .then_some((sysroot, crates))
+}
+
+#[test]
+fn a_flaky_job_succeeds_at_last_or_gives_up() {
+    if need("python3").is_none() {
+        return;
+    }
+    let run = example("flaky.yaml").finish();
+    assert_eq!(run.code(), 0, "{}\n{}", run.stderr, run.stdout);
+    let steps = &run.recording.status()["data"]["steps"];
+    assert_eq!(steps["serve"]["attempts"], 1);
+    assert_eq!(steps["work"]["attempts"], 3);
+    assert_eq!(steps["optional"]["status"], "failed");
+    assert_eq!(steps["either"]["status"], "succeeded");
+    let survivors = &run.recording.status()["survivors"];
+    assert_eq!(survivors["killed"], 1, "the server ended with the run");
+
+    let run = example("flaky.yaml").flag("--param=failures=20").finish();
+    assert_eq!(run.code(), 1, "{}", run.stderr);
+    let status = run.recording.status();
+    assert_eq!(status["data"]["steps"]["work"]["attempts"], 6);
+    assert_eq!(status["data"]["steps"]["log"]["status"], "succeeded");
+}
+
+#[test]
+fn a_job_that_was_stopped_goes_on_where_it_was() {
+    let stopped = example("resume.yaml").flag("--param=pause=1").start();
+    stopped.until_stdout("item 2");
+    stopped.signal(Signal::SIGTERM);
+    let stopped = stopped.finish();
+    assert_eq!(stopped.code(), 143, "{}", stopped.stderr);
+    let workspace = stopped.directory.path().join("workspace");
+    let done = std::fs::read_to_string(workspace.join("resume-state/done")).unwrap();
+    assert!(done.starts_with("1\n2\n") && !done.contains('8'), "{done}");
+
+    let resumed = example("resume.yaml")
+        .flag("--workspace")
+        .flag(&workspace)
+        .flag("--from-step=work")
+        .flag("--param=pause=0")
+        .finish();
+    assert_eq!(resumed.code(), 0, "{}\n{}", resumed.stderr, resumed.stdout);
+    let steps = &resumed.recording.status()["data"]["steps"];
+    assert_eq!(steps["prepare"]["status"], "skipped");
+    assert_eq!(steps["check"]["outputs"]["items"], "8");
+    assert!(!resumed.stdout.contains("item 1\n"), "{}", resumed.stdout);
+    assert!(!workspace.join("resume-state").exists());
+}
