@@ -7,6 +7,7 @@ pub mod config;
 mod dry_run;
 pub mod finalize;
 pub mod flags;
+pub mod manual;
 pub mod notice;
 pub mod prune;
 pub mod pin;
@@ -23,7 +24,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::recordings::{RecordingsError, Store};
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Exit status of a wrong command line, and only of that.
 pub const USAGE: u8 = 2;
@@ -31,13 +33,33 @@ pub const USAGE: u8 = 2;
 /// Exit status when the program itself could not do its work (docker run, env(1) and timeout(1) use the same).
 pub const FAILURE: u8 = 125;
 
+/// What stands below the list of commands.
+const AFTER_HELP: &str = "\
+Examples:
+  stockade run -- make test            run a command in a sandbox
+  stockade tail                        follow the run that was started last
+  stockade stop latest --grace 2       end it, and everything that it started
+
+Each command tells its flags by --help. The documentation is in docs/, beginning with docs/tutorial.md.";
+
+/// What stands below the flags of `run`.
+const AFTER_RUN_HELP: &str = "\
+Examples:
+  stockade run -- make test
+  stockade run --workspace-mode read-only --timeout 2m -- ls -R
+  stockade run --net host --credential API_KEY=file:key.txt --adapter jsonl -- ./agent
+  stockade run --config run.toml --run-id nightly-7
+
+The exit code is the command's own; 124 is a timeout, 125 a fault of the set-up, 128 + n a stop by signal n.";
+
 /// The supervisor at the door of an AI agent's sandbox
 #[derive(Parser)]
 #[command(
     name = "stockade",
     version,
     max_term_width = 100,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    after_help = AFTER_HELP
 )]
 struct Cli {
     #[command(subcommand)]
@@ -47,6 +69,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run a command or agent in a sandbox and record everything that it does
+    #[command(after_help = AFTER_RUN_HELP)]
     Run(Box<run::Arguments>),
     /// Check or show the description of a run, and start nothing
     Config(config::Arguments),
@@ -66,6 +89,17 @@ enum Command {
     Prune(prune::Arguments),
     /// Keep a recording whatever the limits of pruning say
     Pin(pin::Arguments),
+    /// Print the help of a command
+    Help(manual::HelpArguments),
+    /// Print completions for a shell
+    Completions(manual::CompletionArguments),
+    /// Print a man page
+    Man(manual::ManArguments),
+}
+
+/// All commands and flags, as help, completions and man pages have them.
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommand("run", manual::with_variables)
 }
 
 /// The recordings directory that a command means: the one that was named, else the default one.
@@ -124,7 +158,24 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Cli {
             command: Command::Pin(arguments),
         }) => pin::main(&arguments),
+        Ok(Cli {
+            command: Command::Help(arguments),
+        }) => manual::help(&arguments, command()),
+        Ok(Cli {
+            command: Command::Completions(arguments),
+        }) => manual::completions(&arguments, command()),
+        Ok(Cli {
+            command: Command::Man(arguments),
+        }) => manual::man(&arguments, command()),
         Err(error) => {
+            let error = match error.kind() {
+                // Help names the variables too; nobody else waits until they are looked up.
+                ErrorKind::DisplayHelp => command()
+                    .try_get_matches_from(&arguments)
+                    .err()
+                    .unwrap_or(error),
+                _ => error,
+            };
             let is_help = !error.use_stderr();
             // Nobody is left to be told when the terminal is gone.
             let _ = error.print();

@@ -7,7 +7,7 @@ use super::reach::{Reach, block_on, colours, fail, fail_client};
 use crate::client::follow::connect;
 use crate::client::{ClientError, Found, Liveness, Target, Token};
 use crate::progress::clean::summary;
-use crate::progress::line::{MAX_SUMMARY_CHARS, ended};
+use crate::progress::line::{self, MAX_SUMMARY_CHARS, ended};
 use crate::progress::paint::{Colours, Tone};
 use crate::progress::quantity;
 use crate::session::workload::chain;
@@ -180,12 +180,9 @@ fn lines(
         row("result", short(result));
     }
     if let Some(survivors) = &document.survivors
-        && survivors.killed > 0
+        && let Some(text) = line::survivors(survivors)
     {
-        row(
-            "killed",
-            format!("{} processes at the end", survivors.killed),
-        );
+        row("killed", text);
     }
     if !document.recordings.healthy {
         let error = document.recordings.error.as_deref().unwrap_or("unknown");

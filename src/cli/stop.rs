@@ -182,7 +182,7 @@ fn tell(name: &str, stopped: Stopped) -> ExitCode {
                 Some(end) => {
                     notice::result(&format!("{name}: {}", ending(&end, colours())));
                     notice::result(
-                        &survivors(&end)
+                        &survivors(&end.survivors)
                             .unwrap_or_else(|| "no process had to be killed".to_owned()),
                     );
                 }

@@ -125,7 +125,7 @@ impl Printer {
                 .tell(&ts, event, &mut |text| wanted &= print(text.as_bytes()));
         }
         if let Some(Event::Complete(complete)) = event {
-            if let Some(text) = survivors(&complete)
+            if let Some(text) = survivors(&complete.survivors)
                 && !self.json
             {
                 wanted &= print(text.as_bytes());

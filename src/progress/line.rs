@@ -7,7 +7,7 @@ use super::clean;
 use super::output::OpenLines;
 use super::paint::{Colours, Tone};
 use super::quantity;
-use crate::event::lifecycle::Isolation;
+use crate::event::lifecycle::{Isolation, Survivors};
 use crate::event::{Action, ActionStarted, Complete, Event, Level, RunPhase, Stream};
 use crate::run::{Phase, Status};
 
@@ -352,8 +352,7 @@ pub fn ending(complete: &Complete, colours: Colours) -> String {
 }
 
 /// What had to be killed at the end, if anything had.
-pub fn survivors(complete: &Complete) -> Option<String> {
-    let survivors = &complete.survivors;
+pub fn survivors(survivors: &Survivors) -> Option<String> {
     if survivors.killed == 0 {
         return None;
     }
@@ -418,7 +417,7 @@ mod tests {
             panic!("a terminal event");
         };
         assert_eq!(
-            survivors(&complete).unwrap(),
+            survivors(&complete.survivors).unwrap(),
             "2 processes had to be killed: sleep, sh"
         );
     }

@@ -358,7 +358,7 @@ impl Shower {
             if self.shown == Shown::Live {
                 above.push(ending(end, self.colours));
             }
-            above.extend(survivors(end).map(|text| self.warning(&text)));
+            above.extend(survivors(&end.survivors).map(|text| self.warning(&text)));
         }
         let path = self.path.display().to_string();
         above.push(

@@ -1,0 +1,225 @@
+//! `stockade help`, `completions` and `man`: what people, shells and man(1) know of the commands, made from the commands
+//! themselves.
+//!
+//! Owns no text of its own: names, help and values come from the one definition that also reads the command line.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Command, ValueEnum};
+use clap_complete::shells::{Bash, Fish, Zsh};
+
+use super::{FAILURE, notice};
+use crate::description::keys::KEYS;
+use crate::description::variables::VARIABLES;
+
+/// Name of the program in both.
+const NAME: &str = "stockade";
+
+/// Which shell.
+#[derive(Debug, clap::Args)]
+pub struct CompletionArguments {
+    /// The shell that reads it
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+/// Shells for which completions can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Which command.
+#[derive(Debug, clap::Args)]
+pub struct HelpArguments {
+    /// The command, as in: stockade help run
+    #[arg(value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Which page.
+#[derive(Debug, clap::Args)]
+pub struct ManArguments {
+    /// The command; without one, the page of stockade itself
+    #[arg(value_name = "COMMAND")]
+    command: Option<String>,
+}
+
+/// Prints the help of a command: 0, or 2 for a command that there is not.
+pub fn help(arguments: &HelpArguments, mut command: Command) -> ExitCode {
+    command.build();
+    let mut found = &mut command;
+    for name in &arguments.command {
+        match found.find_subcommand_mut(name) {
+            Some(known) => found = known,
+            None => return unknown(name),
+        }
+    }
+    // Nobody is left to be told when the terminal is gone.
+    let _ = found.print_help();
+    ExitCode::SUCCESS
+}
+
+/// Prints completions: 0, or 125 when they could not be written.
+pub fn completions(arguments: &CompletionArguments, command: Command) -> ExitCode {
+    written(&completion(arguments.shell, command))
+}
+
+/// Prints a man page: 0, 2 for a command that there is not, 125 when it could not be written.
+pub fn man(arguments: &ManArguments, command: Command) -> ExitCode {
+    match page(arguments.command.as_deref(), command) {
+        Some(Ok(page)) => written(&page),
+        Some(Err(error)) => {
+            notice::error(&format!("cannot write the page: {error}"));
+            ExitCode::from(FAILURE)
+        }
+        None => unknown(arguments.command.as_deref().unwrap_or_default()),
+    }
+}
+
+fn unknown(name: &str) -> ExitCode {
+    notice::error(&format!(
+        "there is no command {name:?}; stockade --help lists them"
+    ));
+    ExitCode::from(super::USAGE)
+}
+
+fn completion(shell: Shell, mut command: Command) -> Vec<u8> {
+    let mut script = Vec::new();
+    match shell {
+        Shell::Bash => clap_complete::generate(Bash, &mut command, NAME, &mut script),
+        Shell::Zsh => clap_complete::generate(Zsh, &mut command, NAME, &mut script),
+        Shell::Fish => clap_complete::generate(Fish, &mut command, NAME, &mut script),
+    }
+    script
+}
+
+/// The page of a command in the form of man(7); none when there is no such command.
+fn page(name: Option<&str>, mut command: Command) -> Option<io::Result<Vec<u8>>> {
+    command.build();
+    let command = match name {
+        None => command,
+        Some(name) => {
+            let found = command
+                .get_subcommands()
+                .find(|known| known.get_name() == name)?;
+            found.clone()
+        }
+    };
+    let mut page = Vec::new();
+    let rendered = clap_mangen::Man::new(command).render(&mut page);
+    Some(rendered.map(|()| page))
+}
+
+fn written(bytes: &[u8]) -> ExitCode {
+    match io::stdout().write_all(bytes) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            notice::error(&format!("stdout takes nothing: {error}"));
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+/// Adds to the help of each flag of `run` the variable that says the same.
+pub fn with_variables(run: Command) -> Command {
+    run.mut_args(|argument| {
+        let variable = argument.get_long().and_then(variable_of);
+        let help = argument.get_help().map(ToString::to_string);
+        match (variable, help) {
+            (Some(variable), Some(help)) => argument.help(format!("{help} [env: {variable}]")),
+            _ => argument,
+        }
+    })
+}
+
+/// The variable that says the same as a flag of `run`.
+fn variable_of(flag: &str) -> Option<String> {
+    let of_key = KEYS
+        .iter()
+        .find(|key| key.flags.contains(&flag))
+        .map(|key| key.environment_name());
+    of_key.or_else(|| {
+        let row = VARIABLES.iter().find(|row| row.flag == Some(flag))?;
+        row.name.map(str::to_owned)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::command;
+
+    /// Every visible flag of every command, and the commands themselves.
+    fn words() -> Vec<(String, Vec<String>)> {
+        let mut command = command();
+        command.build();
+        let visible = |command: &Command| {
+            let flags = command.get_arguments().filter(|flag| !flag.is_hide_set());
+            flags
+                .filter_map(|flag| flag.get_long().map(str::to_owned))
+                .collect()
+        };
+        command
+            .get_subcommands()
+            .map(|sub| (sub.get_name().to_owned(), visible(sub)))
+            .collect()
+    }
+
+    #[test]
+    fn completions_know_every_command_and_flag() {
+        let words = words();
+        assert!(
+            words
+                .iter()
+                .any(|(name, flags)| name == "run" && flags.len() > 20)
+        );
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let script = String::from_utf8(completion(shell, command())).unwrap();
+            for (name, flags) in &words {
+                assert!(script.contains(name.as_str()), "{shell:?} lacks {name}");
+                for flag in flags {
+                    assert!(
+                        script.contains(flag.as_str()),
+                        "{shell:?} lacks {name} --{flag}"
+                    );
+                }
+            }
+            assert!(!script.contains("from-guardian"), "{shell:?}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_man_page_with_every_flag() {
+        let top = page(None, command()).unwrap().unwrap();
+        let top = String::from_utf8(top).unwrap();
+        for (name, flags) in words() {
+            assert!(top.contains(&name), "stockade(1) lacks {name}");
+            let page = page(Some(&name), command()).unwrap().unwrap();
+            // roff writes a hyphen as `\-`.
+            let page = String::from_utf8(page).unwrap().replace("\\-", "-");
+            for flag in flags {
+                assert!(
+                    page.contains(&format!("--{flag}")),
+                    "stockade-{name}(1) lacks --{flag}"
+                );
+            }
+        }
+        assert!(page(Some("sing"), command()).is_none());
+    }
+
+    #[test]
+    fn the_help_of_a_flag_names_its_variable() {
+        assert_eq!(
+            variable_of("timeout").as_deref(),
+            Some("STOCKADE_TIMEOUT_SECONDS")
+        );
+        assert_eq!(variable_of("listen").as_deref(), Some("STOCKADE_LISTEN"));
+        assert_eq!(variable_of("insecure-nothing"), None);
+        let help = command().render_help().to_string();
+        assert!(help.contains("run"), "{help}");
+    }
+}
