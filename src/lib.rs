@@ -10,6 +10,7 @@ pub mod event;
 pub mod log;
 pub mod redact;
 pub mod text;
+pub mod schema;
 pub mod recordings;
 pub mod cast;
 pub mod status;

@@ -65,6 +65,14 @@ pub struct RunFlags {
     #[arg(long, value_name = "ADAPTER", help_heading = "Run")]
     pub adapter: Option<String>,
 
+    /// Require a result of the form that the JSON schema in FILE describes
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub output_schema: Option<String>,
+
+    /// Take the result from the JSON file PATH of the workspace [default: the last JSON line of the output]
+    #[arg(long, value_name = "PATH", help_heading = "Run")]
+    pub output_file: Option<String>,
+
     /// Work in DIR [default: the current directory]
     #[arg(long, value_name = "DIR", help_heading = "What the workload sees")]
     pub workspace: Option<String>,
@@ -338,6 +346,8 @@ impl FlagReader<'_> {
         self.scalar("max_steps", "max-steps", flags.max_steps);
         self.scalar("limits.output", "limit-output", flags.limit_output);
         self.scalar("network", "net", flags.net);
+        self.scalar("output_schema", "output-schema", flags.output_schema);
+        self.scalar("output_file", "output-file", flags.output_file);
         self.scalar("isolation", "isolation", flags.isolation);
         self.list("mounts", flags.mount, || Origin::flag("mount"));
         self.scalar("recording.durability", "durability", flags.durability);

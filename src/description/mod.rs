@@ -23,6 +23,7 @@ mod guardrails;
 mod layers;
 mod maps;
 mod mounts;
+mod output;
 mod playbook;
 mod profile;
 mod public;
@@ -51,7 +52,8 @@ pub use origin::Origin;
 pub use playbook::{MAX_PLAYBOOKS, PlaybookRun};
 pub use secret::Secret;
 pub use settings::{
-    Access, Adapter, Durability, Isolation, Limits, Mount, Network, OnError, OnFull, Recording,
+    Access, Adapter, Durability, Isolation, Limits, Mount, Network, OnError, OnFull, Output,
+    Recording,
 };
 pub use supervisor::{Authentication, Listen, LogFormat, LogLevel, Socket, SupervisorOptions};
 
@@ -110,6 +112,8 @@ pub struct RunDescription {
     pub isolation: Isolation,
     /// More files and directories of the host.
     pub mounts: Vec<Mount>,
+    /// The result that the run has to give; absent when any end that succeeds is one.
+    pub output: Option<Output>,
     /// How the run is recorded.
     pub recording: Recording,
     /// Where each value that somebody set came from, by dotted key, and for maps by `key.name` as well.

@@ -58,6 +58,8 @@ impl RunDescription {
             "network": self.network,
             "isolation": self.isolation,
             "mounts": mounts,
+            "output_schema": self.output.as_ref().and_then(|output| output.schema.as_ref()),
+            "output_file": self.output.as_ref().and_then(|output| output.file.as_ref()),
             "recording": self.recording,
         });
         // The longest first, so that a secret that holds another one is masked whole.
@@ -71,6 +73,7 @@ impl RunDescription {
             "env",
             "labels",
             "mounts",
+            "output_schema",
         ] {
             if let Some(part) = view.get_mut(key) {
                 mask(part, &secrets);

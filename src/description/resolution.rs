@@ -200,6 +200,7 @@ impl Checker<'_> {
             network,
             isolation,
             mounts,
+            output: self.output(workspace_mode),
             recording: self.recording(),
             origins,
         }

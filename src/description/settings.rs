@@ -65,6 +65,15 @@ pub struct Limits {
     pub output_bytes: u64,
 }
 
+/// The result that a run has to give.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The JSON schema that it satisfies; any JSON does without one.
+    pub schema: Option<serde_json::Value>,
+    /// The file below the workspace that has it; without one the agent reports or prints it.
+    pub file: Option<String>,
+}
+
 /// How the run is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recording {

@@ -56,6 +56,26 @@ impl Given {
         }
     }
 
+    /// The value as JSON; none when it has a number that JSON cannot hold.
+    pub(crate) fn to_json(&self) -> Option<serde_json::Value> {
+        Some(match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(bool) => (*bool).into(),
+            Value::Integer(integer) => (*integer).into(),
+            Value::OtherNumber(number) => {
+                serde_json::Value::Number(serde_json::from_str(number).ok()?)
+            }
+            Value::Text(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Self::to_json).collect::<Option<_>>()?,
+            Value::Table(entries) => serde_json::Value::Object(
+                entries
+                    .iter()
+                    .map(|(name, entry)| Some((name.clone(), entry.to_json()?)))
+                    .collect::<Option<_>>()?,
+            ),
+        })
+    }
+
     /// The value as it stands in an error: one line, at most 80 characters.
     pub(crate) fn shown(&self) -> String {
         let mut text = String::new();

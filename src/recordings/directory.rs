@@ -43,6 +43,18 @@ pub(super) enum Taken {
     Keep,
 }
 
+/// Opens what lies at `path` beneath a directory; close-on-exec, and no component may be a symbolic link.
+///
+/// # Errors
+/// As openat2(2); ELOOP for a link.
+pub(crate) fn open_beneath(
+    directory: BorrowedFd<'_>,
+    path: &RelativePath,
+    flags: OFlag,
+) -> Result<OwnedFd, Errno> {
+    Directory::new(directory, Path::new("")).open(path, flags)
+}
+
 /// An open directory with the path that it has in messages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Directory<'a> {

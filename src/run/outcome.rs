@@ -20,6 +20,8 @@ pub enum ErrorCode {
     GuardrailBlocked,
     /// The agent did the same again and again.
     Stuck,
+    /// The result that was asked for is missing or of another form.
+    OutputInvalid,
     /// The sandbox, the description or the workspace could not be set up.
     SetupFailed,
     /// The recordings directory cannot be written, or the log failed with the policy `stop`.
@@ -59,12 +61,13 @@ pub enum ExitRule {
 
 impl ErrorCode {
     /// Every code, in the order of the table in `docs/operations.md`.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CommandFailed,
         Self::AgentFailed,
         Self::BudgetExceeded,
         Self::GuardrailBlocked,
         Self::Stuck,
+        Self::OutputInvalid,
         Self::SetupFailed,
         Self::RecordingsUnusable,
         Self::IsolationUnavailable,
@@ -108,6 +111,7 @@ impl ErrorCode {
             Self::BudgetExceeded => ("BUDGET_EXCEEDED", Failed, Fixed(1)),
             Self::GuardrailBlocked => ("GUARDRAIL_BLOCKED", Failed, Fixed(1)),
             Self::Stuck => ("STUCK", Failed, Fixed(1)),
+            Self::OutputInvalid => ("OUTPUT_INVALID", Failed, Fixed(1)),
             Self::SetupFailed => ("SETUP_FAILED", Failed, Fixed(125)),
             Self::RecordingsUnusable => ("RECORDINGS_UNUSABLE", Failed, Fixed(125)),
             Self::IsolationUnavailable => ("ISOLATION_UNAVAILABLE", Failed, Fixed(125)),

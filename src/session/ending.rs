@@ -99,6 +99,7 @@ impl Session {
         }
         self.close_in_time().await;
         self.end_cast().await;
+        self.check_result(&mut cause).await;
         self.keep_result(&mut cause).await;
         let complete = self.complete(cause, killed, begun);
         let ended = self.recorder.finish(complete).await;
@@ -314,6 +315,19 @@ impl Session {
         }
         if let Err(error) = self.journal.cancel_open().await {
             tracing::warn!(%error, "open actions were not ended");
+        }
+    }
+
+    /// Takes the result that is asked for, of a run that would complete; every other end has its own reason.
+    async fn check_result(&mut self, cause: &mut Cause) {
+        let Some(wanted) = self.settings.result.take() else {
+            return;
+        };
+        if cause.error.is_none()
+            && let Err(why) = wanted.take(self.redactor.clone(), &mut cause.verdict).await
+        {
+            cause.details = Some(why.details(|text| self.journal.sentence(text)));
+            cause.error = Some((ErrorCode::OutputInvalid, why.message));
         }
     }
 

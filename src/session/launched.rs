@@ -16,6 +16,7 @@ use super::attempt::Watched;
 use super::environment::ACTIONS_FD;
 use super::journal::MAX_TEXT_BYTES;
 use super::output::{Destination, Pump, Settle};
+use super::result_lines::{Reports, ResultLines};
 use super::{CUT_LIMIT, DRAIN_LIMIT, End, MAX_WAITING_LINES, Session, next_observation};
 use crate::agent::{Exit, Launch, LineOf, NotStarted, Observation, Role};
 use crate::cast::{Cast, LineEnds, ScreenStream};
@@ -203,6 +204,7 @@ impl Session {
         };
         let pump = Pump {
             stream,
+            result_lines: self.result_lines(stream, &destination),
             destination,
             settle,
             redactor: StreamRedactor::new(&self.redactor),
@@ -216,6 +218,22 @@ impl Session {
                 tracing::warn!(%error, "output of the workload was not read to its end");
             }
         });
+    }
+
+    /// Looks for the result in standard output, where it is asked for there.
+    fn result_lines(&self, stream: Stream, destination: &Destination) -> Option<ResultLines> {
+        let line = self.settings.result.as_ref()?.line()?;
+        let reports = match (stream, destination) {
+            (Stream::Stdout, Destination::Action { .. }) => Reports::Absent,
+            (
+                Stream::Stdout,
+                Destination::Lines {
+                    of: LineOf::Stdout, ..
+                },
+            ) => Reports::PassedOver,
+            (Stream::Stdout | Stream::Stderr, _) => return None,
+        };
+        Some(ResultLines::new(line.clone(), reports))
     }
 
     pub(super) fn note_exit(&mut self, exit: Exit) {

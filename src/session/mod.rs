@@ -16,6 +16,8 @@ mod launched;
 pub mod output;
 mod probing;
 pub mod recorder;
+pub mod result;
+pub mod result_lines;
 pub mod status_file;
 pub mod workload;
 
@@ -83,6 +85,8 @@ pub struct Settings {
     pub directory: PathBuf,
     /// Where the workload's stdout and stderr are copied to.
     pub passthrough: Passthrough,
+    /// The result that is asked for; none when none is.
+    pub result: Option<Arc<result::Wanted>>,
 }
 
 /// Why the run is over.

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, Decoder};
 use tokio_util::sync::CancellationToken;
 
+use super::result_lines::ResultLines;
 use crate::agent::{LineOf, MAX_LINE_BYTES, Observation};
 use crate::cast::ScreenStream;
 use crate::event::{ActionOutput, Event, Stream};
@@ -126,6 +127,8 @@ pub struct Pump {
     pub destination: Destination,
     /// Asks for what is in the pipe now.
     pub settle: Option<oneshot::Receiver<Settle>>,
+    /// Looks for the result in what passes.
+    pub result_lines: Option<ResultLines>,
     /// Replaces secrets.
     pub redactor: StreamRedactor,
     /// The action log.
@@ -194,6 +197,12 @@ impl Pump {
                 self.redactor.finish(&mut clean);
             } else {
                 self.redactor.push(&raw, &mut clean);
+            }
+            if let Some(lines) = &mut self.result_lines {
+                lines.push(&clean);
+                if n_read == 0 {
+                    lines.finish();
+                }
             }
             if passes && !clean.is_empty() {
                 let copy = async {

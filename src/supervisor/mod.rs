@@ -41,7 +41,6 @@ use crate::api::{self, Api, Readiness};
 use crate::control::{Control, StopCall};
 use crate::description::hand_over::HandOver;
 use crate::description::sight::Sight;
-use crate::guardrail::Watch;
 use crate::progress::held::HeldLines;
 use crate::progress::mode::Display;
 use crate::recordings::RunDir;
@@ -50,7 +49,7 @@ use crate::redact::Redactor;
 use crate::run::ErrorCode;
 use crate::session::recorder::{Ended, OnDisk, Recorder, show_log_health};
 use crate::session::workload::{Workload, chain};
-use crate::session::{Session, Settings, journal::Journal};
+use crate::session::{Session, Settings};
 use crate::status::StatusBoard;
 use descriptors::Descriptors;
 use early_end::EarlyEnd;
@@ -335,6 +334,10 @@ impl Supervisor {
         };
         let policy = setup::policy(description, &self.hand_over.options.recordings);
         let deadline = self.began + description.timeout;
+        let result = match setup::result(description) {
+            Ok(result) => result,
+            Err(end) => return self.end_early(recorder, end).await,
+        };
         let started = tokio::select! {
             biased;
             // A request that comes before there is anything to stop.
@@ -360,29 +363,20 @@ impl Supervisor {
             "sandbox is built"
         );
         recorder.append(crate::event::Event::Isolation(isolation));
-        let artifacts = crate::session::artifacts::Artifacts::new(
-            Arc::clone(&self.run_dir),
-            self.redactor.clone(),
-        );
-        let journal = Journal::new(
-            recorder.log().clone(),
-            artifacts,
-            self.redactor.clone(),
-            u64::from(description.max_steps),
-            Watch::new(description.guardrails),
-        )
-        .with_cast(filming::begin(
-            description,
-            &self.run_dir,
-            &self.redactor,
-            &recorder,
-            self.inherited.term.as_deref(),
-            None,
-        ));
+        let journal = setup::journal(description, &recorder, &self.run_dir, &self.redactor)
+            .with_cast(filming::begin(
+                description,
+                &self.run_dir,
+                &self.redactor,
+                &recorder,
+                self.inherited.term.as_deref(),
+                None,
+            ));
         recorder.announce(ready);
         let mut session = Session::new(
             Settings {
                 passthrough: self.display.passthrough,
+                result,
                 ..setup::settings(description, &self.inherited, self.began)
             },
             agent,

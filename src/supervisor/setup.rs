@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use stockade_sandbox as sandbox;
@@ -23,6 +24,7 @@ use crate::description::settings::{
     Access, Adapter, Durability, Isolation, Network, OnError, OnFull,
 };
 use crate::description::supervisor::{Authentication, SupervisorOptions};
+use crate::guardrail::Watch;
 use crate::log::{self, LogOptions, Millis};
 use crate::playbook::PlaybookErrors;
 use crate::progress::mode::{Doors, Passthrough};
@@ -31,8 +33,11 @@ use crate::recordings::claim::{Claim, ClaimAnswer};
 use crate::recordings::termination::TerminationMessage;
 use crate::redact::Redactor;
 use crate::run::ErrorCode;
+use crate::session::artifacts::Artifacts;
 use crate::session::environment::{self, Inherited};
-use crate::session::recorder::OnDisk;
+use crate::session::journal::Journal;
+use crate::session::recorder::{OnDisk, Recorder};
+use crate::session::result::Wanted;
 use crate::session::workload::chain;
 use crate::session::{OnLogFailure, Settings};
 use crate::status::fold::{Described, StatusFold};
@@ -278,7 +283,41 @@ pub fn settings(
         ),
         directory: description.workspace.clone(),
         passthrough: Passthrough::BOTH,
+        result: None,
     }
+}
+
+/// The result that the description asks for, before the workload can give it.
+///
+/// # Errors
+/// When the workspace cannot be opened.
+pub fn result(description: &RunDescription) -> Result<Option<Arc<Wanted>>, EarlyEnd> {
+    let Some(output) = &description.output else {
+        return Ok(None);
+    };
+    match Wanted::begin(output, &description.workspace) {
+        Ok(wanted) => Ok(Some(Arc::new(wanted))),
+        Err(error) => {
+            let message = format!("the workspace cannot be opened: {}", chain(&error));
+            Err(EarlyEnd::new(ErrorCode::SetupFailed, message))
+        }
+    }
+}
+
+/// What writes the agent's side of the log.
+pub fn journal(
+    description: &RunDescription,
+    recorder: &Recorder,
+    run_dir: &Arc<RunDir>,
+    redactor: &Redactor,
+) -> Journal {
+    Journal::new(
+        recorder.log().clone(),
+        Artifacts::new(Arc::clone(run_dir), redactor.clone()),
+        redactor.clone(),
+        u64::from(description.max_steps),
+        Watch::new(description.guardrails),
+    )
 }
 
 /// The agent that the description names.

@@ -17,6 +17,7 @@
 mod harness;
 mod adapter;
 mod guardrails;
+mod output;
 mod clients;
 mod command_run;
 mod config;

@@ -376,10 +376,21 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "output_schema",
-        type_text: "a JSON schema",
-        purpose: "The form of the result.",
-        shape: Shape::Map,
-        ..UNSUPPORTED
+        flags: &["output-schema"],
+        type_text: "a JSON schema, or the path of a file with one",
+        bounds: "at most 256 KiB; draft 2020-12 or 07; references lead into the schema itself",
+        default: "none: any result",
+        purpose: "The form of the result. A run that would complete without a result of this form fails with OUTPUT_INVALID.",
+        ..HONOURED
+    },
+    Key {
+        name: "output_file",
+        flags: &["output-file"],
+        type_text: "a path below the workspace",
+        bounds: "1 to 32 parts, none of them `.` or `..`; at most 1,024 bytes; not with a read-only workspace",
+        default: "none: what the agent reports, else the last JSON line of standard output",
+        purpose: "The JSON file that the run writes its result to, at most 1 MiB. Without it the run fails with OUTPUT_INVALID.",
+        ..HONOURED
     },
     Key {
         name: "browser.display_width",

@@ -162,6 +162,8 @@ fn the_public_view_has_the_keys_of_the_file() {
         "network": "none",
         "isolation": "full",
         "mounts": [{ "source": real.join("plain").to_str(), "target": "/p", "access": "read-only" }],
+        "output_schema": null,
+        "output_file": null,
         "recording": {
             "durability": "written",
             "segment_bytes": 256 << 20,
