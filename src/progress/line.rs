@@ -14,6 +14,9 @@ use crate::run::{Phase, Status};
 /// Longest text of another in one of our lines, in characters.
 pub const MAX_SUMMARY_CHARS: usize = 160;
 
+/// Longest summary of an action that has ended, in characters: it was told when the action began.
+const MAX_ENDED_SUMMARY_CHARS: usize = 48;
+
 /// Name of the tool whose one action is the whole command of a run.
 const COMMAND_TOOL: &str = "command";
 
@@ -282,22 +285,20 @@ pub fn ended(action: &Action, colours: Colours) -> String {
         Some(false) => colours.paint(Tone::Bad, "✗"),
         None => colours.paint(Tone::Quiet, "•"),
     };
-    let name = action_name(
-        action.step,
-        &action.tool,
-        &action.action,
-        &action.input_summary,
-    );
+    let name = action_name(action.step, &action.tool, &action.action, "");
     let time = action.duration_ms.map_or(String::new(), |ms| {
         colours.paint(Tone::Quiet, &format!(" ({})", quantity::duration(ms)))
     });
-    let error = match (&action.error, action.success) {
-        (Some(error), Some(false)) => {
-            format!(": {}", clean::summary(error, MAX_SUMMARY_CHARS))
-        }
-        _ => String::new(),
+    let what = match (&action.error, action.success) {
+        (Some(error), Some(false)) => clean::summary(error, MAX_SUMMARY_CHARS),
+        _ if action.input_summary == action.action => String::new(),
+        _ => clean::summary(&action.input_summary, MAX_ENDED_SUMMARY_CHARS),
     };
-    format!("{mark} {name}{time}{error}")
+    if what.is_empty() {
+        format!("{mark} {name}{time}")
+    } else {
+        format!("{mark} {name}{time}: {what}")
+    }
 }
 
 /// An action that goes on, in a few words.

@@ -37,8 +37,9 @@ pub const FIRST_ROWS_DELAY: Duration = Duration::from_millis(200);
 /// Bytes of the log that one frame shows at most.
 pub const FRAME_BYTES: usize = 256 * 1024;
 
-/// Events that the view may be behind; output beyond is passed over. An event has at most 16 KiB of output.
-pub const MAX_LAG_EVENTS: u64 = 4_096;
+/// Events that the view may be behind; output beyond is passed over. They wait in the log and take no memory here: the limit
+/// is for the person, who wants to see what is going on now.
+pub const MAX_LAG_EVENTS: u64 = 32_768;
 
 /// At the end: longest time without progress of the terminal.
 pub const STALL_LIMIT: Duration = Duration::from_secs(2);
