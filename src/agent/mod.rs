@@ -193,6 +193,17 @@ pub struct NotStarted {
     pub code: ErrorCode,
     /// One sentence.
     pub message: String,
+    /// Whether another launch makes sense.
+    pub sandbox: SandboxState,
+}
+
+/// What a launch that did not start says of its sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxState {
+    /// It refused this launch and takes others.
+    Works,
+    /// It did not answer: whether the process runs is not known, and the run is over.
+    Lost,
 }
 
 /// How a run ends, as its agent sees it.

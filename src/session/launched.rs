@@ -18,7 +18,7 @@ use super::journal::MAX_TEXT_BYTES;
 use super::output::{Destination, Pump, Settle};
 use super::result_lines::{Reports, ResultLines};
 use super::{CUT_LIMIT, DRAIN_LIMIT, End, MAX_WAITING_LINES, Session, next_observation};
-use crate::agent::{Exit, Launch, LineOf, NotStarted, Observation, Role};
+use crate::agent::{Exit, Launch, LineOf, NotStarted, Observation, Role, SandboxState};
 use crate::cast::{Cast, LineEnds, ScreenStream};
 use crate::event::Stream;
 use crate::event::action::Truncated;
@@ -80,7 +80,10 @@ impl Session {
             }
             cwd.push(&attempt.directory);
         }
-        let pipes = Pipes::new().map_err(|error| LaunchFailure::NotStarted(no_pipes(&error)))?;
+        let pipes = match Pipes::new() {
+            Ok(pipes) => pipes,
+            Err(error) => return Err(self.not_started(step, no_pipes(&error)).await),
+        };
         let request = stockade_sandbox::Launch {
             argv: launch.argv.into_iter().map(Into::into).collect(),
             env,
@@ -90,14 +93,7 @@ impl Session {
         };
         let id = match self.workload.launch(request).await {
             Ok(id) => id,
-            Err(why) => {
-                // The failed action is on record like any other.
-                self.journal
-                    .command_not_started(step, &why.message)
-                    .await
-                    .map_err(LaunchFailure::NotRecorded)?;
-                return Err(LaunchFailure::NotStarted(why));
-            }
+            Err(why) => return Err(self.not_started(step, why).await),
         };
         if self.recorder.state().phase() == Phase::Starting {
             self.recorder.enter(Transition::AgentStarted, None).await;
@@ -169,6 +165,17 @@ impl Session {
             watched,
         });
         Ok(())
+    }
+
+    /// Records an action that did not begin, like any other that failed.
+    async fn not_started(&mut self, step: u64, why: NotStarted) -> LaunchFailure {
+        match self.journal.command_not_started(step, &why.message).await {
+            Err(error) => LaunchFailure::NotRecorded(error),
+            Ok(()) => match why.sandbox {
+                SandboxState::Works => LaunchFailure::NotStarted(why),
+                SandboxState::Lost => LaunchFailure::SandboxLost(why.message),
+            },
+        }
     }
 
     /// The way of lines to the session. Attempts share one, because what one of them left in the background may still
@@ -317,6 +324,7 @@ pub(super) enum LaunchFailure {
     NotStarted(NotStarted),
     NotRecorded(AppendError),
     TooManySteps,
+    SandboxLost(String),
 }
 
 /// The workload's ends and ours.
@@ -345,5 +353,6 @@ fn no_pipes(error: &io::Error) -> NotStarted {
     NotStarted {
         code: ErrorCode::SetupFailed,
         message: format!("cannot open the pipes of the command: {error}"),
+        sandbox: SandboxState::Works,
     }
 }

@@ -317,6 +317,7 @@ impl Session {
                         return None;
                     }
                     Err(LaunchFailure::TooManySteps) => return Some(End::TooManySteps),
+                    Err(LaunchFailure::SandboxLost(why)) => return Some(End::SandboxGone(why)),
                     Err(LaunchFailure::NotRecorded(error)) => Err(error),
                 },
             };

@@ -16,7 +16,7 @@ use stockade_sandbox::{
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
-use crate::agent::{Exit, NotStarted};
+use crate::agent::{Exit, NotStarted, SandboxState};
 use crate::event::action::ProcessUsage;
 use crate::event::{Isolation, lifecycle::MissingLayer};
 use crate::run::ErrorCode;
@@ -146,10 +146,12 @@ impl Workload {
             Ok(Err(error)) => Err(NotStarted {
                 code: code_of(&error),
                 message: chain(&error),
+                sandbox: state_after(&error),
             }),
             Err(error) => Err(NotStarted {
                 code: ErrorCode::SetupFailed,
                 message: error.to_string(),
+                sandbox: SandboxState::Lost,
             }),
         }
     }
@@ -263,6 +265,16 @@ fn destroyed(
             doubt: Some(format!("{}; {}", chain(why), chain(&error))),
             ..Killed::default()
         },
+    }
+}
+
+fn state_after(error: &LaunchError) -> SandboxState {
+    match error {
+        LaunchError::NotFound { .. }
+        | LaunchError::NotExecutable { .. }
+        | LaunchError::Refused(_)
+        | LaunchError::Invalid(_) => SandboxState::Works,
+        LaunchError::NotSent(_) | LaunchError::NoAnswer(_) => SandboxState::Lost,
     }
 }
 

@@ -392,3 +392,52 @@ fn the_report_is_copied_where_it_was_asked_for() {
     assert_eq!(run.code(), 2, "{}", run.stderr);
     assert!(run.stderr.contains("--playbook"), "{}", run.stderr);
 }
+
+#[test]
+fn a_look_that_gets_no_answer_is_given_up_and_looked_again() {
+    if need("python3").is_none() {
+        return;
+    }
+    // It takes connections and says nothing on the first one.
+    let server = "import socket; s = socket.create_server(('127.0.0.1', 8124)); open('/tmp/up', 'w'); first = s.accept(); second, _ = s.accept(); second.recv(9999); second.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok'); s.accept()";
+    let book = json!({"version": 1, "name": "test", "steps": [
+        {"id": "serve", "run": "python3 -c \"$SERVER\" >/dev/null 2>&1 & until test -e /tmp/up; do :; done", "env": {"SERVER": server}},
+        {"id": "ask", "run": "echo once >>/tmp/asked; wc -l </tmp/asked",
+         "expect": {"http": {"url": "http://127.0.0.1:8124/", "matches": "^ok$", "timeout": "200ms"}},
+         "retries": {"max": 2, "delay": "10ms", "retry": "verify"}, "outputs": {"runs": "stdout.trim()"}},
+    ]});
+    let run = RunBuilder::playbook(&book.to_string()).finish();
+    assert_eq!(run.code(), 0, "{}\n{:#?}", run.stderr, attempts(&run));
+    let error = "http://127.0.0.1:8124/ gave no answer: no answer in time";
+    assert_eq!(
+        attempts(&run)[1..],
+        [
+            json!(["ask", 1, 3, false, 0, error]),
+            json!(["ask", 2, 3, true, null, null]),
+        ]
+    );
+    let ask = &run.recording.status()["data"]["steps"]["ask"];
+    assert_eq!(ask["outputs"]["runs"], "1", "the command ran once");
+}
+
+#[test]
+fn a_loop_ends_when_its_condition_does() {
+    let run = playbook(
+        "steps:\n  - {id: count, run: 'echo x >>/tmp/n; wc -l </tmp/n', outputs: {n: 'stdout.trim()'}}\n  - {id: enough, run: 'test \"$N\" -ge 3', env: {N: '${{ steps.count.outputs.n }}'}, on_failure: 'goto:count'}\n  - {id: after, run: 'true', directory: sub}\n",
+    );
+    std::fs::create_dir(run.workspace().join("sub")).unwrap();
+    let run = run.finish();
+    assert_eq!(run.code(), 0, "{}\n{:#?}", run.stderr, attempts(&run));
+    let ids: Vec<_> = attempts(&run).iter().map(|row| row[0].clone()).collect();
+    assert_eq!(
+        ids,
+        [
+            "count", "enough", "count", "enough", "count", "enough", "after"
+        ]
+    );
+    assert_eq!(
+        run.recording.status()["data"]["steps"]["count"]["outputs"]["n"],
+        "3"
+    );
+    assert_eq!(junit(&run).matches("<testcase name=\"count\"").count(), 3);
+}

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::PlaybookAgent;
 use crate::agent::{
-    Attempt, Attempted, Exit, Launch, NotStarted, Observation, Probe, Report, Role, Seen, Step,
-    Verdict,
+    Attempt, Attempted, Exit, Launch, NotStarted, Observation, Probe, Report, Role, SandboxState,
+    Seen, Step, Verdict,
 };
 use crate::document::Format;
 use crate::event::action::ProcessUsage;
@@ -92,6 +92,7 @@ fn run_with(
                         Some("no-such-program") => Observation::NotStarted(NotStarted {
                             code: ErrorCode::CommandNotFound,
                             message: "cannot find the program".to_owned(),
+                            sandbox: SandboxState::Works,
                         }),
                         _ => {
                             let ended = launched(&attempt).unwrap_or_else(|| attempted(0, ""));
