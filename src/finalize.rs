@@ -161,6 +161,13 @@ pub fn finalize(
         .write_status(&bytes)
         .map_err(FinalizeError::Recordings)?;
     repair_cast(run_dir);
+    // What a run without a mount namespace left in /tmp when it was killed.
+    if let Err(error) = crate::recordings::staging::remove_left_over(run_dir) {
+        tracing::warn!(
+            error = crate::session::workload::chain(&error),
+            "the output directory was not removed"
+        );
+    }
     // Left-overs of a writer that was killed; an error here hides nothing that matters.
     let _ = run_dir.remove_stale_temporaries();
     crate::session::status_file::remove_spare(run_dir);

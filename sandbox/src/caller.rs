@@ -68,15 +68,26 @@ impl Caller {
         descriptors: &[BorrowedFd<'_>],
         deadline: Deadline,
     ) -> Result<A, CallError> {
+        self.call_for_descriptors(body, descriptors, deadline)
+            .map(|(answer, _)| answer)
+    }
+
+    /// The same for an answer that comes with descriptors.
+    pub(crate) fn call_for_descriptors<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        body: Q,
+        descriptors: &[BorrowedFd<'_>],
+        deadline: Deadline,
+    ) -> Result<(A, Vec<OwnedFd>), CallError> {
         let turn = self.take_turn(deadline).map_err(CallError::Send)?;
         let number = turn.number;
         let socket = self.socket.as_fd();
         wire::send(socket, &Request { number, body }, descriptors).map_err(CallError::Send)?;
         loop {
-            let (answer, _) =
+            let (answer, received) =
                 wire::receive_before::<Answer<A>>(socket, deadline).map_err(CallError::Receive)?;
             if answer.number == number {
-                return Ok(answer.body);
+                return Ok((answer.body, received));
             }
         }
     }

@@ -7,7 +7,7 @@
 //! 1. a death signal and a wait for the id maps: if the launch helper is gone by then, the socket tells;
 //! 2. an own session and keyring, a higher out-of-memory score, and the argument list overwritten while /proc can still
 //!    be written;
-//! 3. the sandbox's identity, host name, loopback and private root;
+//! 3. the sandbox's identity, host name, loopback and private root, and the descriptor of its output directory;
 //! 4. limits, no_new_privs, capabilities;
 //! 5. not dumpable, descriptors closed, the death signal again because credentials changed.
 
@@ -16,7 +16,7 @@ use crate::identity::{Identity, Starter};
 use crate::init::Init;
 use crate::layer::{Layer, MissingLayer};
 use crate::plan::PlanSpec;
-use crate::policy::{Isolation, Network};
+use crate::policy::{Isolation, Network, OUTPUT};
 use crate::protocol::{Go, SetUp, not_asked_for};
 use crate::root;
 use crate::sys::{credential, descriptor, network, process};
@@ -50,6 +50,8 @@ pub(crate) struct Child {
     pub(crate) lifeline: OwnedFd,
     pub(crate) planned: Vec<OwnedFd>,
     pub(crate) copied: Option<Vec<OwnedFd>>,
+    /// The output directory, once it is made.
+    pub(crate) output: Option<OwnedFd>,
     pub(crate) deadline: Deadline,
 }
 
@@ -71,7 +73,7 @@ impl Child {
                     plan.isolation,
                     has_proc,
                 )
-                .and_then(|init| init.run(missing));
+                .and_then(|init| init.run(missing, self.output));
             }
             Err(failure) => {
                 let _ = wire::send(self.lifeline.as_fd(), &SetUp::Failed(failure), &[]);
@@ -99,6 +101,13 @@ impl Child {
         let mut missing = Vec::new();
         if isolated {
             missing = self.isolate(plan)?;
+            if plan.output_bytes.is_some() {
+                // Nothing of the workload lives yet, and no bind may lie here: it is the tmpfs that was just made.
+                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+                let output = nix::fcntl::open(OUTPUT, flags | OFlag::O_CLOEXEC, Mode::empty())
+                    .at(Step::PrepareInit, OUTPUT)?;
+                self.output = Some(output);
+            }
         } else {
             credential::adopt_orphans().at(Step::PrepareInit, "the adoption of orphans")?;
         }
@@ -140,7 +149,7 @@ impl Child {
         Ok(missing)
     }
 
-    /// Leaves three sockets, and /dev/null as standard input, output and error.
+    /// Leaves three sockets, the output directory until it is handed over, and /dev/null as standard input, output and error.
     fn close_descriptors(&self) -> Result<(), Failure> {
         let null = nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
             .at(Step::CloseDescriptors, "/dev/null")?;
@@ -148,8 +157,11 @@ impl Child {
             descriptor::place_at(null.as_fd(), number).at(Step::CloseDescriptors, number)?;
         }
         drop(null);
-        let mut kept = [&self.control, &self.reports, &self.lifeline]
-            .map(|socket| socket.as_raw_fd().unsigned_abs());
+        let mut kept: Vec<u32> = [&self.control, &self.reports, &self.lifeline]
+            .into_iter()
+            .chain(&self.output)
+            .map(|descriptor| descriptor.as_raw_fd().unsigned_abs())
+            .collect();
         kept.sort_unstable();
         let mut first = 3;
         for number in kept {

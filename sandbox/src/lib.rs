@@ -43,7 +43,9 @@ pub use init::MAX_UNREPORTED_LAUNCHES;
 pub use launch::{HIGHEST_EXTRA, Launch, LaunchError, MAX_EXTRA};
 pub use layer::{Enforced, Layer, MissingLayer, Tier};
 pub use plan::{Plan, PlanError};
-pub use policy::{Access, Bind, DEFAULT_TMP_BYTES, HOME, Isolation, Network, Policy, Workspace};
+pub use policy::{
+    Access, Bind, DEFAULT_TMP_BYTES, HOME, Isolation, Network, OUTPUT, Policy, Workspace,
+};
 pub use probe::{MAX_ANSWER_BYTES, MAX_SEEN_BYTES, Probe, Seen};
 pub use protocol::{Destruction, End, LaunchId, Report, Target};
 pub use sandbox::{KillError, Sandbox};

@@ -10,6 +10,9 @@ use std::path::PathBuf;
 /// Home directory of the workload in tier full: an empty tmpfs.
 pub const HOME: &str = "/home/agent";
 
+/// Directory of a full sandbox into which the workload puts what its supervisor is to take out: a tmpfs of its own.
+pub const OUTPUT: &str = "/output";
+
 /// Default limit of /tmp, home and /dev/shm together.
 pub const DEFAULT_TMP_BYTES: u64 = 512 << 20;
 
@@ -80,6 +83,8 @@ pub struct Policy {
     pub network: Network,
     /// Limit of /tmp, home and /dev/shm together, in bytes.
     pub tmp_bytes: u64,
+    /// Limit of [`OUTPUT`] in bytes, more than 0; without one there is no such directory, and neither without isolation.
+    pub output_bytes: Option<u64>,
 }
 
 impl Policy {
@@ -93,6 +98,7 @@ impl Policy {
             masks: Vec::new(),
             network: Network::None,
             tmp_bytes: DEFAULT_TMP_BYTES,
+            output_bytes: None,
         }
     }
 

@@ -38,6 +38,7 @@ pub(crate) enum HelperRequest {
 /// Launch helper to supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum HelperAnswer {
+    /// Descriptor: the output directory, if the plan has one.
     Built {
         pid: i32,
         missing: Vec<MissingLayer>,
@@ -62,6 +63,7 @@ pub(crate) struct Go;
 /// The child to the launch helper: how the set-up ended.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum SetUp {
+    /// Descriptor: the output directory, if the plan has one.
     Ready(Vec<MissingLayer>),
     Failed(Failure),
 }

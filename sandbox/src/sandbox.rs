@@ -42,6 +42,7 @@ pub struct Sandbox {
     reports: OwnedFd,
     init_pid: i32,
     enforced: Enforced,
+    output: Option<OwnedFd>,
 }
 
 impl Sandbox {
@@ -50,12 +51,14 @@ impl Sandbox {
         reports: OwnedFd,
         init_pid: i32,
         enforced: Enforced,
+        output: Option<OwnedFd>,
     ) -> Self {
         Self {
             control: Caller::new(control),
             reports,
             init_pid,
             enforced,
+            output,
         }
     }
 
@@ -173,6 +176,13 @@ impl Sandbox {
     #[must_use]
     pub fn enforced(&self) -> &Enforced {
         &self.enforced
+    }
+
+    /// Returns the directory [`OUTPUT`](crate::OUTPUT), if the policy asked for it. It can be read as long as the
+    /// descriptor is held, also when nothing of the sandbox lives any more.
+    #[must_use]
+    pub fn output(&self) -> Option<BorrowedFd<'_>> {
+        self.output.as_ref().map(AsFd::as_fd)
     }
 
     /// Returns the init's pid on the host.

@@ -161,6 +161,10 @@ pub struct RunFlags {
     #[arg(long, value_name = "SIZE", help_heading = "Recording")]
     pub keep_bytes: Option<String>,
 
+    /// Keep the files of the workspace that PATTERN chooses, such as 'target/*.xml'; may be repeated
+    #[arg(long, value_name = "PATTERN", help_heading = "Recording")]
+    pub artifact: Vec<String>,
+
     /// Show events as soon as they are written, or only once they are durable [default: written]
     #[arg(long, value_name = "WHEN", help_heading = "Recording")]
     pub durability: Option<String>,
@@ -351,6 +355,9 @@ impl FlagReader<'_> {
         self.scalar("isolation", "isolation", flags.isolation);
         self.list("mounts", flags.mount, || Origin::flag("mount"));
         self.scalar("recording.durability", "durability", flags.durability);
+        self.list("recording.artifacts", flags.artifact, || {
+            Origin::flag("artifact")
+        });
         self.layer
     }
 

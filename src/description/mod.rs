@@ -15,6 +15,7 @@ pub mod sight;
 pub mod supervisor;
 pub mod variables;
 
+mod artifacts;
 mod checker;
 mod credential_directory;
 mod environment;
@@ -52,8 +53,8 @@ pub use origin::Origin;
 pub use playbook::{MAX_PLAYBOOKS, PlaybookRun};
 pub use secret::Secret;
 pub use settings::{
-    Access, Adapter, Durability, Isolation, Limits, Mount, Network, OnError, OnFull, Output,
-    Recording,
+    Access, Adapter, ArtifactSecrets, Artifacts, Durability, Isolation, Limits, Mount, Network,
+    OnError, OnFull, Output, Recording,
 };
 pub use supervisor::{Authentication, Listen, LogFormat, LogLevel, Socket, SupervisorOptions};
 
@@ -116,6 +117,8 @@ pub struct RunDescription {
     pub output: Option<Output>,
     /// How the run is recorded.
     pub recording: Recording,
+    /// What is kept of the files that the workload leaves.
+    pub artifacts: Artifacts,
     /// Where each value that somebody set came from, by dotted key, and for maps by `key.name` as well.
     pub origins: BTreeMap<String, Origin>,
 }

@@ -12,11 +12,11 @@ use super::value::{Given, Value, shown_name};
 const MAX_MOUNTS: usize = 64;
 
 /// Directories that the sandbox builds itself; a mount there would undo its masks.
-const RESERVED: [&str; 3] = ["/proc", "/sys", "/dev"];
+const RESERVED: [&str; 4] = ["/proc", "/sys", "/dev", stockade_sandbox::OUTPUT];
 
 const SHORT_FORM: &str = "give SOURCE[:TARGET][:ro|rw] or {source, target, access}";
 const TARGET_REMEDY: &str =
-    "give an absolute path without .., not / and not in /proc, /sys or /dev";
+    "give an absolute path without .., not / and not in /proc, /sys, /dev or /output";
 
 /// A mount as it was written.
 struct Written {

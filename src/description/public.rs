@@ -62,6 +62,9 @@ impl RunDescription {
             "output_file": self.output.as_ref().and_then(|output| output.file.as_ref()),
             "recording": self.recording,
         });
+        if let Some(recording) = view.get_mut("recording").and_then(Value::as_object_mut) {
+            recording.extend(self.artifacts.public());
+        }
         // The longest first, so that a secret that holds another one is masked whole.
         let mut secrets: Vec<&Secret> = self.secrets().map(|(_, secret)| secret).collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
@@ -74,6 +77,7 @@ impl RunDescription {
             "labels",
             "mounts",
             "output_schema",
+            "recording",
         ] {
             if let Some(part) = view.get_mut(key) {
                 mask(part, &secrets);

@@ -202,6 +202,7 @@ impl Checker<'_> {
             mounts,
             output: self.output(workspace_mode),
             recording: self.recording(),
+            artifacts: self.artifacts(),
             origins,
         }
     }

@@ -91,6 +91,32 @@ pub struct Recording {
     pub terminal_bytes: u64,
 }
 
+/// What is kept of the files that the workload leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifacts {
+    /// Patterns that choose files of the workspace; each is one that `recordings::pattern` takes.
+    pub patterns: Vec<String>,
+    /// Most files; with 0 nothing is kept, and there is no output directory.
+    pub max_files: u64,
+    /// Most bytes of one file.
+    pub max_file_bytes: u64,
+    /// Most bytes of all of them, and the size of the output directory.
+    pub max_total_bytes: u64,
+    /// What happens to files that hold secrets.
+    pub secrets: ArtifactSecrets,
+}
+
+/// What happens to files that hold secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArtifactSecrets {
+    /// They are not kept, and the record says so.
+    #[default]
+    Withhold,
+    /// They are kept, and the record says that they hold one.
+    Flag,
+}
+
 /// When readers may see an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

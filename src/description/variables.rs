@@ -209,6 +209,13 @@ pub const VARIABLES: &[Variable] = &[
         ..OPTION
     },
     Variable {
+        name: Some("STOCKADE_OUTPUT_DIR"),
+        form: "a path",
+        purpose: "Set for workloads: the directory whose files become artifacts. A stockade that is itself a workload ignores it.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+    Variable {
         name: Some("STOCKADE_BLESS"),
         form: "`1`",
         purpose: "Read by the tests alone: rewrites the files that they compare.",

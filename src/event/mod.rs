@@ -14,7 +14,7 @@ pub use action::{Action, ActionStarted, Retry, ToolKind};
 pub use guardrail::{Guardrail, GuardrailDecision, GuardrailRule};
 pub use lifecycle::{Complete, Isolation, LogOpened, RunPhase, Usage};
 pub use output::{
-    ActionOutput, ArtifactAdded, Diagnostic, Level, Limit, LimitName, Raw, Stream, Text,
+    ActionOutput, ArtifactAdded, Diagnostic, Level, Limit, LimitName, Raw, Stream, Text, Withheld,
 };
 
 /// One entry of the action log, without its envelope.

@@ -105,15 +105,112 @@ pub struct Raw {
     pub bytes: u64,
 }
 
-/// A file was added to the run's artifacts.
+/// A file was added to the run's artifacts, or was found and withheld from them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactAdded {
-    /// Path below `artifacts/`.
+    /// Path below `artifacts/`; of what was withheld, the path that it would have had.
     pub path: String,
     /// Media type (RFC 6838).
     pub media_type: String,
-    /// Size in bytes.
+    /// Size in bytes; 0 for what is no file.
     pub size: u64,
-    /// SHA-256 of the content, lower-case hexadecimal.
+    /// SHA-256 of the content, lower-case hexadecimal; empty, and left out, for what was withheld.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
     pub sha256: String,
+    /// Why it was not kept; absent for what was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub withheld: Option<Withheld>,
+    /// True when it holds something secret and was kept all the same, because the description says so.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub has_secret: bool,
+}
+
+/// Why a file that the workload left was not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Withheld {
+    /// Its name or content holds a secret.
+    Secret,
+    /// It is a symbolic link.
+    Link,
+    /// It is a socket, a fifo or a device.
+    Special,
+    /// It is a hard link to a file of somebody else.
+    HardLink,
+    /// Its name is longer than a path of a recording, or has control characters or bytes that are not UTF-8.
+    Name,
+    /// It lies deeper than a path of a recording.
+    TooDeep,
+    /// It is larger than `recording.artifact_bytes`.
+    TooLarge,
+    /// It would make more than `recording.artifact_total_bytes`.
+    BeyondTotal,
+    /// There are `recording.artifact_files` already.
+    TooMany,
+    /// An artifact has its path already.
+    Exists,
+    /// It cannot be read.
+    Unreadable,
+    /// It changed while it was copied.
+    Changed,
+    /// The disk of the recordings is full.
+    NoSpace,
+    /// It could not be written.
+    NotWritten,
+}
+
+impl Withheld {
+    /// Every reason, in the order of the table in `docs/recording.md`.
+    pub const ALL: [Self; 14] = [
+        Self::Secret,
+        Self::Link,
+        Self::Special,
+        Self::HardLink,
+        Self::Name,
+        Self::TooDeep,
+        Self::TooLarge,
+        Self::BeyondTotal,
+        Self::TooMany,
+        Self::Exists,
+        Self::Unreadable,
+        Self::Changed,
+        Self::NoSpace,
+        Self::NotWritten,
+    ];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::Link => "link",
+            Self::Special => "special",
+            Self::HardLink => "hard-link",
+            Self::Name => "name",
+            Self::TooDeep => "too-deep",
+            Self::TooLarge => "too-large",
+            Self::BeyondTotal => "beyond-total",
+            Self::TooMany => "too-many",
+            Self::Exists => "exists",
+            Self::Unreadable => "unreadable",
+            Self::Changed => "changed",
+            Self::NoSpace => "no-space",
+            Self::NotWritten => "not-written",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_have_their_names_on_the_wire_and_in_the_docs() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/recording.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        for reason in Withheld::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+            let row = format!("| `{}` |", reason.as_str());
+            assert!(page.contains(&row), "{row}");
+        }
+    }
 }

@@ -188,6 +188,8 @@ impl ArtifactWriter {
                 media_type: self.media_type.clone(),
                 size: self.size,
                 sha256: hexadecimal(&self.hash.clone().finalize()),
+                withheld: None,
+                has_secret: false,
             }),
             Ok(Creation::Existed) => Err(ArtifactError::Exists {
                 path: self.path.as_str().to_owned(),
@@ -273,7 +275,7 @@ pub fn open_artifact(run: &RunDir, path: &str) -> Result<(File, u64), ArtifactEr
 }
 
 /// Lower-case hexadecimal digits of `bytes`.
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a String does not fail.

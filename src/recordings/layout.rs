@@ -24,6 +24,8 @@ pub const STATUS: &str = "status.json";
 pub const STOP: &str = "stop.json";
 /// Run: list of the artifacts.
 pub const MANIFEST: &str = "manifest.json";
+/// Run: path of the output directory on the host, while a run without a mount namespace has one.
+pub const OUTPUT_PATH: &str = ".output";
 /// Run: directory of the artifacts.
 pub const ARTIFACTS: &str = "artifacts";
 /// Run: the terminal recording.

@@ -155,6 +155,8 @@ mod tests {
             media_type: "text/plain".to_owned(),
             size: 3,
             sha256: "00".repeat(32),
+            withheld: None,
+            has_secret: false,
         }
     }
 

@@ -9,16 +9,20 @@
 
 pub mod artifact;
 pub mod claim;
+pub mod collect;
 pub mod directory;
 pub mod error;
 pub mod health;
 pub mod layout;
 pub mod lock;
 pub mod manifest;
+pub mod media_type;
 pub mod path;
+pub mod pattern;
 pub mod pin;
 pub mod prune;
 pub mod run_dir;
+pub mod staging;
 pub mod store;
 pub mod find;
 pub mod termination;

@@ -83,4 +83,26 @@ impl Artifacts {
             }
         }
     }
+
+    /// Lists files that are whole already.
+    pub async fn list(&mut self, taken: Vec<ArtifactAdded>) {
+        if taken.is_empty() {
+            return;
+        }
+        let now = Millis::now().to_rfc3339();
+        for added in &taken {
+            if let Err(error) = self.manifest.add(added, &now) {
+                tracing::warn!(error = chain(&error), "an artifact is not listed");
+            }
+        }
+        let (run_dir, manifest) = (Arc::clone(&self.run_dir), self.manifest.clone());
+        let saved = tokio::task::spawn_blocking(move || manifest.save(&run_dir)).await;
+        match saved {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = chain(&error), "the manifest was not written");
+            }
+            Err(error) => tracing::warn!(%error, "the manifest was not written"),
+        }
+    }
 }

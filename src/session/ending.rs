@@ -4,7 +4,7 @@
 //! 1. the intent is on disk (`stop.json` for a request) and the phase is `stopping`; whoever asked is answered;
 //! 2. SIGTERM and SIGCONT to every process of the workload, while there is grace;
 //! 3. everything is killed and reaped, and what had to be killed is counted;
-//! 4. output that is left is read, open actions are ended as cancelled, artifacts are closed;
+//! 4. output that is left is read, open actions are ended as cancelled, artifacts are taken and closed;
 //! 5. the recorder ends the run on record.
 //!
 //! A second request shortens what is left to [`SECOND_REQUEST_GRACE`], a third kills at once. Invariant: the steps before
@@ -65,6 +65,7 @@ impl Session {
     /// Takes the workload down and ends the run on record.
     pub async fn wind_down(mut self, end: End) -> Ended {
         let begun = Instant::now();
+        let collect_until = self.collect_until(&end);
         let mut ladder = Ladder::new(begun, self.settings.grace);
         let mut call = None;
         let mut cause = self.cause_of(end, &mut call).await;
@@ -101,10 +102,12 @@ impl Session {
         self.end_cast().await;
         self.check_result(&mut cause).await;
         self.keep_result(&mut cause).await;
+        self.collect(collect_until).await;
         let complete = self.complete(cause, killed, begun);
         let ended = self.recorder.finish(complete).await;
         // From here on whoever asks, or waits for an answer, is told that the run has finished.
         self.calls.close();
+        self.clear_output().await;
         self.workload.close().await;
         ended
     }

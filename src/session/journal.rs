@@ -15,8 +15,8 @@ use crate::agent::{Exit, Report, ReportedAction, Verdict};
 use crate::cast::Cast;
 use crate::event::action::Truncated;
 use crate::event::{
-    Action, ActionOutput, ActionStarted, Diagnostic, Event, Guardrail, GuardrailDecision, Raw,
-    Retry, Stream, Text, Usage,
+    Action, ActionOutput, ActionStarted, ArtifactAdded, Diagnostic, Event, Guardrail,
+    GuardrailDecision, Raw, Retry, Stream, Text, Usage,
 };
 use crate::guardrail::{Call, Seen, Watch};
 use crate::log::{ActionLog, AppendError};
@@ -284,6 +284,11 @@ impl Journal {
         let path = added.path.clone();
         self.log.append(Event::Artifact(added)).await.ok()?;
         Some(path)
+    }
+
+    /// Lists files that were taken from the workload among the artifacts.
+    pub async fn list_artifacts(&mut self, taken: Vec<ArtifactAdded>) {
+        self.artifacts.list(taken).await;
     }
 
     fn within_limit(&self) -> Recorded {

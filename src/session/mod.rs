@@ -6,6 +6,7 @@
 
 pub mod artifacts;
 pub mod attempt;
+pub mod collection;
 pub mod ending;
 pub mod environment;
 mod guarded;
@@ -132,6 +133,8 @@ pub struct Session {
     pub budget: Arc<OutputBudget>,
     /// Sweeps when the sandbox cannot say that nothing is left.
     pub guardian: Option<GuardianLink>,
+    /// What is taken out of the run at its end.
+    pub collection: Option<collection::Collection>,
     launched: Option<Launched>,
     pumps: TaskTracker,
     cut: CancellationToken,
@@ -183,6 +186,7 @@ impl Session {
             redactor,
             budget,
             guardian,
+            collection: None,
             launched: None,
             pumps: TaskTracker::new(),
             cut: CancellationToken::new(),

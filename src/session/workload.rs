@@ -122,6 +122,11 @@ impl Workload {
         }
     }
 
+    /// The output directory inside the sandbox, if there is one; it can be read when nothing lives there any more.
+    pub fn output(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.sandbox.output()
+    }
+
     /// Pid of the launch helper, which a sweep has to spare while the run goes on.
     pub fn helper_pid(&self) -> i32 {
         self.helper.pid()

@@ -9,6 +9,7 @@
 //! 5. the end is on disk, the guardian is told the exit status;
 //! 6. the API lingers, drains and ends; the log's threads end; the process exits.
 
+mod collecting;
 pub mod descriptors;
 pub mod early_end;
 pub mod filming;
@@ -49,7 +50,7 @@ use crate::redact::Redactor;
 use crate::run::ErrorCode;
 use crate::session::recorder::{Ended, OnDisk, Recorder, show_log_health};
 use crate::session::workload::{Workload, chain};
-use crate::session::{Session, Settings};
+use crate::session::{End, Session};
 use crate::status::StatusBoard;
 use descriptors::Descriptors;
 use early_end::EarlyEnd;
@@ -363,6 +364,16 @@ impl Supervisor {
             "sandbox is built"
         );
         recorder.append(crate::event::Event::Isolation(isolation));
+        let prepared = collecting::prepare(description, &workload, &self.run_dir).await;
+        if let Some(complaint) = prepared.complaint {
+            recorder.diagnose(crate::event::Level::Warn, complaint);
+        }
+        let mut settings = setup::settings(description, &self.inherited, self.began);
+        (settings.passthrough, settings.result) = (self.display.passthrough, result);
+        if let Some(directory) = prepared.directory {
+            let variable = collecting::OUTPUT_VARIABLE.into();
+            settings.environment.push((variable, directory.into()));
+        }
         let journal = setup::journal(description, &recorder, &self.run_dir, &self.redactor)
             .with_cast(filming::begin(
                 description,
@@ -374,11 +385,7 @@ impl Supervisor {
             ));
         recorder.announce(ready);
         let mut session = Session::new(
-            Settings {
-                passthrough: self.display.passthrough,
-                result,
-                ..setup::settings(description, &self.inherited, self.began)
-            },
+            settings,
             agent,
             workload,
             recorder,
@@ -390,13 +397,18 @@ impl Supervisor {
             )),
             Some(self.link.clone()),
         );
+        session.collection = prepared.collection;
         let end = session.drive().await;
         // The guardian's patience covers everything that may still follow, or it would cut the linger short.
-        let left = description.grace
+        let mut left = description.grace
             + description.linger
             + api::limits::DRAIN_LIMIT
             + LOG_CLOSE_LIMIT
             + showing::END_LIMIT;
+        // A run that ended by itself has more time for what it leaves.
+        if !matches!(end, End::Stop(_)) {
+            left += crate::session::collection::COLLECT_LIMIT;
+        }
         self.link.tell(&ToGuardian::Stopping {
             grace_ms: u64::try_from(left.as_millis()).ok(),
         });

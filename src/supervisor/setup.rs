@@ -233,6 +233,8 @@ pub fn policy(description: &RunDescription, recordings: &Path) -> sandbox::Polic
             access: access(mount.access),
         });
         policy.binds = binds.collect();
+        let artifacts = &description.artifacts;
+        policy.output_bytes = (artifacts.max_files > 0).then_some(artifacts.max_total_bytes);
         policy.masks = vec![recordings.to_owned()];
     }
     policy

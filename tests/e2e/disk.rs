@@ -23,13 +23,13 @@ const LINES: &str = "echo ready; until [ -e go ]; do sleep 0.02; done; i=0; whil
 const FULL_END_LIMIT: Duration = Duration::from_secs(8);
 
 /// A small file system of its own; unmounted when dropped.
-struct SmallDisk {
+pub struct SmallDisk {
     directory: tempfile::TempDir,
 }
 
 impl SmallDisk {
     /// None, said aloud, where mounting is not allowed.
-    fn new(options: &str) -> Option<Self> {
+    pub fn new(options: &str) -> Option<Self> {
         if !nix::unistd::Uid::effective().is_root() {
             skip("mounting a small file system needs root");
             return None;
@@ -51,7 +51,7 @@ impl SmallDisk {
         Some(Self { directory })
     }
 
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.directory.path().join("recordings")
     }
 

@@ -34,6 +34,7 @@ mod secrets;
 mod socket;
 mod seed_assertions;
 mod disk;
+mod artifacts;
 mod stop;
 mod flood;
 mod process;

@@ -22,6 +22,7 @@ pub(super) struct Born {
     pub(super) pid: i32,
     pub(super) lifeline: OwnedFd,
     pub(super) missing: Vec<MissingLayer>,
+    pub(super) output: Option<OwnedFd>,
 }
 
 /// Builds a sandbox. The child of a failed build is killed here and reaped by the server's loop.
@@ -55,6 +56,7 @@ pub(super) fn build(
             lifeline,
             planned,
             copied,
+            output: None,
             deadline,
         };
         child.run();
@@ -65,20 +67,21 @@ pub(super) fn build(
             identity.write_maps(pid)?;
         }
         wire::send(ours.as_fd(), &Go, &[]).at(Step::Exchange, "the in-sandbox init")?;
-        let (outcome, _) = wire::receive_before::<SetUp>(ours.as_fd(), deadline)
+        let (outcome, descriptors) = wire::receive_before::<SetUp>(ours.as_fd(), deadline)
             .at(Step::Exchange, "the in-sandbox init")?;
         match outcome {
-            SetUp::Ready(more) => Ok(more),
+            SetUp::Ready(more) => Ok((more, descriptors.into_iter().next())),
             SetUp::Failed(failure) => Err(failure),
         }
     })();
     match outcome {
-        Ok(more) => {
+        Ok((more, output)) => {
             missing.extend(more);
             Ok(Born {
                 pid,
                 lifeline: ours,
                 missing,
+                output,
             })
         }
         Err(failure) => {

@@ -14,7 +14,7 @@ use crate::sys::signal;
 use crate::wire::{self, Deadline};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -121,14 +121,15 @@ impl Helper {
         };
         match self.call(request, &descriptors, deadline) {
             Err(error) => Err(BuildError::Helper(error)),
-            Ok(HelperAnswer::Refused(failure)) => Err(BuildError::SetUp(failure)),
-            Ok(HelperAnswer::Built { pid, missing }) => Ok(Sandbox::new(
+            Ok((HelperAnswer::Refused(failure), _)) => Err(BuildError::SetUp(failure)),
+            Ok((HelperAnswer::Built { pid, missing }, handed_over)) => Ok(Sandbox::new(
                 control,
                 reports,
                 pid,
                 Enforced::new(tier, missing),
+                handed_over.into_iter().next(),
             )),
-            Ok(HelperAnswer::Destroyed(_)) => Err(BuildError::Helper(unexpected())),
+            Ok((HelperAnswer::Destroyed(_), _)) => Err(BuildError::Helper(unexpected())),
         }
     }
 
@@ -146,8 +147,8 @@ impl Helper {
             limit: deadline,
         };
         match self.call(request, &[], deadline) {
-            Ok(HelperAnswer::Destroyed(destruction)) => Ok(destruction),
-            Ok(HelperAnswer::Built { .. } | HelperAnswer::Refused(_)) => {
+            Ok((HelperAnswer::Destroyed(destruction), _)) => Ok(destruction),
+            Ok((HelperAnswer::Built { .. } | HelperAnswer::Refused(_), _)) => {
                 Err(DestroyError(unexpected()))
             }
             Err(error) => Err(DestroyError(error)),
@@ -159,13 +160,13 @@ impl Helper {
         request: HelperRequest,
         descriptors: &[BorrowedFd<'_>],
         limit: Duration,
-    ) -> io::Result<HelperAnswer> {
+    ) -> io::Result<(HelperAnswer, Vec<OwnedFd>)> {
         // The helper gives up at the same limit, so its answer to that is waited for a little longer.
         let deadline = Deadline::after(limit.saturating_add(ANSWER_MARGIN));
         self.caller
             .as_ref()
             .ok_or(io::ErrorKind::NotConnected)?
-            .call(request, descriptors, deadline)
+            .call_for_descriptors(request, descriptors, deadline)
             .map_err(CallError::into_io)
     }
 }

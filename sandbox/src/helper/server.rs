@@ -94,11 +94,13 @@ impl Server {
                 Received::Closed => return Ok(()),
                 Received::Nothing => {}
                 Received::Message(request, descriptors) => {
+                    let (body, output) = self.answer(request.body, descriptors)?;
                     let answer = Answer {
                         number: request.number,
-                        body: self.answer(request.body, descriptors)?,
+                        body,
                     };
-                    wire::send(self.supervisor.as_fd(), &answer, &[])?;
+                    let handed_over: Vec<_> = output.iter().map(AsFd::as_fd).collect();
+                    wire::send(self.supervisor.as_fd(), &answer, &handed_over)?;
                 }
             }
         }
@@ -108,28 +110,29 @@ impl Server {
         &mut self,
         request: HelperRequest,
         descriptors: Vec<OwnedFd>,
-    ) -> io::Result<HelperAnswer> {
+    ) -> io::Result<(HelperAnswer, Option<OwnedFd>)> {
         match request {
             HelperRequest::Build { plan, limit } => {
                 let isolation = plan.isolation;
                 match birth::build(plan, descriptors, Deadline::after(limit)) {
-                    Err(failure) => Ok(HelperAnswer::Refused(failure)),
+                    Err(failure) => Ok((HelperAnswer::Refused(failure), None)),
                     Ok(born) => {
                         let living = Living {
                             isolation,
                             _lifeline: born.lifeline,
                         };
                         self.living.insert(born.pid, living);
-                        Ok(HelperAnswer::Built {
+                        let answer = HelperAnswer::Built {
                             pid: born.pid,
                             missing: born.missing,
-                        })
+                        };
+                        Ok((answer, born.output))
                     }
                 }
             }
             HelperRequest::Destroy { pid, limit } => self
                 .destroy(pid, Deadline::after(limit))
-                .map(HelperAnswer::Destroyed),
+                .map(|destruction| (HelperAnswer::Destroyed(destruction), None)),
         }
     }
 

@@ -85,9 +85,15 @@ impl Init {
         })
     }
 
-    /// Reports that the sandbox is ready, serves until supervisor or launch helper is gone, then kills everything.
-    pub(crate) fn run(mut self, missing: Vec<MissingLayer>) -> io::Result<()> {
-        wire::send(self.lifeline.as_fd(), &SetUp::Ready(missing), &[])?;
+    /// Reports that the sandbox is ready, hands its output directory over, serves until supervisor or launch helper is gone, then kills everything.
+    pub(crate) fn run(
+        mut self,
+        missing: Vec<MissingLayer>,
+        output: Option<OwnedFd>,
+    ) -> io::Result<()> {
+        let handed_over: Vec<_> = output.iter().map(AsFd::as_fd).collect();
+        wire::send(self.lifeline.as_fd(), &SetUp::Ready(missing), &handed_over)?;
+        drop(output);
         let outcome = self.serve();
         // With a pid namespace the kernel kills the rest when pid 1 exits.
         if self.isolation == Isolation::None {

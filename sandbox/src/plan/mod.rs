@@ -9,7 +9,7 @@ mod source;
 pub use source::PlanError;
 pub(crate) use source::open_exactly;
 
-use crate::policy::{Access, Bind, Isolation, Network, Policy};
+use crate::policy::{Access, Bind, Isolation, Network, OUTPUT, Policy};
 use crate::text::Text;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -24,7 +24,7 @@ const SYSTEM: [&str; 8] = [
 const MAX_BINDS: usize = 200;
 
 /// Targets that the sandbox makes itself; a bind on or below them would undo their layer.
-const RESERVED: [&str; 4] = ["/proc", "/dev", "/sys", SCRATCH];
+const RESERVED: [&str; 5] = ["/proc", "/dev", "/sys", OUTPUT, SCRATCH];
 
 /// Where the private root keeps its own tmpfs while it is made; gone when the workload starts.
 pub(crate) const SCRATCH: &str = "/.stockade";
@@ -70,6 +70,7 @@ pub(crate) struct PlanSpec {
     pub(crate) isolation: Isolation,
     pub(crate) network: Network,
     pub(crate) tmp_bytes: u64,
+    pub(crate) output_bytes: Option<u64>,
     pub(crate) binds: Vec<BindSpec>,
     pub(crate) links: Vec<LinkSpec>,
     /// Paths inside that must be hidden.
@@ -92,6 +93,7 @@ impl Plan {
                 isolation: policy.isolation,
                 network: policy.network,
                 tmp_bytes: policy.tmp_bytes,
+                output_bytes: None,
                 binds: Vec::new(),
                 links: Vec::new(),
                 masks: Vec::new(),
@@ -102,6 +104,7 @@ impl Plan {
         if policy.isolation == Isolation::None {
             return Ok(plan);
         }
+        plan.spec.output_bytes = policy.output_bytes.filter(|bytes| *bytes > 0);
         for path in SYSTEM {
             plan.add_system(Path::new(path))?;
         }
@@ -225,6 +228,8 @@ mod tests {
             "/proc/1",
             "/dev/shm",
             "/sys/x",
+            "/output",
+            "/output/deeper",
         ];
         for target in refused {
             assert!(check_target(Path::new(target)).is_err(), "{target}");

@@ -7,7 +7,7 @@
 //! 1. no mount propagates to or from the host;
 //! 2. mounts of the host are copied, while their paths still mean what the host says;
 //! 3. a tmpfs becomes the new root, attached over a directory that every host has;
-//! 4. a second tmpfs holds /tmp, home, /dev/shm and the masks, under one size limit;
+//! 4. a second tmpfs holds /tmp, home, /dev/shm and the masks, under one size limit; a third one the output directory;
 //! 5. /dev, then /proc, which the kernel grants only while the old /proc is still in sight;
 //! 6. binds, outer targets first, then links, then masks, so that nothing covers a mask;
 //! 7. pivot_root, the old root is detached, and the root itself turns read-only.
@@ -20,7 +20,7 @@ use crate::failure::{At, Failure, Step};
 use crate::host_mount;
 use crate::layer::{Layer, MissingLayer};
 use crate::plan::{Kind, PlanSpec, SCRATCH, open_exactly};
-use crate::policy::HOME;
+use crate::policy::{HOME, OUTPUT};
 use crate::sys::mount::{self, Reach};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use place::Place;
@@ -69,6 +69,11 @@ pub(crate) fn enter(
     let mut place = Place::new(root)?;
 
     let scratch = Scratch::make(&mut place, spec.tmp_bytes)?;
+    if let Some(bytes) = spec.output_bytes {
+        let output = tmpfs(bytes, "0700", OUTPUT)?;
+        let target = place.directory(Path::new(OUTPUT))?;
+        mount::attach(output.as_fd(), target.as_fd()).at(Step::AttachMount, OUTPUT)?;
+    }
     device::make(&mut place, devices)?;
     scratch.show(&mut place, "shm", "/dev/shm")?;
     let mut missing = Vec::new();

@@ -346,3 +346,41 @@ fn every_mount_is_restricted() {
         }
     });
 }
+
+#[test]
+fn the_output_directory_is_read_from_outside_when_nothing_lives_there_any_more() {
+    for_each_starter(|starter| {
+        let mut policy = Policy::new(Isolation::Full);
+        policy.output_bytes = Some(1 << 20);
+        let run = build(starter, &policy);
+        run.shell(
+            "echo kept > /output/file && mkdir /output/deep && echo inner > /output/deep/file",
+        )
+        .success();
+        // It has its own limit, beside that of /tmp.
+        run.shell("head -c 2000000 /dev/zero > /output/large")
+            .refused();
+        run.shell("rm /output/large && chmod 000 /output").success();
+        let output = run.sandbox.output().expect("an output directory");
+        let output = output.try_clone_to_owned().expect("a descriptor");
+        drop(run);
+        let open = nix::sys::stat::Mode::S_IRWXU;
+        nix::sys::stat::fchmod(&output, open).expect("chmod");
+        for (path, content) in [("file", "kept\n"), ("deep/file", "inner\n")] {
+            let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_NOFOLLOW;
+            let mode = nix::sys::stat::Mode::empty();
+            let file = nix::fcntl::openat(&output, path, flags, mode).expect("opens");
+            let text = std::io::read_to_string(fs::File::from(file)).expect("reads");
+            assert_eq!(text, content);
+        }
+    });
+}
+
+#[test]
+fn a_sandbox_has_no_output_directory_unless_it_is_asked_for() {
+    for_each_starter(|starter| {
+        let run = full(starter);
+        assert!(run.sandbox.output().is_none());
+        run.shell("test ! -e /output").success();
+    });
+}

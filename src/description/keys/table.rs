@@ -275,7 +275,7 @@ pub const KEYS: &[Key] = &[
         name: "mounts",
         flags: &["mount"],
         type_text: "a list of `{source, target, access}` or `SOURCE[:TARGET][:ro|rw]`",
-        bounds: "at most 64; `source` exists; `target` is absolute, without `..`, once, not `/` and not in `/proc`, `/sys`, `/dev`; `access` is `read-only` or `read-write`",
+        bounds: "at most 64; `source` exists; `target` is absolute, without `..`, once, not `/` and not in `/proc`, `/sys`, `/dev`, `/output`; `access` is `read-only` or `read-write`",
         default: "empty; `target` is the source, `access` is `read-only`",
         purpose: "More files and directories of the host that the workload sees.",
         shape: Shape::List,
@@ -372,6 +372,47 @@ pub const KEYS: &[Key] = &[
         bounds: "64 KiB to 16 GiB",
         default: "64 MiB",
         purpose: "The size at which `terminal.cast` is cut.",
+        ..HONOURED
+    },
+    Key {
+        name: "recording.artifacts",
+        flags: &["artifact"],
+        type_text: "a list of text",
+        bounds: "at most 64 patterns of at most 1,024 bytes; `*`, `?` and `**` have a meaning, brackets, braces and backslashes are refused",
+        default: "empty",
+        purpose: "Files of the workspace that are kept when the run ends, beside those in `STOCKADE_OUTPUT_DIR`.",
+        shape: Shape::List,
+        ..HONOURED
+    },
+    Key {
+        name: "recording.artifact_files",
+        type_text: "an integer",
+        bounds: "0 to 10,000",
+        default: "1,000",
+        purpose: "The most files that are kept. With 0 nothing is, and there is no `STOCKADE_OUTPUT_DIR`.",
+        ..HONOURED
+    },
+    Key {
+        name: "recording.artifact_bytes",
+        type_text: "bytes, or text such as `500MB` or `1GiB`",
+        bounds: "1 KiB to 1 TiB",
+        default: "64 MiB",
+        purpose: "The largest file that is kept.",
+        ..HONOURED
+    },
+    Key {
+        name: "recording.artifact_total_bytes",
+        type_text: "bytes, or text such as `500MB` or `1GiB`",
+        bounds: "1 MiB to 1 TiB",
+        default: "256 MiB",
+        purpose: "The most bytes of all files that are kept, and the size of `STOCKADE_OUTPUT_DIR`, which is memory.",
+        ..HONOURED
+    },
+    Key {
+        name: "recording.artifact_secrets",
+        bounds: "`withhold`, `flag`",
+        default: "`withhold`",
+        purpose: "What happens to a file in which a secret is found: it is not kept, or it is kept and the record says so.",
         ..HONOURED
     },
     Key {

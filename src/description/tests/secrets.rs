@@ -171,6 +171,11 @@ fn the_public_view_has_the_keys_of_the_file() {
             "on_full": "pause",
             "terminal": true,
             "terminal_bytes": 64 << 20,
+            "artifacts": [],
+            "artifact_files": 1_000,
+            "artifact_bytes": 64 << 20,
+            "artifact_total_bytes": 256 << 20,
+            "artifact_secrets": "withhold",
         },
     });
     assert_eq!(run.public(), expected);

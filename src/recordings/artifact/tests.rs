@@ -38,6 +38,8 @@ fn an_artifact_is_hashed_and_read_back() {
             size: 3,
             // FIPS 180-4, example of "abc".
             sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".to_owned(),
+            withheld: None,
+            has_secret: false,
         }
     );
     let (file, size) = open_artifact(&run, "out/a.txt").unwrap();
