@@ -15,7 +15,7 @@ use crate::event::{Action, ActionStarted, Complete, Event, EventType};
 use crate::log::Millis;
 use crate::log::repair::{Reopened, RepairError, Visit};
 use crate::recordings::lock::RunLock;
-use crate::recordings::{RecordingsError, RunDir, layout};
+use crate::recordings::{RecordingsError, RunDir, inventory, layout};
 use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Sender, Status, exit_status};
 use crate::status::document::{LogHead, StatusDocument};
 use crate::status::fold::{Described, StatusFold};
@@ -177,6 +177,13 @@ pub fn finalize(
         crate::cli::run::CRASH_STATUS,
         nix::unistd::UnlinkatFlags::NoRemoveDir,
     );
+    // Behind everything that changes a file: the manifest has the digests of what stays.
+    if let Err(error) = inventory::seal(run_dir, inventory::SEAL_LIMIT) {
+        tracing::warn!(
+            error = crate::session::workload::chain(&error),
+            "the manifest was not written"
+        );
+    }
     let exit_code = exit_code_of(&document, stop_exit_code);
     Ok(Finalized {
         was_terminal,

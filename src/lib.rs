@@ -26,4 +26,5 @@ pub mod progress;
 pub mod session;
 pub mod supervisor;
 pub mod finalize;
+pub mod review;
 pub mod cli;

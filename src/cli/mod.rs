@@ -5,6 +5,7 @@
 
 pub mod config;
 mod dry_run;
+pub mod diff;
 pub mod finalize;
 pub mod flags;
 pub mod manual;
@@ -13,6 +14,7 @@ pub mod prune;
 pub mod pin;
 pub mod reach;
 pub mod run;
+pub mod show;
 pub mod status;
 pub mod stop;
 pub mod tail;
@@ -81,7 +83,11 @@ enum Command {
     Stop(stop::Arguments),
     /// Print the JSON Schema of a file that people write
     Schema(schema::Arguments),
-    /// Check a recording: lines, numbers, hash chain
+    /// Show what happened in a run, on one screen
+    Show(show::Arguments),
+    /// Compare two runs step by step
+    Diff(diff::Arguments),
+    /// Check a recording: lines, numbers, hash chain, and every file by the manifest
     Verify(verify::Arguments),
     /// Give the record of a run that was cut off a true end
     Finalize(finalize::Arguments),
@@ -146,6 +152,12 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Cli {
             command: Command::Schema(arguments),
         }) => schema::main(&arguments),
+        Ok(Cli {
+            command: Command::Show(arguments),
+        }) => show::main(&arguments),
+        Ok(Cli {
+            command: Command::Diff(arguments),
+        }) => diff::main(&arguments),
         Ok(Cli {
             command: Command::Verify(arguments),
         }) => verify::main(&arguments),

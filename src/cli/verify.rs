@@ -1,4 +1,6 @@
 //! `stockade verify DIR`
+//!
+//! The log by its hash chain, and every file by the manifest.
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -6,7 +8,7 @@ use std::process::ExitCode;
 
 use super::{FAILURE, notice};
 use crate::log::verify::{KeptHead, VerifyReport, verify};
-use crate::recordings::{RunDir, layout};
+use crate::recordings::{RunDir, inventory, layout};
 use crate::session::workload::chain;
 use crate::status::StatusDocument;
 
@@ -30,13 +32,10 @@ pub struct Arguments {
 pub fn main(arguments: &Arguments) -> ExitCode {
     let report = RunDir::open(&arguments.dir)
         .map_err(|error| chain(&error))
-        .and_then(|run_dir| {
-            let kept = kept_head(&run_dir);
-            verify(run_dir.as_fd(), kept.as_ref()).map_err(|error| error.to_string())
-        });
+        .and_then(|run_dir| check(&run_dir));
     match report {
-        Ok(report) => {
-            print(&report, arguments.json);
+        Ok((report, n_files)) => {
+            print(&report, n_files, arguments.json);
             if report.sound {
                 ExitCode::SUCCESS
             } else {
@@ -50,6 +49,20 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
 }
 
+/// Checks log and files; gives the report and the number of files that are as the manifest says.
+fn check(run_dir: &RunDir) -> Result<(VerifyReport, u64), String> {
+    let kept = kept_head(run_dir);
+    let mut report = verify(run_dir.as_fd(), kept.as_ref()).map_err(|error| error.to_string())?;
+    // While a run goes on its manifest is not written yet.
+    if report.terminal_seq.is_none() {
+        return Ok((report, 0));
+    }
+    let audit = inventory::audit(run_dir).map_err(|error| chain(&error))?;
+    report.findings.extend(audit.findings);
+    report.sound = report.findings.is_empty();
+    Ok((report, audit.n_files))
+}
+
 /// The head that `status.json` keeps, if there is one.
 fn kept_head(run_dir: &RunDir) -> Option<KeptHead> {
     let bytes = run_dir.read(layout::STATUS, MAX_STATUS_BYTES).ok()??;
@@ -60,9 +73,13 @@ fn kept_head(run_dir: &RunDir) -> Option<KeptHead> {
     })
 }
 
-fn print(report: &VerifyReport, as_json: bool) {
+fn print(report: &VerifyReport, n_files: u64, as_json: bool) {
     if as_json {
-        notice::result(&serde_json::to_string(report).unwrap_or_default());
+        let mut object = serde_json::to_value(report).unwrap_or_default();
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("n_files".to_owned(), n_files.into());
+        }
+        notice::result(&object.to_string());
         return;
     }
     for finding in &report.findings {
@@ -70,7 +87,7 @@ fn print(report: &VerifyReport, as_json: bool) {
     }
     let verdict = if report.sound { "sound" } else { "not sound" };
     notice::result(&format!(
-        "{verdict}: {} events, head {} at event {}",
+        "{verdict}: {} events, head {} at event {}, {n_files} files as the manifest says",
         report.n_events, report.head, report.last_seq
     ));
 }

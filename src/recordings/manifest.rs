@@ -1,4 +1,4 @@
-//! The list of a run's artifacts.
+//! The list of a run's artifacts and final files.
 //!
 //! Owns `manifest.json`. It does not look at the artifacts themselves. Invariant: what it lists was whole and durable
 //! before it was listed.
@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::RecordingsError;
+use super::inventory::FileEntry;
 use super::layout;
 use super::run_dir::RunDir;
 use crate::event::ArtifactAdded;
@@ -25,6 +26,9 @@ pub struct Manifest {
     /// The artifacts, in the order in which they were finished.
     #[serde(default)]
     pub artifacts: Vec<ManifestEntry>,
+    /// The final files of the run's directory, by name; none before the run has ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileEntry>,
 }
 
 /// One artifact.
@@ -67,6 +71,7 @@ impl Manifest {
         Self {
             run_id,
             artifacts: Vec::new(),
+            files: Vec::new(),
         }
     }
 

@@ -13,6 +13,7 @@ pub mod collect;
 pub mod directory;
 pub mod error;
 pub mod health;
+pub mod inventory;
 pub mod layout;
 pub mod lock;
 pub mod manifest;

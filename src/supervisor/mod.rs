@@ -19,6 +19,7 @@ pub mod observer;
 mod record;
 mod report_file;
 mod retention;
+mod sealing;
 pub mod setup;
 pub mod showing;
 pub mod signals;
@@ -38,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::api::{self, Api, Readiness};
+use crate::api::{self, Readiness};
 use crate::control::{Control, StopCall};
 use crate::description::hand_over::HandOver;
 use crate::description::sight::Sight;
@@ -263,6 +264,7 @@ impl Supervisor {
             }
         };
         let exit_code = ended.exit_code;
+        let sealing = sealing::begin(&self.run_dir, ended.record);
         match ended.record {
             OnDisk::Yes => self.finished(exit_code),
             OnDisk::Gone => {
@@ -290,6 +292,7 @@ impl Supervisor {
             }
         }
         drop(socket_file);
+        sealing.end().await;
         if let Some(pruning) = pruning {
             pruning.end().await;
         }
@@ -429,30 +432,6 @@ impl Supervisor {
         let ended = recorder.finish(complete).await;
         drop(call);
         ended
-    }
-
-    fn api(
-        &self,
-        record: &Record,
-        control: Control,
-        readiness: watch::Receiver<Readiness>,
-        descriptors: Descriptors,
-    ) -> Result<Api, String> {
-        let options = &self.hand_over.options;
-        let auth = setup::auth(options).map_err(|error| chain(&error))?;
-        Ok(Api {
-            source: Arc::clone(&record.source),
-            board: Arc::clone(&record.board),
-            control,
-            run: Arc::clone(&self.run_dir),
-            auth,
-            readiness,
-            metrics: Arc::clone(&record.metrics),
-            limits: api::Limits {
-                max_connections: descriptors.connections_of_a_listener(),
-                ..api::Limits::default()
-            },
-        })
     }
 
     fn hear_signals(

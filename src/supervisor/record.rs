@@ -4,9 +4,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
+use super::descriptors::Descriptors;
 use super::observer::RunObserver;
 use super::{Supervisor, setup};
 use crate::api;
+use crate::control::Control;
 use crate::log::{self, ActionLog, LogThreads, Source};
 use crate::session::recorder::now_ms;
 use crate::session::workload::chain;
@@ -49,6 +53,34 @@ impl Supervisor {
             threads,
             board,
             metrics,
+        })
+    }
+
+    /// The status API over it.
+    ///
+    /// # Errors
+    /// When a token cannot be used, for people.
+    pub(super) fn api(
+        &self,
+        record: &Record,
+        control: Control,
+        readiness: watch::Receiver<api::Readiness>,
+        descriptors: Descriptors,
+    ) -> Result<api::Api, String> {
+        let options = &self.hand_over.options;
+        let auth = setup::auth(options).map_err(|error| chain(&error))?;
+        Ok(api::Api {
+            source: Arc::clone(&record.source),
+            board: Arc::clone(&record.board),
+            control,
+            run: Arc::clone(&self.run_dir),
+            auth,
+            readiness,
+            metrics: Arc::clone(&record.metrics),
+            limits: api::Limits {
+                max_connections: descriptors.connections_of_a_listener(),
+                ..api::Limits::default()
+            },
         })
     }
 }

@@ -5,8 +5,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::harness::RunBuilder;
 use crate::harness::run::binary;
+use crate::harness::{RunBuilder, until};
 
 /// Runs a command of the binary.
 pub fn stockade<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {
@@ -114,4 +114,199 @@ fn a_limit_of_retention_that_is_none_is_refused_by_its_name() {
         let name = flag.split('=').next().unwrap().trim_start_matches("--");
         assert!(run.stderr.contains(name), "{flag}: {}", run.stderr);
     }
+}
+
+/// Three reported steps, the last of which fails, then output that a terminal would obey.
+const STEPS: &str = r#"
+    step() { echo "{\"tool\":\"make\",\"action\":\"$1\",\"success\":$2,\"duration_ms\":$3,\"result_text\":\"$4\"}" >&3; }
+    step "${FIRST:-fetch}" true 10 fetched
+    step build true 4000 built
+    step test false 300 "1 failed"
+    printf '\033[2J\033]0;title\007\033[31mlast words\033[0m\n'
+    echo "${KEPT:-kept}" > "$STOCKADE_OUTPUT_DIR/report.md"
+    exit "${CODE:-3}"
+"#;
+
+fn show(recording: &Path, flags: &[&str]) -> Output {
+    let mut arguments = vec!["show", recording.to_str().unwrap()];
+    arguments.extend(flags);
+    stockade(arguments)
+}
+
+#[test]
+fn one_screen_says_what_happened_and_nothing_that_a_terminal_obeys() {
+    let run = RunBuilder::sh(STEPS).finish();
+    assert_eq!(run.code(), 3, "{}", run.stderr);
+    let shown = show(run.recording.path(), &[]);
+    assert!(shown.status.success(), "{}", text(&shown));
+    let screen = String::from_utf8(shown.stdout).unwrap();
+    assert!(screen.lines().count() <= 24, "{screen}");
+    assert!(
+        screen.lines().all(|line| line.chars().count() <= 80),
+        "{screen}"
+    );
+    assert!(
+        !screen.replace('\n', "").contains(char::is_control),
+        "{screen:?}"
+    );
+    for part in [
+        "failed, exit 3",
+        "COMMAND_FAILED",
+        "4, 2 ok, 2 failed",
+        "4.0 s #3 make build",
+        "last words",
+        "report.md",
+        "1 artifact",
+    ] {
+        assert!(screen.contains(part), "{part}\n{screen}");
+    }
+    let json = show(run.recording.path(), &["--json"]);
+    let account: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(account["life"], "ended");
+    assert_eq!(account["exit_status"], 3);
+    assert_eq!(account["output_tail"], serde_json::json!(["last words"]));
+}
+
+#[test]
+fn a_run_that_goes_on_and_one_that_was_cut_off_are_shown_as_what_they_are() {
+    let run = RunBuilder::sh("echo begun; sleep 1000").start();
+    run.until_stdout("begun");
+    run.until_running();
+    let path = run.recording().path().to_owned();
+    let shown = text(&show(&path, &[]));
+    assert!(
+        shown.contains("running") && shown.contains("begun"),
+        "{shown}"
+    );
+    // Nobody is left to write an end, and the last line is torn.
+    run.signal(nix::sys::signal::Signal::SIGKILL);
+    let _run = run.finish();
+    let log = path.join("events.jsonl");
+    let mut content = std::fs::read(&log).unwrap();
+    content.truncate(content.len() - 3);
+    std::fs::write(&log, content).unwrap();
+    let shown = until("nobody holds the lock any more", || {
+        let shown = text(&show(&path, &[]));
+        shown.contains("cut off while running").then_some(shown)
+    });
+    assert!(shown.contains("torn byte"), "{shown}");
+    assert!(shown.contains("stockade finalize"), "{shown}");
+}
+
+#[test]
+fn a_log_of_many_events_is_shown_in_bounded_memory() {
+    let run = RunBuilder::sh("head -c 40000000 /dev/zero | tr '\\0' x | fold -w 99; echo the end")
+        .finish();
+    assert_eq!(run.code(), 0, "{}", run.stderr);
+    // 32 MB of address space beyond what the program itself needs would not hold the log.
+    let shown = Command::new("sh")
+        .args(["-c", "ulimit -v 400000; exec \"$0\" show \"$1\""])
+        .arg(binary())
+        .arg(run.recording.path())
+        .output()
+        .unwrap();
+    assert!(shown.status.success(), "{}", text(&shown));
+    assert!(text(&shown).contains("the end"), "{}", text(&shown));
+}
+
+#[test]
+fn two_runs_are_compared_step_by_step() {
+    let directory = tempfile::tempdir().unwrap();
+    let recordings = directory.path().join("recordings");
+    let changed = ["--env=FIRST=clean", "--env=CODE=0", "--env=KEPT=other"];
+    for (id, flags, code) in [("a", &[][..], 3), ("b", &[], 3), ("c", &changed, 0)] {
+        let run = RunBuilder::sh(STEPS)
+            .with_recordings(&recordings)
+            .flag(format!("--run-id={id}"));
+        let run = flags.iter().fold(run, |run, flag| run.flag(*flag)).finish();
+        assert_eq!(run.code(), code, "{}", run.stderr);
+    }
+    let diff = |first: &str, second: &str, flags: &[&str]| {
+        let mut arguments = vec!["diff", first, second, "--recordings"];
+        arguments.push(recordings.to_str().unwrap());
+        arguments.extend(flags);
+        stockade(arguments)
+    };
+    let same = diff("a", "b", &[]);
+    assert_eq!(same.status.code(), Some(0), "{}", text(&same));
+    assert!(text(&same).contains("same: "), "{}", text(&same));
+    let different = diff("a", "c", &[]);
+    assert_eq!(different.status.code(), Some(1));
+    let said = text(&different);
+    for part in [
+        "- #2 make fetch",
+        "+ #2 make clean",
+        "exit 3 -> exit 0",
+        "~ artifact report.md",
+        "failed (COMMAND_FAILED), exit 3",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    let json = diff("a", "latest", &["--json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["comparison"]["same"], false);
+    assert_eq!(json["second"]["run_id"], "c");
+    assert_eq!(diff("a", "nobody", &[]).status.code(), Some(125));
+}
+
+fn verify(recording: &Path) -> Output {
+    stockade(["verify", recording.to_str().unwrap(), "--json"])
+}
+
+#[test]
+fn the_manifest_has_every_final_file_and_one_changed_byte_is_found() {
+    let run = RunBuilder::sh("echo kept > \"$STOCKADE_OUTPUT_DIR/report.md\"").finish();
+    assert_eq!(run.code(), 0, "{}", run.stderr);
+    let path = run.recording.path();
+    let manifest = std::fs::read(path.join("manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let listed: Vec<_> = manifest["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["path"].as_str().unwrap())
+        .collect();
+    for file in ["claim.json", "events.jsonl", "spec.json"] {
+        assert!(listed.contains(&file), "{listed:?}");
+    }
+    for entry in manifest["files"].as_array().unwrap() {
+        let name = entry["path"].as_str().unwrap();
+        let content = std::fs::read(path.join(name)).unwrap();
+        assert_eq!(entry["size"], content.len(), "{name}");
+    }
+    let sound = verify(path);
+    assert!(sound.status.success(), "{}", text(&sound));
+    let report: Value = serde_json::from_slice(&sound.stdout).unwrap();
+    assert_eq!(report["n_files"], listed.len() + 1);
+    for name in ["artifacts/report.md", "spec.json"] {
+        let before = std::fs::read(path.join(name)).unwrap();
+        let mut changed = before.clone();
+        changed[0] ^= 1;
+        std::fs::write(path.join(name), &changed).unwrap();
+        let found = verify(path);
+        assert_eq!(found.status.code(), Some(1), "{name}: {}", text(&found));
+        assert!(text(&found).contains(name), "{name}: {}", text(&found));
+        std::fs::write(path.join(name), &before).unwrap();
+    }
+    assert!(verify(path).status.success());
+}
+
+#[test]
+fn finalize_writes_the_manifest_of_a_run_whose_supervisor_was_killed() {
+    let run = RunBuilder::sh("echo begun; sleep 1000").start();
+    run.until_stdout("begun");
+    crate::harness::run::kill(run.supervisor_pid(), nix::sys::signal::Signal::SIGKILL);
+    let run = run.finish();
+    assert_eq!(run.code(), 125, "{}", run.stderr);
+    let manifest = std::fs::read(run.recording.path().join("manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    assert!(
+        manifest["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|entry| entry["path"] == "events.jsonl"),
+        "{manifest}"
+    );
+    run.recording.assert_whole();
 }

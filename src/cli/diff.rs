@@ -1,0 +1,230 @@
+//! `stockade diff`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{FAILURE, notice, show};
+use crate::progress::paint::{Colours, Tone};
+use crate::progress::quantity;
+use crate::review::account::Account;
+use crate::review::comparison::{self, ArtifactDifference, Comparison, StepDifference, compare};
+use crate::review::plain;
+use crate::review::reading;
+use crate::review::step::StepView;
+use crate::session::recorder::now_ms;
+use crate::session::workload::chain;
+
+/// Exit status when the runs differ.
+const DIFFERENT: u8 = 1;
+
+/// Longest line, in columns; what is longer is cut.
+const MAX_COLUMNS: usize = 160;
+
+/// What to compare.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The first run: latest, a run id, or a run's directory
+    #[arg(value_name = "A")]
+    first: String,
+    /// The second run
+    #[arg(value_name = "B", default_value = "latest")]
+    second: String,
+    /// The recordings directory
+    #[arg(long, value_name = "DIR", env = "STOCKADE_RECORDINGS")]
+    recordings: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares two runs: 0 when they are the same, 1 when they differ, 125 when a recording cannot be read.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    match read(arguments) {
+        Ok((first, second, comparison)) => {
+            if arguments.json {
+                let object = json!({"first": head(&first), "second": head(&second), "comparison": comparison});
+                notice::result(&object.to_string());
+            } else {
+                tell(&first, &second, &comparison, super::reach::colours());
+            }
+            if comparison.same {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(DIFFERENT)
+            }
+        }
+        Err(error) => {
+            notice::error(&error);
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+fn read(arguments: &Arguments) -> Result<(Account, Account, Comparison), String> {
+    let recordings = arguments.recordings.as_deref();
+    let side = |named: &str| -> Result<(Account, comparison::Side), String> {
+        let run = show::open(named, recordings)?;
+        let account = reading::read(&run, now_ms()).map_err(|error| chain(&error))?;
+        let side = comparison::read(&run).map_err(|error| chain(&error))?;
+        Ok((account, side))
+    };
+    let (first, first_side) = side(&arguments.first)?;
+    let (second, second_side) = side(&arguments.second)?;
+    let is_same_end = end(&first) == end(&second);
+    let comparison = compare(&first_side, &second_side, is_same_end);
+    Ok((first, second, comparison))
+}
+
+/// Status, exit and error code: what makes two ends the same.
+fn end(account: &Account) -> String {
+    let code = account.error.as_ref().map(|error| error.code.as_str());
+    let mut text = account.status.as_str().to_owned();
+    if let Some(code) = code {
+        text.push_str(&format!(" ({code})"));
+    }
+    if let Some(exit) = account.exit_status {
+        text.push_str(&format!(", exit {exit}"));
+    }
+    text
+}
+
+fn head(account: &Account) -> serde_json::Value {
+    json!({
+        "run_id": account.run_id,
+        "path": account.path,
+        "status": account.status,
+        "exit_status": account.exit_status,
+        "error": account.error.as_ref().map(|error| &error.code),
+        "action_count": account.actions.total,
+        "duration_ms": account.duration_ms,
+    })
+}
+
+fn tell(first: &Account, second: &Account, comparison: &Comparison, colours: Colours) {
+    for (sign, account) in [("a", first), ("b", second)] {
+        let took = account
+            .duration_ms
+            .map_or_else(String::new, |ms| format!(", {}", quantity::duration(ms)));
+        line(
+            colours,
+            Tone::Plain,
+            &format!(
+                "{sign} {}: {}, {} steps{took}",
+                account.run_id,
+                end(account),
+                account.actions.total
+            ),
+        );
+    }
+    for step in &comparison.steps {
+        tell_step(step, colours);
+    }
+    for (path, difference) in &comparison.artifacts {
+        let (sign, tone) = match difference {
+            ArtifactDifference::OnlyFirst => ("-", Tone::Bad),
+            ArtifactDifference::OnlySecond => ("+", Tone::Good),
+            ArtifactDifference::Changed => ("~", Tone::Warning),
+        };
+        line(
+            colours,
+            tone,
+            &format!("{sign} artifact {}", plain::line(path)),
+        );
+    }
+    if !comparison.aligned {
+        line(
+            colours,
+            Tone::Warning,
+            "the runs differ in more steps than are looked for: those in the middle are told as removed and added",
+        );
+    }
+    if comparison.n_left_out > 0 {
+        let text = format!("{} steps were not compared", comparison.n_left_out);
+        line(colours, Tone::Warning, &text);
+    }
+    let n_different = comparison.steps.iter().filter(|step| step.counts()).count();
+    let verdict = if comparison.same {
+        format!("same: {} steps alike", comparison.n_same)
+    } else {
+        format!(
+            "different: {n_different} steps and {} artifacts differ, {} steps alike",
+            comparison.artifacts.len(),
+            comparison.n_same
+        )
+    };
+    line(colours, Tone::Strong, &verdict);
+}
+
+fn tell_step(difference: &StepDifference, colours: Colours) {
+    match difference {
+        StepDifference::OnlyFirst { step } => {
+            line(colours, Tone::Bad, &format!("- {}", title(step)));
+        }
+        StepDifference::OnlySecond { step } => {
+            line(colours, Tone::Good, &format!("+ {}", title(step)));
+        }
+        StepDifference::Changed {
+            first,
+            second,
+            end,
+            result,
+            duration_factor,
+        } => {
+            let mut what = Vec::new();
+            if *end {
+                what.push(format!("{} -> {}", first.verdict(), second.verdict()));
+            }
+            if let Some(factor) = duration_factor {
+                let times = |ms: Option<u64>| quantity::duration(ms.unwrap_or(0));
+                what.push(format!(
+                    "{} -> {} ({factor:.1} times)",
+                    times(first.duration_ms),
+                    times(second.duration_ms)
+                ));
+            }
+            if *result {
+                what.push("another result".to_owned());
+            }
+            let tone = if difference.counts() {
+                Tone::Warning
+            } else {
+                Tone::Quiet
+            };
+            line(
+                colours,
+                tone,
+                &format!(
+                    "~ #{} {}: {}",
+                    second.step,
+                    what.join(", "),
+                    plain::line(&second.title())
+                ),
+            );
+            for (sign, step) in [("a", first), ("b", second)] {
+                if let Some(text) = step
+                    .result
+                    .as_deref()
+                    .or(step.error.as_deref())
+                    .filter(|_| *result)
+                {
+                    let text = text.lines().next().unwrap_or_default();
+                    line(
+                        colours,
+                        Tone::Quiet,
+                        &format!("    {sign} {}", plain::line(text)),
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn title(step: &StepView) -> String {
+    format!("#{} {}", step.step, plain::line(&step.title()))
+}
+
+fn line(colours: Colours, tone: Tone, text: &str) {
+    notice::result(&colours.paint(tone, &plain::fit(text, MAX_COLUMNS)));
+}

@@ -1,0 +1,78 @@
+//! `stockade show`
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::{FAILURE, notice};
+use crate::recordings::find;
+use crate::review::account::Account;
+use crate::review::reading;
+use crate::review::screen::{self, Size};
+use crate::session::recorder::now_ms;
+use crate::session::workload::chain;
+
+/// What to show.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The run: latest, a run id, or a run's directory
+    #[arg(value_name = "RUN", default_value = "latest")]
+    run: String,
+    /// The recordings directory
+    #[arg(long, value_name = "DIR", env = "STOCKADE_RECORDINGS")]
+    recordings: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows what happened in a run: 0 when it was shown, 125 when the recording cannot be read.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    match read(arguments) {
+        Ok(account) if arguments.json => {
+            notice::result(&serde_json::to_string(&account).unwrap_or_default());
+            ExitCode::SUCCESS
+        }
+        Ok(account) => {
+            let text = screen::render(&account, size(), super::reach::colours());
+            notice::result(text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            notice::error(&error);
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+fn read(arguments: &Arguments) -> Result<Account, String> {
+    let run = open(&arguments.run, arguments.recordings.as_deref())?;
+    reading::read(&run, now_ms()).map_err(|error| chain(&error))
+}
+
+/// Opens the recording that is named.
+pub(super) fn open(
+    named: &str,
+    recordings: Option<&std::path::Path>,
+) -> Result<crate::recordings::RunDir, String> {
+    let store = match super::recordings_path(recordings) {
+        Ok(store) => store,
+        // A path needs no store.
+        Err(error) if !named.contains('/') => return Err(chain(&error)),
+        Err(_) => PathBuf::new(),
+    };
+    find::find(named, &store).map_err(|error| chain(&error))
+}
+
+/// The size of the terminal; what is assumed where standard output is none.
+fn size() -> Size {
+    let is_terminal = std::io::stdout().is_terminal();
+    match terminal_size::terminal_size().filter(|_| is_terminal) {
+        Some((columns, rows)) => Size {
+            columns: usize::from(columns.0),
+            // The shell's next prompt takes a row.
+            rows: usize::from(rows.0).saturating_sub(1),
+        },
+        None => Size::default(),
+    }
+}
