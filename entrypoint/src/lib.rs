@@ -48,5 +48,5 @@ pub use arguments::{ArgumentError, GuardianArguments};
 pub use cause::{Cause, CauseError};
 pub use guardian::guardian_main;
 pub use inherited::{InheritError, take_descriptor};
-pub use signals::block_signals;
+pub use signals::{block_signals, block_signals_before_a_run};
 pub use supervisor::{GUARDIAN_FD, LOCK_FD, RUN_DIR_FD, SPEC_FD};

@@ -2,7 +2,7 @@
 //!
 //! Owns the signal mask and the signalfd. Never does: act on a signal.
 //! Invariant: from `block_signals` on, no signal but a fault of our own is lost, also as PID 1, for which the kernel drops
-//! signals of default disposition unless they are blocked (signal(7), pid_namespaces(7)).
+//! signals of default disposition unless they are blocked (signal(7), pid_namespaces(7)). Before that, a stop ends the process.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,6 +29,12 @@ const FAULTS: [i32; 7] = [
 /// SIGTERM is not among them: an orchestrator that sends it must be heard.
 const MAY_BE_IGNORED: [i32; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT];
 
+/// Signals that end a process before it is a run.
+const STOPS: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
+
+/// Signals that suspend it as a job of a shell: by a key, and because it reads the terminal from the background.
+const SUSPENSIONS: [i32; 2] = [libc::SIGTSTP, libc::SIGTTIN];
+
 /// Bytes of one `signalfd_siginfo` (signalfd(2)).
 const SIGINFO_BYTES: usize = 128;
 
@@ -47,13 +53,39 @@ pub(crate) enum Meaning {
 
 /// Blocks every signal except the seven faults ILL, TRAP, ABRT, BUS, FPE, SEGV and SYS, real-time signals included.
 ///
-/// Must be the first statement of a process that is going to be the guardian: what arrives afterwards stays pending, also
-/// over `execve`, and is read by the guardian with its sender.
+/// A process that is going to be the guardian calls it before it makes the first file of the run: what arrives afterwards
+/// stays pending, also over `execve`, and is read by the guardian with its sender.
 ///
 /// # Errors
 /// When the kernel refuses, which it does not for a valid call.
 pub fn block_signals() -> io::Result<()> {
     sys::set_signal_mask(all_but_faults())
+}
+
+/// Blocks what `block_signals` blocks, but for the signals by which people end or suspend a program: as long as nothing of a
+/// run exists, it waits for files, pipes and terminals like any other program, and a stop must end it there.
+///
+/// Must be the first statement. SIGTERM counts even if it was ignored at the start, as it does for the guardian. As PID 1 a
+/// stop ends the process with 128 + its number, because the kernel drops signals of default disposition there.
+///
+/// # Errors
+/// When the kernel refuses, which it does not for a valid call.
+pub fn block_signals_before_a_run() -> io::Result<()> {
+    for signal in STOPS {
+        if signal != libc::SIGTERM && sys::is_ignored(signal)? {
+            continue;
+        }
+        if std::process::id() == 1 {
+            sys::exit_on(signal)?;
+        } else {
+            sys::reset_disposition(signal)?;
+        }
+    }
+    let open = STOPS
+        .into_iter()
+        .chain(SUSPENSIONS)
+        .fold(0, |set, signal| set | bit(signal));
+    sys::set_signal_mask(all_but_faults() & !open)
 }
 
 /// The set that `block_signals` blocks; the kernel leaves out SIGKILL and SIGSTOP by itself.

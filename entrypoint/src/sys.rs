@@ -117,6 +117,21 @@ pub(crate) fn reset_disposition(signal: c_int) -> io::Result<()> {
     check(result).map(drop)
 }
 
+/// Lets the signal end the process at once, with 128 + its number as exit code; an exec gives it its default disposition again.
+pub(crate) fn exit_on(signal: c_int) -> io::Result<()> {
+    extern "C" fn exit(signal: c_int) {
+        exit_at_once(128 + signal);
+    }
+    // SAFETY: `sigaction` is a C structure of integers and of an optional function pointer; all zeros is valid for each, and
+    // means no flags and an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = exit as extern "C" fn(c_int) as usize;
+    // SAFETY: `action` is a live `sigaction` whose handler has the type that the kernel calls without SA_SIGINFO, lives as
+    // long as the program, and only calls _exit, which is async-signal-safe; a null pointer for the old action is allowed.
+    let result = unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+    check(c_long::from(result)).map(drop)
+}
+
 /// Splits the process in two.
 ///
 /// The caller has made sure that there is one thread, and the child calls nothing but functions of this module and other

@@ -124,9 +124,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Some(crate::session::workload::HELPER_ARGUMENT) => return stockade_sandbox::helper_main(),
         Some("guardian") => return stockade_entrypoint::guardian_main(rest()),
         Some("supervisor") => return crate::supervisor::main(rest()),
-        // From here on signals wait for the guardian that this process becomes: a stop in the first milliseconds counts.
+        // Nothing of the run exists yet: a stop ends this process, and other signals wait for the guardian that it becomes.
         Some("run") => {
-            if let Err(error) = stockade_entrypoint::block_signals() {
+            if let Err(error) = stockade_entrypoint::block_signals_before_a_run() {
                 notice::error(&format!("cannot hold signals back: {error}"));
                 return ExitCode::from(FAILURE);
             }

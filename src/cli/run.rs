@@ -1,7 +1,8 @@
 //! `stockade run`: checks everything that can be checked, prepares the run's directory, and becomes the guardian.
 //!
 //! Owns the order before the run: description, recordings, lock, claimable directory, `spec.json`. It starts no thread and
-//! no child: the last step is execve(2), which keeps this process's pid, its pending signals and the run's lock.
+//! no child: the last step is execve(2), which keeps this process's pid, its pending signals and the run's lock. Invariant: a
+//! stop that comes before the first file of the run ends the process, a later one is on record.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
@@ -128,8 +129,19 @@ pub fn main(arguments: Arguments) -> ExitCode {
             return ExitCode::from(FAILURE);
         }
     };
-    match resolve(flags, std::env::vars_os(), &current_dir) {
-        Ok((description, options)) if is_dry_run => dry_run::main(&description, &options),
+    let resolved = resolve(flags, std::env::vars_os(), &current_dir);
+    if is_dry_run {
+        return match resolved {
+            Ok((description, options)) => dry_run::main(&description, &options),
+            Err(errors) => ExitCode::from(tell_faults(&errors)),
+        };
+    }
+    // What was read may have been waited for. From here on the run leaves traces, and a stop is for its guardian.
+    if let Err(error) = stockade_entrypoint::block_signals() {
+        notice::error(&format!("cannot hold signals back: {error}"));
+        return ExitCode::from(FAILURE);
+    }
+    match resolved {
         Ok((description, mut options)) => {
             if json {
                 options.final_status = FinalStatus::Printed;
@@ -141,7 +153,6 @@ pub fn main(arguments: Arguments) -> ExitCode {
             tell_termination_log(&run_id, &refusal, &termination_log);
             ExitCode::from(FAILURE)
         }
-        Err(errors) if is_dry_run => ExitCode::from(tell_faults(&errors)),
         Err(errors) => refuse(&errors),
     }
 }

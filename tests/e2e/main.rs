@@ -36,6 +36,7 @@ mod seed_assertions;
 mod disk;
 mod artifacts;
 mod stop;
+mod preparation;
 mod flood;
 mod process;
 mod crash_finalize;
