@@ -29,6 +29,9 @@ pub struct GuardianArguments {
     pub crash_status: Option<OsString>,
     /// Exit code of a stopped run, passed on to `finalize` (`--stop-exit-code`).
     pub stop_exit_code: Option<u8>,
+    /// Whether the supervisor reads from the terminal on standard input: it then shares the guardian's process group, and the
+    /// guardian restores the terminal (`--reads-terminal yes`).
+    pub reads_terminal: bool,
     /// What follows `--`: arguments of the supervisor after those that the guardian writes.
     pub supervisor_arguments: Vec<OsString>,
 }
@@ -87,6 +90,7 @@ struct Found {
     program: Option<OsString>,
     crash_status: Option<OsString>,
     stop_exit_code: Option<OsString>,
+    reads_terminal: Option<OsString>,
 }
 
 impl Found {
@@ -101,6 +105,7 @@ impl Found {
             "--program" => ("--program", &mut self.program),
             "--crash-status" => ("--crash-status", &mut self.crash_status),
             "--stop-exit-code" => ("--stop-exit-code", &mut self.stop_exit_code),
+            "--reads-terminal" => ("--reads-terminal", &mut self.reads_terminal),
             _ => return None,
         })
     }
@@ -138,6 +143,7 @@ impl GuardianArguments {
             program: found.program.map(absolute_path).transpose()?,
             crash_status: found.crash_status.map(file_name).transpose()?,
             stop_exit_code: found.stop_exit_code.map(exit_code).transpose()?,
+            reads_terminal: found.reads_terminal.map(yes).transpose()?.is_some(),
             supervisor_arguments: arguments.collect(),
         })
     }
@@ -168,6 +174,9 @@ impl GuardianArguments {
         }
         if let Some(code) = self.stop_exit_code {
             push("--stop-exit-code", code.to_string().into());
+        }
+        if self.reads_terminal {
+            push("--reads-terminal", "yes".into());
         }
         arguments.push("--".into());
         arguments.extend(self.supervisor_arguments.iter().cloned());
@@ -215,6 +224,13 @@ fn exit_code(text: OsString) -> Result<u8, ArgumentError> {
     })
 }
 
+/// Reads the one value of a flag that is left out otherwise.
+fn yes(text: OsString) -> Result<(), ArgumentError> {
+    value("--reads-terminal", text, "yes", |text| {
+        (text == "yes").then_some(())
+    })
+}
+
 /// Reads a path that means the same in every working directory: guardian and supervisor differ in theirs.
 fn absolute_path(text: OsString) -> Result<PathBuf, ArgumentError> {
     value("--program", text, "an absolute path", |text| {
@@ -247,6 +263,7 @@ mod tests {
             program: Some("/bin/stockade".into()),
             crash_status: Some("status.crashed".into()),
             stop_exit_code: Some(0),
+            reads_terminal: true,
             supervisor_arguments: vec!["--".into(), "--run-dir-fd".into()],
         }
     }
@@ -259,6 +276,7 @@ mod tests {
             program: None,
             crash_status: None,
             stop_exit_code: None,
+            reads_terminal: false,
             supervisor_arguments: vec![],
             ..arguments()
         };

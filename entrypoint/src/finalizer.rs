@@ -20,7 +20,7 @@ use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{Pid, UnlinkatFlags, fsync, unlinkat};
 
 use crate::ending::{End, Ending, Finalized};
-use crate::launch::{Bond, Launch};
+use crate::launch::{Bond, Group, Launch};
 use crate::notice::notice;
 use crate::reaper::Reaper;
 use crate::supervisor::argument_vector;
@@ -206,6 +206,7 @@ impl RunFiles {
             ],
             directory: None,
             bond: Bond::OutlivesGuardian,
+            group: Group::Own,
         }
         .start()?;
         reaper.watch(child.pid);

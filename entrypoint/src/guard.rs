@@ -5,6 +5,7 @@
 //! Invariant: it returns only when the supervisor is reaped, and everything that the supervisor had said is heard by then.
 
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -14,18 +15,23 @@ use nix::sys::time::TimeSpec;
 use crate::channel::{Channel, WhenFull};
 use crate::ending::{End, Ending, Said};
 use crate::escalation::{Escalation, KillReason, StopSignal};
-use crate::message::{ToGuardian, ToSupervisor};
+use crate::message::{SignalNotice, ToGuardian, ToSupervisor};
 use crate::notice::notice;
 use crate::reaper::Reaper;
 use crate::signals::{Meaning, SignalQueue, meaning};
 use crate::supervisor::Supervisor;
+use crate::suspension::suspend;
 use crate::sweep::sweep_on_request;
+use crate::terminal::SavedTerminal;
 
 /// Most messages taken per wake-up, so that a chatty supervisor cannot keep a stop signal waiting.
 const MESSAGES_PER_WAKE_UP: usize = 64;
 
 /// Most messages taken after the supervisor's death: more than its socket can hold.
 const LAST_MESSAGES: usize = 4096;
+
+/// SIGCONT, as it is passed on.
+const CONTINUE: u32 = nix::libc::SIGCONT.unsigned_abs();
 
 /// One supervisor under guard.
 #[derive(Debug)]
@@ -38,6 +44,8 @@ pub(crate) struct Guard {
     pub(crate) channel: Channel,
     /// When the supervisor is killed.
     pub(crate) escalation: Escalation,
+    /// The terminal that the run reads from.
+    pub(crate) terminal: Option<Rc<SavedTerminal>>,
 }
 
 /// What changes while the guard stands.
@@ -108,10 +116,37 @@ impl Guard {
                         StopSignal::Repeated => continue,
                     }
                 }
+                Meaning::Suspend => {
+                    self.suspend(signal);
+                    continue;
+                }
                 Meaning::Other => WhenFull::Drop,
             };
             self.channel.send(ToSupervisor::Signal(signal), when_full);
         }
+    }
+
+    /// Stops until the run is continued, as a job of a shell. The supervisor freezes the workload meanwhile, and goes on
+    /// answering. What is sent to this process waits until then, but for SIGKILL.
+    fn suspend(&mut self, signal: SignalNotice) {
+        self.channel
+            .send(ToSupervisor::Signal(signal), WhenFull::Drop);
+        let replaced = self
+            .terminal
+            .as_ref()
+            .and_then(|terminal| terminal.restore());
+        if let Err(error) = suspend() {
+            notice(format_args!("cannot suspend: {error}"));
+        }
+        if let (Some(terminal), Some(replaced)) = (&self.terminal, replaced) {
+            terminal.set(&replaced);
+        }
+        let go_on = SignalNotice {
+            signal: CONTINUE,
+            ..signal
+        };
+        self.channel
+            .send(ToSupervisor::Signal(go_on), WhenFull::Drop);
     }
 
     /// Does what the supervisor asks for.

@@ -23,6 +23,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -40,13 +41,14 @@ use crate::escalation::Escalation;
 use crate::finalizer::{Evidence, RunFiles};
 use crate::guard::Guard;
 use crate::inherited::{InheritError, take_descriptor};
-use crate::launch::raise;
+use crate::launch::{Group, raise};
 use crate::notice::notice;
 use crate::reaper::Reaper;
 use crate::signals::{SignalQueue, block_signals};
 use crate::supervisor::{Given, SELF, Supervisor};
 use crate::sweep::sweep_to_the_last;
 use crate::sys;
+use crate::terminal::SavedTerminal;
 
 /// Exit code of a wrong command line.
 const WRONG_COMMAND_LINE: u8 = 2;
@@ -130,8 +132,26 @@ fn guard_run(arguments: &GuardianArguments, started_at: Instant) -> Result<u8, G
     // An argument that was passed by execve holds no zero byte, so this cannot cut anything.
     let program = CString::new(program).unwrap_or_default();
     let mut reaper = Reaper::default();
-    let ending = match start(arguments, &program, &files, spec, started_at) {
-        Ok(guard) => guard.stand(&mut reaper),
+    let terminal = arguments
+        .reads_terminal
+        .then(SavedTerminal::save)
+        .flatten()
+        .map(Rc::new);
+    let ending = match start(
+        arguments,
+        &program,
+        &files,
+        spec,
+        started_at,
+        terminal.clone(),
+    ) {
+        Ok(guard) => {
+            let ending = guard.stand(&mut reaper);
+            if let Some(terminal) = &terminal {
+                terminal.restore();
+            }
+            ending
+        }
         Err(error) => Ending::never_started(error.raw_os_error().unwrap_or(libc::EIO)),
     };
     if let crate::ending::End::StartFailed(errno) = ending.end {
@@ -231,6 +251,7 @@ fn start(
     files: &RunFiles,
     spec: OwnedFd,
     started_at: Instant,
+    terminal: Option<Rc<SavedTerminal>>,
 ) -> io::Result<Guard> {
     let signals = SignalQueue::open()?;
     let (channel, socket) = Channel::pair()?;
@@ -240,6 +261,11 @@ fn start(
         run_dir: files.run_dir.as_fd(),
         spec: spec.as_fd(),
         lock: files.lock.as_fd(),
+        group: if arguments.reads_terminal {
+            Group::Shared
+        } else {
+            Group::Own
+        },
         directory: original_directory.as_ref().map(OwnedFd::as_fd),
     };
     let supervisor = Supervisor::start(program, &arguments.supervisor_arguments, &given)?;
@@ -248,6 +274,7 @@ fn start(
         signals,
         channel,
         escalation: Escalation::new(started_at, arguments.backstop, arguments.grace),
+        terminal,
     })
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Owns what happens between fork and exec. Never does: allocate or lock there (everything is laid out before the fork), or
 //! wait for the exec; a failure of it is read after the child's death.
-//! Invariant: the new program has an empty signal mask, default dispositions, its own process group, stdin, stdout and
-//! stderr, and besides them exactly the descriptors that the launch names.
+//! Invariant: the new program has an empty signal mask, default dispositions, the process group that the launch says, stdin,
+//! stdout and stderr, and besides them exactly the descriptors that the launch names.
 
 use std::ffi::CStr;
 use std::io;
@@ -32,6 +32,15 @@ pub(crate) enum Bond {
     OutlivesGuardian,
 }
 
+/// The process group of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// Its own: a key on the terminal reaches the guardian alone.
+    Own,
+    /// The guardian's: only the foreground group may read from the terminal (termios(3)).
+    Shared,
+}
+
 /// Everything that a child needs, laid out before the fork.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
@@ -45,12 +54,14 @@ pub(crate) struct Launch<'a> {
     pub(crate) directory: Option<BorrowedFd<'a>>,
     /// What the guardian's death means to the child.
     pub(crate) bond: Bond,
+    /// Its process group.
+    pub(crate) group: Group,
 }
 
 /// A child that was forked, and perhaps has become the program.
 #[derive(Debug)]
 pub(crate) struct Launched {
-    /// Its pid, which is its process group too.
+    /// Its pid.
     pub(crate) pid: i32,
     /// Carries the `errno` of a step that failed before or in exec; empty when the program started.
     failure: OwnedFd,
@@ -73,7 +84,9 @@ impl Launch<'_> {
             }
             Fork::Parent(pid) => {
                 // Both sides set the group, so that it exists whoever runs first. After the exec this fails, and is not needed.
-                let _ = setpgid(Pid::from_raw(pid), Pid::from_raw(pid));
+                if self.group == Group::Own {
+                    let _ = setpgid(Pid::from_raw(pid), Pid::from_raw(pid));
+                }
                 Ok(Launched { pid, failure })
             }
         }
@@ -89,8 +102,10 @@ impl Launch<'_> {
 
     /// Brings the child into the state that the invariant describes. The order matters where a step says so.
     fn prepare(&self, guardian: Pid) -> io::Result<()> {
-        // 1. Its own process group: a key on the terminal reaches the guardian alone.
-        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        // 1. Its process group.
+        if self.group == Group::Own {
+            setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        }
         // 2. The bond, and then the question whether the guardian died before it was made (prctl(2)). The guardian has one
         //    thread, so the death of "the parent's thread" is the death of the guardian.
         if self.bond == Bond::DiesWithGuardian {

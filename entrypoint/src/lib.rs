@@ -39,10 +39,14 @@ mod reaper;
 mod signals;
 /// The supervisor as a child process.
 mod supervisor;
+/// Suspension as a job of a shell.
+mod suspension;
 /// Killing what is left.
 mod sweep;
 /// System calls that neither std nor nix offers.
 mod sys;
+/// The settings of the terminal that the run reads from.
+mod terminal;
 
 pub use arguments::{ArgumentError, GuardianArguments};
 pub use cause::{Cause, CauseError};

@@ -25,9 +25,9 @@ const FAULTS: [i32; 7] = [
     libc::SIGSYS,
 ];
 
-/// Stop signals that count for nothing when they were ignored at the start: nohup and background jobs of a shell mean that.
+/// Signals that count for nothing when they were ignored at the start: nohup and background jobs of a shell mean that.
 /// SIGTERM is not among them: an orchestrator that sends it must be heard.
-const MAY_BE_IGNORED: [i32; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT];
+const MAY_BE_IGNORED: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP];
 
 /// Signals that end a process before it is a run.
 const STOPS: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
@@ -47,6 +47,8 @@ pub(crate) enum Meaning {
     Stop,
     /// A background process touched the terminal: means nothing for a run.
     TerminalAccess,
+    /// Somebody at the terminal wants the run to stand still; also passed on.
+    Suspend,
     /// Only passed on.
     Other,
 }
@@ -93,6 +95,11 @@ fn all_but_faults() -> u64 {
     !FAULTS.into_iter().fold(0, |set, signal| set | bit(signal))
 }
 
+/// The set without SIGTSTP, with which a suspension takes place.
+pub(crate) fn all_but_suspension() -> u64 {
+    all_but_faults() & !bit(libc::SIGTSTP)
+}
+
 /// The bit of a signal in the kernel's set.
 fn bit(signal: i32) -> u64 {
     u32::try_from(signal - 1)
@@ -106,6 +113,7 @@ pub(crate) fn meaning(signal: u32) -> Meaning {
     match i32::try_from(signal) {
         Ok(libc::SIGCHLD) => Meaning::ChildEnded,
         Ok(libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP) => Meaning::Stop,
+        Ok(libc::SIGTSTP) => Meaning::Suspend,
         Ok(libc::SIGTTIN | libc::SIGTTOU) => Meaning::TerminalAccess,
         Ok(_) | Err(_) => Meaning::Other,
     }

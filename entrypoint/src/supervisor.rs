@@ -17,7 +17,7 @@ use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::launch::{Bond, Launch, Launched};
+use crate::launch::{Bond, Group, Launch, Launched};
 use crate::sys::ArgumentVector;
 
 /// The supervisor's end of the socketpair.
@@ -40,6 +40,8 @@ pub(crate) struct Given<'a> {
     pub(crate) spec: BorrowedFd<'a>,
     /// Becomes `LOCK_FD`.
     pub(crate) lock: BorrowedFd<'a>,
+    /// Its process group.
+    pub(crate) group: Group,
     /// The directory that the guardian was started in, if the guardian has left it.
     pub(crate) directory: Option<BorrowedFd<'a>>,
 }
@@ -77,6 +79,7 @@ impl Supervisor {
             descriptors: &numbers.map(|(_, descriptor, number)| (descriptor, number)),
             directory: given.directory,
             bond: Bond::DiesWithGuardian,
+            group: given.group,
         };
         Ok(Self {
             child: launch.start()?,

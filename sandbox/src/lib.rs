@@ -32,6 +32,7 @@ mod root;
 mod sandbox;
 mod sweep;
 mod sys;
+mod terminal;
 mod text;
 mod wire;
 
@@ -50,3 +51,4 @@ pub use probe::{MAX_ANSWER_BYTES, MAX_SEEN_BYTES, Probe, Seen};
 pub use protocol::{Destruction, End, LaunchId, Report, Target};
 pub use sandbox::{KillError, Sandbox};
 pub use sweep::{KillReport, MAX_REPORTED_NAMES};
+pub use terminal::{Terminal, TerminalSize};

@@ -8,6 +8,7 @@ use crate::layer::{Layer, MissingLayer};
 use crate::plan::PlanSpec;
 use crate::probe::Probe;
 use crate::sweep::KillReport;
+use crate::terminal::TerminalSize;
 use crate::text::Text;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -77,6 +78,8 @@ pub(crate) enum InitRequest {
         target: Target,
         signo: i32,
     },
+    /// Make a terminal.
+    OpenTerminal(TerminalSize),
     Count,
     KillAll {
         limit: Duration,
@@ -100,7 +103,12 @@ pub(crate) struct LaunchSpec {
 /// Init to supervisor, on the control socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum InitAnswer {
-    Started { launch: LaunchId, pid: i32 },
+    Started {
+        launch: LaunchId,
+        pid: i32,
+    },
+    /// Descriptors: master, slave.
+    Terminal,
     Done,
     Counted(u32),
     Killed(KillReport),

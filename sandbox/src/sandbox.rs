@@ -11,6 +11,7 @@ use crate::probe::Probe;
 use crate::protocol::{InitAnswer, InitRequest, LaunchId, LaunchSpec, Report, Target};
 use crate::sweep::KillReport;
 use crate::sys::signal;
+use crate::terminal::{Terminal, TerminalSize};
 use crate::wire::{self, Deadline, Received};
 use nix::libc;
 use std::io;
@@ -103,12 +104,30 @@ impl Sandbox {
         {
             Ok(InitAnswer::Started { launch, .. }) => Ok(launch),
             Ok(InitAnswer::Failed(failure)) => Err(LaunchError::from_failure(failure)),
-            Ok(InitAnswer::Done | InitAnswer::Counted(_) | InitAnswer::Killed(_)) => {
-                Err(LaunchError::NoAnswer(io::ErrorKind::InvalidData.into()))
-            }
+            Ok(
+                InitAnswer::Done
+                | InitAnswer::Terminal
+                | InitAnswer::Counted(_)
+                | InitAnswer::Killed(_),
+            ) => Err(LaunchError::NoAnswer(io::ErrorKind::InvalidData.into())),
             Err(CallError::Send(error)) => Err(LaunchError::NotSent(error)),
             Err(CallError::Receive(error)) => Err(LaunchError::NoAnswer(error)),
         }
+    }
+
+    /// Makes a terminal inside, for the standard streams of one launch.
+    ///
+    /// # Errors
+    /// If the init cannot make one, or does not answer.
+    pub fn open_terminal(&self, size: TerminalSize) -> io::Result<Terminal> {
+        let request = InitRequest::OpenTerminal(size);
+        let (answer, descriptors) = self
+            .control
+            .call_for_descriptors(request, &[], Deadline::after(ANSWER_LIMIT))
+            .map_err(CallError::into_io)?;
+        let [master, slave] =
+            <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| refusal(&answer))?;
+        Ok(Terminal { master, slave })
     }
 
     /// Sends a signal, and SIGCONT after it unless the signal stops, so that a stopped process takes it.
@@ -144,9 +163,12 @@ impl Sandbox {
         match self.ask(InitRequest::KillAll { limit: deadline }, deadline) {
             Ok(InitAnswer::Killed(report)) => Ok(report),
             Ok(InitAnswer::Failed(failure)) => Err(KillError::Failed(failure)),
-            Ok(InitAnswer::Done | InitAnswer::Counted(_) | InitAnswer::Started { .. }) => {
-                Err(KillError::NoAnswer(io::ErrorKind::InvalidData.into()))
-            }
+            Ok(
+                InitAnswer::Done
+                | InitAnswer::Terminal
+                | InitAnswer::Counted(_)
+                | InitAnswer::Started { .. },
+            ) => Err(KillError::NoAnswer(io::ErrorKind::InvalidData.into())),
             Err(error) => Err(KillError::NoAnswer(error)),
         }
     }
@@ -217,6 +239,7 @@ fn refusal(answer: &InitAnswer) -> io::Error {
         InitAnswer::Failed(failure) => io::Error::from_raw_os_error(failure.errno),
         InitAnswer::Started { .. }
         | InitAnswer::Done
+        | InitAnswer::Terminal
         | InitAnswer::Counted(_)
         | InitAnswer::Killed(_) => io::ErrorKind::InvalidData.into(),
     }

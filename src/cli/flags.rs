@@ -73,6 +73,14 @@ pub struct RunFlags {
     #[arg(long, value_name = "PATH", help_heading = "Run")]
     pub output_file: Option<String>,
 
+    /// Give the command a terminal of its own
+    #[arg(short, long, help_heading = "Run")]
+    pub tty: bool,
+
+    /// Let the command read what is typed or piped into the run
+    #[arg(short, long, help_heading = "Run")]
+    pub interactive: bool,
+
     /// Work in DIR [default: the current directory]
     #[arg(long, value_name = "DIR", help_heading = "What the workload sees")]
     pub workspace: Option<String>,
@@ -336,6 +344,8 @@ impl FlagReader<'_> {
         self.pairs("parameters", "param", flags.param);
         self.scalar("from_step", "from-step", flags.from_step);
         self.scalar("adapter", "adapter", flags.adapter);
+        self.switch("tty", flags.tty);
+        self.switch("interactive", flags.interactive);
         self.scalar("workspace", "workspace", flags.workspace);
         self.scalar("workspace_mode", "workspace-mode", flags.workspace_mode);
         self.pairs("env", "env", flags.env);
@@ -365,6 +375,17 @@ impl FlagReader<'_> {
         if let (Some(key), Some(text)) = (Key::find(key), text) {
             let given = Given::text(text, Origin::flag(flag));
             self.layer.insert(key, given, self.faults);
+        }
+    }
+
+    /// A flag without a value, named as its key.
+    fn switch(&mut self, key: &'static str, is_given: bool) {
+        if let (Some(found), true) = (Key::find(key), is_given) {
+            let given = Given {
+                value: Value::Bool(true),
+                origin: Origin::flag(key),
+            };
+            self.layer.insert(found, given, self.faults);
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -295,6 +295,7 @@ fn become_guardian(
     let limits = description.timeout + description.grace + description.linger + BACKSTOP_MARGIN;
     let grace = description.grace;
     let stop_exit_code = options.stop_exit_code;
+    let reads_terminal = description.interactive && std::io::stdin().is_terminal();
     let hand_over = HandOver {
         description,
         options,
@@ -316,6 +317,7 @@ fn become_guardian(
         program: None,
         crash_status: Some(CRASH_STATUS.into()),
         stop_exit_code,
+        reads_terminal,
         supervisor_arguments: vec!["--run-id".into(), run_dir.id().as_str().into()],
     };
     let mut argv = vec![OsString::from("stockade"), OsString::from("guardian")];

@@ -105,6 +105,10 @@ pub struct RunDescription {
     pub max_steps: u32,
     /// When an agent fails again and again, or goes in circles.
     pub guardrails: Guardrails,
+    /// Whether each launch gets a terminal of its own.
+    pub tty: bool,
+    /// Whether the workload reads what is typed or piped into the run.
+    pub interactive: bool,
     /// The limits of the workload.
     pub limits: Limits,
     /// What the workload reaches.

@@ -11,7 +11,7 @@ use super::credential_directory::CredentialDirectory;
 use super::environment::{self, Environment};
 use super::error::{DescriptionErrors, ErrorKind};
 use super::file::Described;
-use super::keys::{KEYS, Support};
+use super::keys::{KEYS, Key, Support};
 use super::layers::{Faults, Layer};
 use super::maps::MAX_ARGUMENT_BYTES;
 use super::origin::Origin;
@@ -175,7 +175,8 @@ impl Checker<'_> {
         let linger = self.number("linger_seconds", seconds, 0..=MAX_GRACE_SECONDS, 0);
         let max_steps = self.number("max_steps", Unit::Count, 1..=1_000_000, 50);
         let guardrails = self.guardrails(max_steps, &origins);
-        self.refuse_tty();
+        let tty = self.tty(adapter);
+        let interactive = self.switch("interactive", false);
         let output_bytes = self.number("limits.output", Unit::Bytes, KIB..=1024 * GIB, GIB);
         let (isolation, network, mounts) = self.confinement(workspace_mode, &origins);
         RunDescription {
@@ -195,6 +196,8 @@ impl Checker<'_> {
             grace: Duration::from_secs(grace),
             linger: Duration::from_secs(linger),
             max_steps: u32::try_from(max_steps).unwrap_or(u32::MAX),
+            tty,
+            interactive,
             guardrails,
             limits: Limits { output_bytes },
             network,
@@ -220,22 +223,16 @@ impl Checker<'_> {
         }
     }
 
-    fn refuse_tty(&mut self) {
-        if let Some((key, given)) = self.take("tty") {
-            match &given.value {
-                Value::Bool(false) => {}
-                Value::Text(text) if text == "false" => {}
-                Value::Bool(true) => {
-                    self.faults
-                        .add_by_table(ErrorKind::Unsupported, key, &given);
-                }
-                Value::Text(text) if text == "true" => {
-                    self.faults
-                        .add_by_table(ErrorKind::Unsupported, key, &given);
-                }
-                _ => self.faults.add_by_table(ErrorKind::Invalid, key, &given),
-            }
+    /// An adapter reads lines of standard output, and a terminal has no standard output.
+    fn tty(&mut self, adapter: Adapter) -> bool {
+        let given = Key::find("tty").and_then(|key| self.layer.get(key).cloned());
+        let tty = self.switch("tty", false);
+        if let (true, Some(given), Adapter::Jsonl) = (tty, given, adapter) {
+            let expected = "an adapter cannot read from a terminal; leave one of the two out";
+            self.faults
+                .add(ErrorKind::Conflict, "tty", &given, expected);
         }
+        tty
     }
 
     /// The given run id, or a minted one; `None` if the given one is bad.

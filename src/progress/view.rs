@@ -24,6 +24,7 @@ use super::state::{Bounds, State};
 use super::terminal::Terminal;
 use crate::event::{Event, EventType};
 use crate::log::{Framing, Next, Reader, Selection, Source, TypeSet};
+use crate::session::console::has_foreground;
 
 /// Least time between two frames while nothing has to be caught up with: 20 frames a second.
 pub const FRAME_INTERVAL: Duration = Duration::from_millis(50);
@@ -65,6 +66,9 @@ pub struct Setting {
     /// The run's directory, for the last line.
     pub path: PathBuf,
 }
+
+/// How often a run in the background looks whether it has the terminal again: no signal says so.
+const BACKGROUND_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A view that runs.
 #[derive(Debug)]
@@ -178,6 +182,10 @@ impl Shower {
         let mut above = Vec::new();
         let mut catch_up_until = None;
         loop {
+            // A job in the background leaves the terminal to the shell; its cursor waits, and nothing is lost.
+            while self.shown == Shown::Live && !has_foreground() && !self.end.is_cancelled() {
+                tokio::time::sleep(BACKGROUND_INTERVAL).await;
+            }
             if self.end.is_cancelled() {
                 let until = *catch_up_until.get_or_insert_with(|| Instant::now() + CATCH_UP_LIMIT);
                 if Instant::now() > until {

@@ -101,6 +101,7 @@ impl Session {
         self.close_in_time().await;
         self.end_cast().await;
         self.check_result(&mut cause).await;
+        self.settings.console.release().await;
         self.keep_result(&mut cause).await;
         self.collect(collect_until).await;
         let complete = self.complete(cause, killed, begun);

@@ -3,11 +3,11 @@
 //! Owns the pipes between the workload and the pumps, the draining of what is left in them, and the record of the exit. When
 //! to launch is the agent's decision, when to stop the ladder's.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nix::fcntl::OFlag;
 use stockade_sandbox::LaunchId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -80,16 +80,21 @@ impl Session {
             }
             cwd.push(&attempt.directory);
         }
-        let pipes = match Pipes::new() {
-            Ok(pipes) => pipes,
-            Err(error) => return Err(self.not_started(step, no_pipes(&error)).await),
+        let console = self.settings.console.clone();
+        let opened = console
+            .streams(&self.workload)
+            .await
+            .and_then(|streams| Ok((streams, nix::unistd::pipe2(OFlag::O_CLOEXEC)?)));
+        let (streams, (actions_read, actions_write)) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Err(self.not_started(step, no_streams(&error)).await),
         };
         let request = stockade_sandbox::Launch {
             argv: launch.argv.into_iter().map(Into::into).collect(),
             env,
             cwd,
-            stdio: [pipes.null, pipes.stdout.1, pipes.stderr.1],
-            extra: vec![(pipes.actions.1, ACTIONS_FD)],
+            stdio: streams.stdio,
+            extra: vec![(actions_write, ACTIONS_FD)],
         };
         let id = match self.workload.launch(request).await {
             Ok(id) => id,
@@ -135,14 +140,14 @@ impl Session {
             Stream::Stdout,
             stdout,
             of_stdout,
-            pipes.stdout.0,
+            streams.stdout,
             self.settings.passthrough.stdout.open(),
         );
         self.pump(
             Stream::Stderr,
             stderr,
             of_stderr,
-            pipes.stderr.0,
+            streams.stderr,
             self.settings.passthrough.stderr.open(),
         );
         let actions = Destination::Lines {
@@ -153,7 +158,7 @@ impl Session {
             Stream::Stdout,
             actions,
             of_actions,
-            pipes.actions.0,
+            actions_read,
             tokio::io::sink(),
         );
         self.launched = Some(Launched {
@@ -209,6 +214,11 @@ impl Session {
                 self.journal.cast().clone()
             }
         };
+        let line_ends = if self.settings.console.has_terminal() {
+            LineEnds::AsTheyAre
+        } else {
+            LineEnds::Translated
+        };
         let pump = Pump {
             stream,
             result_lines: self.result_lines(stream, &destination),
@@ -217,7 +227,7 @@ impl Session {
             redactor: StreamRedactor::new(&self.redactor),
             log: self.recorder.log().clone(),
             budget: Arc::clone(&self.budget),
-            screen: ScreenStream::new(cast, LineEnds::Translated),
+            screen: ScreenStream::new(cast, line_ends),
         };
         let run = pump.run(pipe, passthrough, self.cut.clone());
         self.pumps.spawn(async move {
@@ -327,32 +337,10 @@ pub(super) enum LaunchFailure {
     SandboxLost(String),
 }
 
-/// The workload's ends and ours.
-struct Pipes {
-    null: OwnedFd,
-    stdout: (OwnedFd, OwnedFd),
-    stderr: (OwnedFd, OwnedFd),
-    actions: (OwnedFd, OwnedFd),
-}
-
-impl Pipes {
-    fn new() -> io::Result<Self> {
-        let pipe = || -> io::Result<(OwnedFd, OwnedFd)> {
-            Ok(nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?)
-        };
-        Ok(Self {
-            null: File::open("/dev/null")?.into(),
-            stdout: pipe()?,
-            stderr: pipe()?,
-            actions: pipe()?,
-        })
-    }
-}
-
-fn no_pipes(error: &io::Error) -> NotStarted {
+fn no_streams(error: &io::Error) -> NotStarted {
     NotStarted {
         code: ErrorCode::SetupFailed,
-        message: format!("cannot open the pipes of the command: {error}"),
+        message: format!("cannot open the standard streams of the command: {error}"),
         sandbox: SandboxState::Works,
     }
 }

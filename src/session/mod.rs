@@ -10,6 +10,9 @@ pub mod collection;
 pub mod ending;
 pub mod environment;
 mod guarded;
+pub mod console;
+mod keyboard;
+mod tap;
 pub mod journal;
 mod open_action;
 mod ladder;
@@ -88,6 +91,8 @@ pub struct Settings {
     pub passthrough: Passthrough,
     /// The result that is asked for; none when none is.
     pub result: Option<Arc<result::Wanted>>,
+    /// The terminal from which the run was started.
+    pub console: console::Console,
 }
 
 /// Why the run is over.
@@ -209,6 +214,11 @@ impl Session {
         let (_, no_calls) = mpsc::channel(1);
         let mut calls = std::mem::replace(&mut self.calls, no_calls);
         let interrupt = self.interrupt.clone();
+        let console = self.settings.console.clone().follow(
+            self.workload.signaller(),
+            log.clone(),
+            self.journal.cast().clone(),
+        );
         let end = {
             let work = self.work();
             tokio::pin!(work);
@@ -220,6 +230,7 @@ impl Session {
                 () = idle(idle_timeout, &log) => Err(End::Idle),
                 () = budget.exceeded() => Err(End::TooMuchOutput),
                 error = log_failure(&mut health), if stops_on_failure => Err(End::LogFailed(error)),
+                never = console => match never {},
                 end = &mut work => Ok(end),
             };
             match interrupted {

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::unix::pipe;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, Decoder};
 use tokio_util::sync::CancellationToken;
 
 use super::result_lines::ResultLines;
+use super::tap::Tap;
 use crate::agent::{LineOf, MAX_LINE_BYTES, Observation};
 use crate::cast::ScreenStream;
 use crate::event::{ActionOutput, Event, Stream};
@@ -152,7 +152,7 @@ impl Pump {
         mut passthrough: impl AsyncWrite + Unpin,
         cut: CancellationToken,
     ) -> io::Result<()> {
-        let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
+        let mut pipe = Tap::of(pipe)?;
         let mut raw = BytesMut::with_capacity(CHUNK_BYTES);
         let mut clean = Vec::with_capacity(CHUNK_BYTES);
         let mut sink = Sink::new(&self.destination);
@@ -162,7 +162,7 @@ impl Pump {
         loop {
             raw.clear();
             let n_read = match &mut settling {
-                Some((_, left)) => match read_now(&pipe, &mut raw, *left)? {
+                Some((_, left)) => match pipe.read_now(&mut raw, *left)? {
                     Some(n_read) => {
                         *left -= n_read;
                         n_read
@@ -179,7 +179,7 @@ impl Pump {
                 // All arms are cancel safe: a read that lost the race took nothing out of the pipe.
                 None => tokio::select! {
                     biased;
-                    n_read = pipe.read_buf(&mut raw) => n_read?,
+                    n_read = pipe.read(&mut raw) => n_read?,
                     () = cut.cancelled() => 0,
                     asked = asked_to_settle(&mut settle) => {
                         settling = asked.map(|asked| (asked, MAX_SETTLE_BYTES));
@@ -265,27 +265,6 @@ impl Pump {
             lossy,
         };
         self.append(Event::ActionOutput(output)).await;
-    }
-}
-
-/// Reads without waiting; none when nothing is there, or when as much was read as may be. It asks the kernel, since what
-/// the runtime knows of a pipe may be older than what was written to it.
-fn read_now(pipe: &pipe::Receiver, raw: &mut BytesMut, left: usize) -> io::Result<Option<usize>> {
-    if left == 0 {
-        return Ok(None);
-    }
-    raw.resize(CHUNK_BYTES.min(left), 0);
-    match nix::unistd::read(pipe, raw) {
-        Ok(n_read) => {
-            raw.truncate(n_read);
-            Ok(Some(n_read))
-        }
-        Err(nix::Error::EAGAIN) => {
-            raw.clear();
-            Ok(None)
-        }
-        Err(nix::Error::EINTR) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -6,12 +6,12 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use stockade_sandbox::{
     BuildError, DestroyError, End, Helper, KillError, LaunchError, LaunchId, PlanError, Policy,
-    Report, Sandbox, Target,
+    Report, Sandbox, Target, Terminal, TerminalSize,
 };
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -179,6 +179,24 @@ impl Workload {
         self.signal(Target::All, signo).await
     }
 
+    /// A handle that signals, and keeps nothing alive.
+    pub fn signaller(&self) -> Signaller {
+        Signaller {
+            sandbox: Arc::downgrade(&self.sandbox),
+        }
+    }
+
+    /// Makes a terminal for a launch.
+    ///
+    /// # Errors
+    /// When the sandbox makes none.
+    pub async fn open_terminal(&self, size: TerminalSize) -> io::Result<Terminal> {
+        let sandbox = Arc::clone(&self.sandbox);
+        tokio::task::spawn_blocking(move || sandbox.open_terminal(size))
+            .await
+            .map_err(io::Error::other)?
+    }
+
     /// Signals a launch with its session and its descendants.
     pub async fn signal_tree(&self, launch: LaunchId, signo: i32) -> io::Result<()> {
         self.signal(Target::Tree(launch), signo).await
@@ -256,6 +274,25 @@ impl Workload {
         tokio::task::spawn_blocking(kill)
             .await
             .unwrap_or_else(doubt)
+    }
+}
+
+/// Signals a workload for as long as there is one.
+#[derive(Debug, Clone)]
+pub struct Signaller {
+    sandbox: Weak<Sandbox>,
+}
+
+impl Signaller {
+    /// As [`Workload::signal_all`].
+    ///
+    /// # Errors
+    /// When the sandbox is gone.
+    pub async fn signal_all(&self, signo: i32) -> io::Result<()> {
+        let sandbox = self.sandbox.upgrade().ok_or(io::ErrorKind::NotFound)?;
+        tokio::task::spawn_blocking(move || sandbox.signal(Target::All, signo))
+            .await
+            .map_err(io::Error::other)?
     }
 }
 

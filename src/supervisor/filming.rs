@@ -5,30 +5,25 @@
 
 use std::collections::BTreeMap;
 
+use super::Supervisor;
 use crate::cast::entry::{DEFAULT_SIZE, VERSION};
-use crate::cast::{Cast, Header, WindowSize};
-use crate::description::RunDescription;
+use crate::cast::{Cast, Header};
 use crate::event::Level;
 use crate::log::Millis;
-use crate::recordings::{RunDir, layout};
-use crate::redact::Redactor;
+use crate::recordings::layout;
+use crate::session::console::outer_size;
 use crate::session::recorder::Recorder;
 use crate::session::workload::chain;
 
-/// Begins `terminal.cast`, unless the description says no. `size` is that of the terminal that shows the run.
-pub fn begin(
-    description: &RunDescription,
-    run_dir: &RunDir,
-    redactor: &Redactor,
-    recorder: &Recorder,
-    term: Option<&str>,
-    size: Option<WindowSize>,
-) -> Cast {
+/// Begins `terminal.cast`, unless the description says no. Its size is that of the terminal that shows the run.
+pub(super) fn begin(run: &Supervisor, recorder: &Recorder) -> Cast {
+    let description = &run.hand_over.description;
     if !description.recording.terminal {
         return Cast::off();
     }
-    let size = size.unwrap_or(DEFAULT_SIZE);
-    let redacted = |text: &str| redactor.redact_text(text).into_owned();
+    let size = outer_size().unwrap_or(DEFAULT_SIZE);
+    let redacted = |text: &str| run.redactor.redact_text(text).into_owned();
+    let term = run.inherited.term.as_deref();
     let term = term.map(|term| ("TERM".to_owned(), redacted(term)));
     let header = Header {
         version: VERSION,
@@ -50,7 +45,8 @@ pub fn begin(
         // Behind the terminal event there is nobody to tell.
         let _ = log.append_at_once(crate::event::Event::Log(diagnostic));
     };
-    let begun = run_dir
+    let begun = run
+        .run_dir
         .create_file(layout::TERMINAL_CAST)
         .map_err(|error| chain(&error))
         .and_then(|file| {

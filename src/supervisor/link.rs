@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::signals::{Impatience, Way, asks_for_state, report_state, request_of};
 use crate::control::Control;
 use crate::run::Sender;
+use crate::session::console::Console;
 use crate::status::StatusBoard;
 
 /// Longest wait for the guardian's sweep: the second that it allows itself, and some.
@@ -98,7 +99,13 @@ impl GuardianLink {
     }
 
     /// Takes messages until the channel ends. Run it as a task of its own.
-    pub async fn listen(self, control: Control, impatience: Impatience, board: Arc<StatusBoard>) {
+    pub async fn listen(
+        self,
+        control: Control,
+        impatience: Impatience,
+        board: Arc<StatusBoard>,
+        console: Console,
+    ) {
         let mut buffer = [0; MAX_MESSAGE_BYTES];
         loop {
             // Cancel safe: a datagram is taken whole or not at all.
@@ -117,6 +124,7 @@ impl GuardianLink {
                         pid: notice.sender_pid,
                         uid: notice.sender_uid,
                     };
+                    console.note_signal(notice.signal);
                     if let Some(request) = request_of(notice.signal, Some(sender)) {
                         impatience.pass_on(&control, request, Way::Guardian);
                     } else if asks_for_state(notice.signal) {

@@ -13,6 +13,7 @@ mod collecting;
 pub mod descriptors;
 pub mod early_end;
 pub mod filming;
+mod hearing;
 pub mod link;
 pub mod listeners;
 pub mod observer;
@@ -49,10 +50,10 @@ use crate::recordings::RunDir;
 use crate::recordings::claim::ClaimAnswer;
 use crate::redact::Redactor;
 use crate::run::ErrorCode;
+use crate::session::console::Console;
 use crate::session::recorder::{Ended, OnDisk, Recorder, show_log_health};
 use crate::session::workload::{Workload, chain};
 use crate::session::{End, Session};
-use crate::status::StatusBoard;
 use descriptors::Descriptors;
 use early_end::EarlyEnd;
 use link::GuardianLink;
@@ -128,7 +129,7 @@ async fn supervise(inheritance: Inheritance, began: Instant) -> u8 {
         doors,
     } = inheritance;
     let redactor = setup::redactor(&hand_over.description, &hand_over.options);
-    let display = showing::display(&hand_over.options, doors);
+    let display = showing::display(&hand_over.options, &hand_over.description, doors);
     let held = HeldLines::default();
     telemetry::install(
         hand_over.options.log_format,
@@ -144,7 +145,9 @@ async fn supervise(inheritance: Inheritance, began: Instant) -> u8 {
         }
     };
     let span = tracing::info_span!("run", run_id = %hand_over.description.run_id, traceparent = inherited.traceparent);
+    let console = Console::of(&hand_over.description);
     let supervisor = Supervisor {
+        console,
         hand_over,
         link,
         run_dir: Arc::new(run_dir),
@@ -168,6 +171,7 @@ struct Supervisor {
     display: Display,
     held: HeldLines,
     began: Instant,
+    console: Console,
 }
 
 impl Supervisor {
@@ -373,19 +377,13 @@ impl Supervisor {
         }
         let mut settings = setup::settings(description, &self.inherited, self.began);
         (settings.passthrough, settings.result) = (self.display.passthrough, result);
+        settings.console = self.console.clone();
         if let Some(directory) = prepared.directory {
             let variable = collecting::OUTPUT_VARIABLE.into();
             settings.environment.push((variable, directory.into()));
         }
         let journal = setup::journal(description, &recorder, &self.run_dir, &self.redactor)
-            .with_cast(filming::begin(
-                description,
-                &self.run_dir,
-                &self.redactor,
-                &recorder,
-                self.inherited.term.as_deref(),
-                None,
-            ));
+            .with_cast(filming::begin(self, &recorder));
         recorder.announce(ready);
         let mut session = Session::new(
             settings,
@@ -432,29 +430,6 @@ impl Supervisor {
         let ended = recorder.finish(complete).await;
         drop(call);
         ended
-    }
-
-    fn hear_signals(
-        &self,
-        control: &Control,
-        impatience: &Impatience,
-        board: &Arc<StatusBoard>,
-        tracker: &TaskTracker,
-        end: &CancellationToken,
-    ) {
-        let from_guardian =
-            self.link
-                .clone()
-                .listen(control.clone(), impatience.clone(), Arc::clone(board));
-        let end_of_link = end.clone();
-        tracker.spawn(async move { end_of_link.run_until_cancelled(from_guardian).await });
-        match signals::take(control.clone(), impatience.clone(), Arc::clone(board)) {
-            Ok(direct) => {
-                let end = end.clone();
-                tracker.spawn(async move { end.run_until_cancelled(direct).await });
-            }
-            Err(error) => tracing::warn!(%error, "signals to the supervisor itself are not heard"),
-        }
     }
 
     /// The recordings cannot be used: stderr, the termination log and the exit status are all there is.

@@ -34,6 +34,7 @@ use crate::recordings::termination::TerminationMessage;
 use crate::redact::Redactor;
 use crate::run::ErrorCode;
 use crate::session::artifacts::Artifacts;
+use crate::session::console::Console;
 use crate::session::environment::{self, Inherited};
 use crate::session::journal::Journal;
 use crate::session::recorder::{OnDisk, Recorder};
@@ -286,6 +287,7 @@ pub fn settings(
         directory: description.workspace.clone(),
         passthrough: Passthrough::BOTH,
         result: None,
+        console: Console::of(description),
     }
 }
 

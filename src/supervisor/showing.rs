@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use super::{Record, Supervisor};
-use crate::description::SupervisorOptions;
 use crate::description::supervisor::{LogFormat, LogLevel};
-use crate::progress::mode::{Display, Doors, FinalStatus, Shown};
+use crate::description::{RunDescription, SupervisorOptions};
+use crate::progress::mode::{Display, Doors, FinalStatus, Progress, Shown};
 use crate::progress::state::Bounds;
 use crate::progress::view::{self, Setting, View};
 use crate::session::recorder::now_ms;
@@ -25,18 +25,24 @@ pub const END_LIMIT: Duration = Duration::from_secs(16);
 
 const _: () = assert!(END_LIMIT.as_secs() >= PRINT_LIMIT.as_secs() + view::END_LIMIT.as_secs());
 
-/// What the options and the descriptors decide.
-pub fn display(options: &SupervisorOptions, doors: Doors) -> Display {
+/// What the options and the descriptors decide. A terminal in which the workload is talked to belongs to the workload.
+pub fn display(
+    options: &SupervisorOptions,
+    description: &RunDescription,
+    mut doors: Doors,
+) -> Display {
+    let mut progress = options.progress;
+    if doors.stderr_is_terminal && (description.tty || description.interactive) {
+        doors.can_redraw = false;
+        if progress == Progress::Auto {
+            progress = Progress::None;
+        }
+    }
     let log_lines_are_json = match options.log_format {
         LogFormat::Human => false,
         LogFormat::Json => true,
     };
-    Display::plan(
-        options.progress,
-        options.final_status,
-        log_lines_are_json,
-        doors,
-    )
+    Display::plan(progress, options.final_status, log_lines_are_json, doors)
 }
 
 /// The log lines that are written: where lines for people say how the run goes, those of the level `info` do not.

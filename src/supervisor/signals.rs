@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::StreamExt;
-use nix::libc::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use nix::libc::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGWINCH};
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook_tokio::SignalsInfo;
 use stockade_entrypoint::message::SAME_SIGNAL_INTERVAL;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::{Control, StopCause, StopRequest};
 use crate::run::Sender;
+use crate::session::console::Console;
 use crate::status::StatusBoard;
 
 /// The way on which a signal came.
@@ -99,8 +100,12 @@ pub fn take(
     control: Control,
     impatience: Impatience,
     board: Arc<StatusBoard>,
+    console: Console,
 ) -> io::Result<impl Future<Output = ()> + Send> {
-    let mut signals = SignalsInfo::<WithOrigin>::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1])?;
+    let heard = [
+        SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGWINCH, SIGTSTP, SIGCONT,
+    ];
+    let mut signals = SignalsInfo::<WithOrigin>::new(heard)?;
     Ok(async move {
         while let Some(origin) = signals.next().await {
             if origin.signal == SIGUSR1 {
@@ -114,6 +119,8 @@ pub fn take(
                 })
             });
             let signal = u32::try_from(origin.signal).unwrap_or(0);
+            // Those that the terminal sends come here where this process shares the guardian's group.
+            console.note_signal(signal);
             if let Some(request) = request_of(signal, sender) {
                 impatience.pass_on(&control, request, Way::Direct);
             }

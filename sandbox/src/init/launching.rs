@@ -9,7 +9,7 @@ use crate::policy::Isolation;
 use crate::probe::Probe;
 use crate::protocol::LaunchSpec;
 use crate::sys::process::{self, Image};
-use crate::sys::{credential, descriptor, signal};
+use crate::sys::{credential, descriptor, signal, terminal};
 use crate::text::Text;
 use crate::wire::{self, Deadline};
 use nix::fcntl::OFlag;
@@ -168,6 +168,9 @@ impl Child<'_> {
         }
         if let Err(error) = self.place() {
             return Err((Step::PlaceDescriptors, error));
+        }
+        if let Err(error) = terminal::take_control() {
+            return Err((Step::NewSession, error));
         }
         if let Err(errno) = nix::unistd::chdir(self.directory.as_c_str()) {
             return Err((Step::EnterDirectory, errno.into()));

@@ -21,6 +21,7 @@ use crate::protocol::{
 use crate::sweep::{self, KillReport, Tally};
 use crate::sys::process::{self, Ended, Wait};
 use crate::sys::signal;
+use crate::terminal;
 use crate::wire::{self, Deadline, Received};
 use nix::libc;
 use nix::poll::PollFlags;
@@ -130,11 +131,13 @@ impl Init {
                     Received::Closed => return Ok(()),
                     Received::Nothing => {}
                     Received::Message(request, descriptors) => {
+                        let (body, made) = self.answer(request.body, descriptors);
                         let answer = Answer {
                             number: request.number,
-                            body: self.answer(request.body, descriptors),
+                            body,
                         };
-                        wire::send(self.control.as_fd(), &answer, &[])?;
+                        let made: Vec<_> = made.iter().map(AsFd::as_fd).collect();
+                        wire::send(self.control.as_fd(), &answer, &made)?;
                         self.send_reports()?;
                     }
                 }
@@ -142,18 +145,28 @@ impl Init {
         }
     }
 
-    fn answer(&mut self, request: InitRequest, descriptors: Vec<OwnedFd>) -> InitAnswer {
+    /// The answer, and the descriptors that go with it.
+    fn answer(
+        &mut self,
+        request: InitRequest,
+        descriptors: Vec<OwnedFd>,
+    ) -> (InitAnswer, Vec<OwnedFd>) {
         let answered = match request {
-            InitRequest::Launch(launch) => return self.launch(&launch, &descriptors),
+            InitRequest::Launch(launch) => Ok(self.launch(&launch, &descriptors)),
+            InitRequest::OpenTerminal(size) => match terminal::make(size) {
+                Ok(made) => return (InitAnswer::Terminal, vec![made.master, made.slave]),
+                Err(error) => Err(error),
+            },
             InitRequest::Signal { target, signo } => {
                 self.signal(target, signo).map(|()| InitAnswer::Done)
             }
             InitRequest::Count => self.count().map(InitAnswer::Counted),
             InitRequest::KillAll { limit } => self.kill_all(limit).map(InitAnswer::Killed),
         };
-        answered.unwrap_or_else(|error| {
+        let answer = answered.unwrap_or_else(|error| {
             InitAnswer::Failed(Failure::new(Step::Exchange, "the workload", &error))
-        })
+        });
+        (answer, Vec::new())
     }
 
     fn launch(

@@ -14,6 +14,7 @@ pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod signal;
+pub(crate) mod terminal;
 
 use nix::libc;
 use std::io;

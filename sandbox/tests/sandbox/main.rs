@@ -18,3 +18,4 @@ mod network;
 mod none;
 mod probes;
 mod refusals;
+mod terminals;

@@ -216,10 +216,20 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "tty",
+        flags: &["tty"],
         type_text: "a boolean",
-        bounds: "`false`; `true` is UNSUPPORTED",
+        bounds: "true or false",
         default: "`false`",
-        purpose: "Whether the workload gets a terminal.",
+        purpose: "Whether each launch gets a terminal of its own, with all its output on it; not with an adapter.",
+        ..HONOURED
+    },
+    Key {
+        name: "interactive",
+        flags: &["interactive"],
+        type_text: "a boolean",
+        bounds: "true or false",
+        default: "`false`",
+        purpose: "Whether the workload reads what is typed or piped into the run; otherwise it reads nothing.",
         ..HONOURED
     },
     Key {

@@ -158,6 +158,7 @@ fn the_public_view_has_the_keys_of_the_file() {
             "stuck_stop": 7,
         },
         "tty": false,
+        "interactive": false,
         "limits": { "output": 1 << 30 },
         "network": "none",
         "isolation": "full",

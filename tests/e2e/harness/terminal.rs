@@ -46,8 +46,13 @@ impl Terminal {
 
     /// Types `line` and the return key.
     pub fn type_line(&self, line: &str) {
-        self.tmux(&["send-keys", "-l", line]);
+        self.type_keys(line);
         self.press("Enter");
+    }
+
+    /// Types `keys` as they are.
+    pub fn type_keys(&self, keys: &str) {
+        self.tmux(&["send-keys", "-l", keys]);
     }
 
     /// Presses one key by its tmux name: `C-c`, `C-z`, `Enter`, `q`.
