@@ -1,4 +1,6 @@
 //! `stockade prune`
+//!
+//! Owns what is said of a pruning. It makes no recordings directory: one that is not there was named wrongly.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,7 +58,7 @@ fn size(text: &str) -> Result<u64, String> {
     quantity::bytes(text).ok_or_else(|| "give bytes, or text such as 500MB or 1GiB".to_owned())
 }
 
-/// Removes recordings: 0 when all that was due is gone, 125 when some could not be removed.
+/// Removes recordings: 0 when all that was due is gone, 125 when something could not be removed or looked into.
 pub fn main(arguments: &Arguments) -> ExitCode {
     let retention = Retention {
         max_age: arguments
@@ -81,7 +83,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 
 fn prune(arguments: &Arguments, retention: &Retention) -> Result<bool, RecordingsError> {
     let path = super::recordings_path(arguments.recordings.as_deref())?;
-    let store = Store::open_or_create(&path)?;
+    let store = Store::open(&path)?;
     let now = SystemTime::now();
     let plan = prune::plan(&store, retention, now)?;
     let report = if arguments.dry_run {
@@ -94,7 +96,7 @@ fn prune(arguments: &Arguments, retention: &Retention) -> Result<bool, Recording
     } else {
         tell(&plan, report.as_ref(), now);
     }
-    Ok(report.is_none_or(|report| report.failed.is_empty()))
+    Ok(plan.unreadable.is_empty() && report.is_none_or(|report| report.failed.is_empty()))
 }
 
 fn tell(plan: &PrunePlan, report: Option<&PruneReport>, now: SystemTime) {
@@ -102,19 +104,29 @@ fn tell(plan: &PrunePlan, report: Option<&PruneReport>, now: SystemTime) {
         None => ("would remove", "would be removed"),
         Some(_) => ("removed", "removed"),
     };
-    let mut n_removed = 0;
-    let mut n_bytes = 0_u64;
+    let (mut n_removed, mut removed_bytes) = (0, 0_u64);
+    let mut n_kept = u64::try_from(plan.keep.len()).unwrap_or(u64::MAX);
+    let mut kept_bytes: u64 = plan.keep.iter().map(|run| run.bytes).sum();
     for run in &plan.remove {
-        if report.is_some_and(|report| !report.removed.contains(&run.id)) {
-            continue;
+        if report.is_none_or(|report| report.removed.contains(&run.id)) {
+            n_removed += 1;
+            removed_bytes = removed_bytes.saturating_add(run.bytes);
+            notice::result(&line(verb, run, run.reason.as_str(), now));
+        } else if report.is_some_and(|report| report.skipped.contains(&run.id)) {
+            n_kept = n_kept.saturating_add(1);
+            kept_bytes = kept_bytes.saturating_add(run.bytes);
+            notice::result(&format!(
+                "left alone {}: taken, pinned or named latest meanwhile",
+                run.id
+            ));
         }
-        n_removed += 1;
-        n_bytes = n_bytes.saturating_add(run.bytes);
-        notice::result(&line(verb, run, run.reason.as_str(), now));
+    }
+    for (path, error) in &plan.unreadable {
+        notice::error(&format!("{} stays: {}", path.display(), chain(error)));
     }
     if let Some(report) = report {
-        for id in &report.skipped {
-            notice::result(&format!("kept {id}: taken, pinned or removed meanwhile"));
+        for id in &report.gone {
+            notice::result(&format!("gone {id}: somebody else removed it meanwhile"));
         }
         for (path, error) in &report.failed {
             notice::error(&format!("{}: {}", path.display(), chain(error)));
@@ -124,12 +136,11 @@ fn tell(plan: &PrunePlan, report: Option<&PruneReport>, now: SystemTime) {
             notice::result(&line("would keep", run, run.reason.as_str(), now));
         }
     }
-    let kept_bytes: u64 = plan.keep.iter().map(|run| run.bytes).sum();
     notice::result(&format!(
         "{} {verdict} ({}), {} kept ({})",
         measure::count(n_removed, "run"),
-        measure::bytes(n_bytes),
-        measure::count(u64::try_from(plan.keep.len()).unwrap_or(u64::MAX), "run"),
+        measure::bytes(removed_bytes),
+        measure::count(n_kept, "run"),
         measure::bytes(kept_bytes)
     ));
 }
@@ -149,20 +160,24 @@ fn as_json(plan: &PrunePlan, report: Option<&PruneReport>) -> serde_json::Value 
         let modified_at = jiff::Timestamp::try_from(run.modified_at).unwrap_or_default();
         json!({"run_id": run.id, "reason": reason, "bytes": run.bytes, "modified_at": modified_at.to_string()})
     }
+    fn told(faults: &[(PathBuf, RecordingsError)]) -> serde_json::Value {
+        let told = faults.iter();
+        told.map(|(path, error)| json!({"path": path.to_string_lossy(), "error": chain(error)}))
+            .collect()
+    }
     let remove = plan.remove.iter();
     let keep = plan.keep.iter();
     let mut object = json!({
         "remove": remove.map(|run| entry(run, run.reason.as_str())).collect::<Vec<_>>(),
         "keep": keep.map(|run| entry(run, run.reason.as_str())).collect::<Vec<_>>(),
+        "unreadable": told(&plan.unreadable),
         "dry_run": report.is_none(),
     });
     if let (Some(report), Some(fields)) = (report, object.as_object_mut()) {
-        let failed = report.failed.iter();
-        let failed = failed
-            .map(|(path, error)| json!({"path": path.to_string_lossy(), "error": chain(error)}));
         fields.insert("removed".to_owned(), json!(report.removed));
         fields.insert("skipped".to_owned(), json!(report.skipped));
-        fields.insert("failed".to_owned(), failed.collect());
+        fields.insert("gone".to_owned(), json!(report.gone));
+        fields.insert("failed".to_owned(), told(&report.failed));
     }
     object
 }

@@ -3,12 +3,13 @@
 //! Owns the words of `TARGET` and the look into a run's directory. It makes and changes nothing there. Invariant: whether a
 //! run is alive is told by its lock, never by an address that does not answer.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::address::Address;
 use super::error::ClientError;
 use crate::recordings::lock::Holder;
-use crate::recordings::{RecordingsError, RunDir, layout};
+use crate::recordings::{RecordingsError, RunDir, Store, layout};
 use crate::run::RunId;
 use crate::run::id::LATEST;
 use crate::status::StatusDocument;
@@ -106,12 +107,7 @@ impl Target {
             };
         }
         if text == LATEST {
-            return match recordings.join(LATEST).canonicalize() {
-                Ok(path) => open(&path),
-                Err(_) => Err(TargetError::NoRunYet {
-                    recordings: recordings.to_owned(),
-                }),
-            };
+            return latest(recordings);
         }
         if text.contains('/') || text == "." || text == ".." {
             return open(Path::new(text));
@@ -198,11 +194,38 @@ impl Target {
 }
 
 fn open(path: &Path) -> Result<Target, TargetError> {
-    let directory = |source| TargetError::Directory {
+    RunDir::open(path)
+        .map(Target::Recorded)
+        .map_err(|source| unusable(path, source))
+}
+
+/// Opens the newest run, by the rule of all commands: what the link names, and where it leads nowhere the last one.
+fn latest(recordings: &Path) -> Result<Target, TargetError> {
+    let no_run_yet = || TargetError::NoRunYet {
+        recordings: recordings.to_owned(),
+    };
+    let store = match Store::open(recordings) {
+        Ok(store) => store,
+        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Err(no_run_yet()),
+        Err(error) => return Err(unusable(recordings, error)),
+    };
+    let id = store
+        .latest()
+        .map_err(|source| unusable(recordings, source))?;
+    let id = id.ok_or_else(no_run_yet)?;
+    match store.open_run(&id) {
+        Ok(Some(run)) => Ok(Target::Recorded(run)),
+        // It was removed since.
+        Ok(None) => Err(no_run_yet()),
+        Err(source) => Err(unusable(&recordings.join(id.as_str()), source)),
+    }
+}
+
+fn unusable(path: &Path, source: RecordingsError) -> TargetError {
+    TargetError::Directory {
         path: path.to_owned(),
         source,
-    };
-    RunDir::open(path).map(Target::Recorded).map_err(directory)
+    }
 }
 
 fn liveness(run: &RunDir) -> Result<Liveness, ClientError> {
@@ -244,5 +267,25 @@ mod tests {
                 Err(ClientError::NoAddress { .. })
             ));
         }
+    }
+
+    #[test]
+    fn latest_is_a_run_of_the_store_whatever_the_link_says() {
+        let (store, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let link = store.path().join("latest");
+        let outside = elsewhere.path().join("other");
+        std::fs::create_dir(store.path().join("fox")).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        for leads_to in [Path::new("gone"), &outside] {
+            std::os::unix::fs::symlink(leads_to, &link).unwrap();
+            let target = Target::find("latest", store.path()).unwrap();
+            assert_eq!(target.run().unwrap().path(), store.path().join("fox"));
+            std::fs::remove_file(&link).unwrap();
+        }
+        assert!(Target::find("latest", store.path()).is_ok());
+        let absent = store.path().join("absent");
+        let error = Target::find("latest", &absent).unwrap_err();
+        assert!(matches!(error, TargetError::NoRunYet { .. }), "{error}");
+        assert!(!absent.exists());
     }
 }

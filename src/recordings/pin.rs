@@ -125,7 +125,8 @@ pub(super) fn is_pinned(store: &Store, id: &RunId) -> Result<bool, RecordingsErr
 pub(super) fn remove_stale(store: &Store, internal: Directory<'_>) -> Result<(), RecordingsError> {
     let Pins(ids) = Pins::load(store)?;
     for id in ids {
-        if store.open_run(&id)?.is_none() {
+        // What cannot be looked at may be there, and keeps its pin.
+        if store.open_run(&id).is_ok_and(|run| run.is_none()) {
             let pins = internal.open_directory(layout::PINS)?;
             Directory::new(pins.as_fd(), store.path())
                 .remove(id.as_str(), UnlinkatFlags::NoRemoveDir)?;

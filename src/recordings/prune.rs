@@ -2,7 +2,7 @@
 //!
 //! Owns the rules and the trash. It never touches a run whose lock is held, the newest run, a pinned run, or a directory
 //! that is no run of ours. Invariant: a run is there as a whole, or its id is free; a removal that was cut short goes on with the
-//! next pruning.
+//! next pruning. What is wrong with one directory keeps no other one.
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ impl RemovalReason {
 pub enum KeepReason {
     /// It is within every limit.
     WithinLimits,
-    /// It is the newest run.
+    /// It is the newest run: the one that `latest` names, else the one that was changed last.
     Newest,
     /// Somebody pinned it. It is beside the limits: neither its number nor its bytes count.
     Pinned,
@@ -76,6 +76,8 @@ pub enum KeepReason {
     Abandoned,
     /// It has neither claim nor spec nor log: no run of ours.
     NotARun,
+    /// It could not be looked into, so nobody knows whether it may go; see [`PrunePlan::unreadable`]. It is beside the limits.
+    Unreadable,
 }
 
 impl KeepReason {
@@ -88,6 +90,7 @@ impl KeepReason {
             Self::Locked => "in use",
             Self::Abandoned => "no end on record; only age removes it",
             Self::NotARun => "no run of ours",
+            Self::Unreadable => "cannot be read",
         }
     }
 }
@@ -99,19 +102,21 @@ pub struct Planned<R> {
     pub id: RunId,
     /// When something in it was last changed.
     pub modified_at: SystemTime,
-    /// Size of its files in bytes; 0 for what is no run.
+    /// Size of its files in bytes; 0 for what is no run or cannot be read.
     pub bytes: u64,
     /// Why it goes or stays.
     pub reason: R,
 }
 
-/// What a pruning would do; newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What a pruning would do; the newest run first, then by the time of the last change.
+#[derive(Debug, Default)]
 pub struct PrunePlan {
     /// Runs that go.
     pub remove: Vec<Planned<RemovalReason>>,
     /// Directories that stay.
     pub keep: Vec<Planned<KeepReason>>,
+    /// What could not be looked into, and why; these directories stay.
+    pub unreadable: Vec<(PathBuf, RecordingsError)>,
 }
 
 /// What a pruning did.
@@ -119,8 +124,10 @@ pub struct PrunePlan {
 pub struct PruneReport {
     /// Runs that are gone.
     pub removed: Vec<RunId>,
-    /// Runs that stayed because somebody locked or removed them after the plan was made.
+    /// Runs that were left alone, because somebody took, pinned or named them `latest` after the plan was made.
     pub skipped: Vec<RunId>,
+    /// Runs that somebody else removed after the plan was made.
+    pub gone: Vec<RunId>,
     /// Runs that could not be removed, and why; where only a part could, the rest is in the trash.
     pub failed: Vec<(PathBuf, RecordingsError)>,
 }
@@ -133,11 +140,22 @@ enum Candidate {
     Finished,
 }
 
+/// What a directory of the store turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Somebody removed it since the listing.
+    Gone,
+    /// No run of ours.
+    NotARun,
+    /// A run of so many bytes.
+    Run(Candidate, u64),
+}
+
 /// Decides what goes. Limits count from the newest run; where several are passed, age is named before count and count
 /// before bytes. Only a run without a terminal status is exempt from count and bytes, though it counts for both.
 ///
 /// # Errors
-/// When the store or a run cannot be read.
+/// When the store or its pins cannot be read. What is wrong with one run is in the plan.
 pub fn plan(
     store: &Store,
     retention: &Retention,
@@ -146,19 +164,24 @@ pub fn plan(
     let mut plan = PrunePlan::default();
     let pins = Pins::load(store)?;
     let (mut n_runs, mut total_bytes) = (0_usize, 0_u64);
-    let mut is_newest = true;
-    for entry in store.list()? {
-        let Some(run) = store.open_run(&entry.id)? else {
-            continue;
+    let (newest, entries) = newest_first(store)?;
+    for entry in entries {
+        let (candidate, bytes) = match look_at(store, &entry.id) {
+            Ok(Look::Run(candidate, bytes)) => (candidate, bytes),
+            Ok(Look::NotARun) => {
+                plan.keep.push(planned(entry, 0, KeepReason::NotARun));
+                continue;
+            }
+            Ok(Look::Gone) => continue,
+            Err(error) => {
+                let path = store.path().join(entry.id.as_str());
+                plan.unreadable.push((path, error));
+                plan.keep.push(planned(entry, 0, KeepReason::Unreadable));
+                continue;
+            }
         };
-        let Some(candidate) = candidate(&run)? else {
-            plan.keep.push(planned(entry, 0, KeepReason::NotARun));
-            continue;
-        };
-        let bytes = tree::size_of(run.directory())?;
         if pins.holds(&entry.id) && candidate != Candidate::Locked {
             plan.keep.push(planned(entry, bytes, KeepReason::Pinned));
-            is_newest = false;
             continue;
         }
         let age = now.duration_since(entry.modified_at).unwrap_or_default();
@@ -170,6 +193,7 @@ pub fn plan(
         let is_beyond_bytes = retention
             .max_bytes
             .is_some_and(|max_bytes| with_this > max_bytes);
+        let is_newest = newest.as_ref() == Some(&entry.id);
         let keep_reason = match candidate {
             Candidate::Locked => Some(KeepReason::Locked),
             Candidate::Abandoned | Candidate::Finished if is_newest => Some(KeepReason::Newest),
@@ -191,9 +215,50 @@ pub fn plan(
             }
         }
         n_runs += 1;
-        is_newest = false;
     }
     Ok(plan)
+}
+
+/// Lists the store with the newest run in front. The newest is the run that people get by the name `latest`, which was started
+/// last; files in an older one may change after that. Where the link names no run, it is the run that was changed last.
+fn newest_first(store: &Store) -> Result<(Option<RunId>, Vec<StoreEntry>), RecordingsError> {
+    let mut entries = store.list()?;
+    // What cannot be read stays anyway, and must not be all that stays.
+    let is_a_run = |id: &RunId| {
+        let run = store.open_run(id).ok().flatten();
+        run.is_some_and(|run| is_run(&run).unwrap_or(false))
+    };
+    let newest = store.linked().filter(is_a_run).or_else(|| {
+        let mut ids = entries.iter().map(|entry| &entry.id);
+        ids.find(|id| is_a_run(id)).cloned()
+    });
+    let idx = entries
+        .iter()
+        .position(|entry| newest.as_ref() == Some(&entry.id));
+    if let Some(front) = idx.and_then(|idx| entries.get_mut(..=idx)) {
+        front.rotate_right(1);
+    }
+    Ok((newest, entries))
+}
+
+/// Looks at a directory of the store. Another pruning may rename it away and empty it while we look, so what is odd about it
+/// only counts while it has its name.
+fn look_at(store: &Store, id: &RunId) -> Result<Look, RecordingsError> {
+    let Some(run) = store.open_run(id)? else {
+        return Ok(Look::Gone);
+    };
+    let look = match candidate(&run) {
+        Ok(Some(candidate)) => {
+            tree::size_of(run.directory()).map(|bytes| Look::Run(candidate, bytes))
+        }
+        Ok(None) => Ok(Look::NotARun),
+        Err(error) => Err(error),
+    };
+    match look {
+        Ok(Look::Run(..)) => look,
+        Ok(Look::NotARun | Look::Gone) | Err(_) if store.open_run(id)?.is_none() => Ok(Look::Gone),
+        Ok(Look::NotARun | Look::Gone) | Err(_) => look,
+    }
 }
 
 fn planned<R>(entry: StoreEntry, bytes: u64, reason: R) -> Planned<R> {
@@ -207,10 +272,7 @@ fn planned<R>(entry: StoreEntry, bytes: u64, reason: R) -> Planned<R> {
 
 /// Looks at a directory; none when it is no run.
 fn candidate(run: &RunDir) -> Result<Option<Candidate>, RecordingsError> {
-    let is_run = run.contains(layout::CLAIM)?
-        || run.contains(layout::SPEC)?
-        || run.contains(layout::EVENTS)?;
-    if !is_run {
+    if !is_run(run)? {
         return Ok(None);
     }
     // A run that is finished may still be locked: its supervisor lingers for late readers.
@@ -222,6 +284,13 @@ fn candidate(run: &RunDir) -> Result<Option<Candidate>, RecordingsError> {
         // A vacant one has a spec: a run that was created and never started, which only age removes as well.
         Occupancy::Vacant | Occupancy::Abandoned | Occupancy::Locked => Candidate::Abandoned,
     }))
+}
+
+/// Whether a directory holds a run of ours.
+fn is_run(run: &RunDir) -> Result<bool, RecordingsError> {
+    Ok(run.contains(layout::CLAIM)?
+        || run.contains(layout::SPEC)?
+        || run.contains(layout::EVENTS)?)
 }
 
 /// Removes what the plan names, and what earlier prunings left in the trash. For each run, in this order: (1) take its
@@ -244,14 +313,24 @@ pub fn execute(store: &Store, plan: &PrunePlan) -> Result<PruneReport, Recording
                 .push((store.path().join(run.id.as_str()), error)),
         }
     }
-    pin::remove_stale(store, trash)?;
-    for name in trash.names()? {
-        let Some(name) = name.to_str() else { continue };
-        if name.starts_with(layout::TRASH_PREFIX)
-            && let Err(error) = tree::remove(trash, name)
-        {
-            report.failed.push((trash.path_of(name), error));
+    if let Err(error) = pin::remove_stale(store, trash) {
+        report.failed.push((trash.path_of(layout::PINS), error));
+    }
+    // Whoever held the lock of a run may have been another pruning.
+    (report.skipped, report.gone) = std::mem::take(&mut report.skipped)
+        .into_iter()
+        .partition(|id| !store.open_run(id).is_ok_and(|run| run.is_none()));
+    match trash.names() {
+        Ok(names) => {
+            for name in names.iter().filter_map(|name| name.to_str()) {
+                if name.starts_with(layout::TRASH_PREFIX)
+                    && let Err(error) = tree::remove(trash, name)
+                {
+                    report.failed.push((trash.path_of(name), error));
+                }
+            }
         }
+        Err(error) => report.failed.push((internal_path.clone(), error)),
     }
     Ok(report)
 }
@@ -286,8 +365,9 @@ fn remove_run(
             planned.reason == RemovalReason::Age
         }
     };
-    // A pin that came since the plan counts; one that comes later finds the run gone, and says so.
-    if !may_go || pin::is_pinned(store, &planned.id)? {
+    // A pin that came since the plan counts; one that comes later finds the run gone, and says so. The same for `latest`.
+    let is_wanted = store.linked().as_ref() == Some(&planned.id);
+    if !may_go || is_wanted || pin::is_pinned(store, &planned.id)? {
         return Ok(Removal::Skipped);
     }
     let trash_name = trash.random_name(layout::TRASH_PREFIX)?;

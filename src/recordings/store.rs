@@ -175,16 +175,19 @@ impl Store {
     /// # Errors
     /// When the store cannot be listed.
     pub fn latest(&self) -> Result<Option<RunId>, RecordingsError> {
-        // The link is read and never followed: what it says is a name like any other.
-        let named = nix::fcntl::readlinkat(&self.root, LATEST)
-            .ok()
-            .and_then(|target| target.to_str()?.parse::<RunId>().ok());
-        if let Some(id) = named
+        if let Some(id) = self.linked()
             && self.open_run(&id)?.is_some()
         {
             return Ok(Some(id));
         }
         Ok(self.list()?.into_iter().next().map(|entry| entry.id))
+    }
+
+    /// The run id that the link `latest` names, whether there is such a run or not; none without a link that names one.
+    pub(super) fn linked(&self) -> Option<RunId> {
+        // The link is read and never followed: what it says is a name like any other.
+        let target = nix::fcntl::readlinkat(&self.root, LATEST).ok()?;
+        target.to_str()?.parse().ok()
     }
 
     /// Points the link `latest` at a run, atomically. After a power cut it may point at the run before.

@@ -53,6 +53,9 @@ impl Pruning {
 fn prune(recordings: &std::path::Path, keep: &Retention) -> Result<PruneReport, RecordingsError> {
     let store = Store::open(recordings)?;
     let plan = plan(&store, keep, SystemTime::now())?;
+    for (path, error) in &plan.unreadable {
+        tracing::warn!(path = %path.display(), error = chain(error), "a recording cannot be read and stays");
+    }
     execute(&store, &plan)
 }
 

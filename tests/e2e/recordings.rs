@@ -310,3 +310,77 @@ fn finalize_writes_the_manifest_of_a_run_whose_supervisor_was_killed() {
     );
     run.recording.assert_whole();
 }
+
+#[test]
+fn a_recordings_directory_that_is_not_there_is_named_and_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let recordings = directory.path().join("typing-error");
+    for flags in [&["--keep-days=1"][..], &["--keep-days=1", "--dry-run"]] {
+        let said = prune(&recordings, flags);
+        assert_eq!(said.status.code(), Some(125));
+        assert!(text(&said).contains("typing-error"), "{}", text(&said));
+        assert!(!recordings.exists());
+    }
+}
+
+#[test]
+fn prunings_at_once_tell_what_others_removed_from_what_stays() {
+    const N_RUNS: usize = 12;
+    let directory = tempfile::tempdir().unwrap();
+    let recordings = directory.path().join("recordings");
+    for number in 0..N_RUNS {
+        let run = recordings.join(format!("r{number:02}"));
+        std::fs::create_dir_all(&run).unwrap();
+        std::fs::write(run.join("events.jsonl"), "{}\n").unwrap();
+        std::fs::write(run.join("status.json"), r#"{"status":"completed"}"#).unwrap();
+    }
+    let reports = std::thread::scope(|scope| {
+        let prune = || prune(&recordings, &["--keep-runs=1", "--json"]);
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(prune)).collect();
+        let outputs = threads.into_iter().map(|thread| thread.join().unwrap());
+        outputs
+            .map(|output| serde_json::from_slice::<Value>(&output.stdout).unwrap())
+            .collect::<Vec<_>>()
+    });
+    let count = |report: &Value, key: &str| report[key].as_array().unwrap().len();
+    let mut n_removed = 0;
+    for report in &reports {
+        assert_eq!(count(report, "failed"), 0, "{report}");
+        assert_eq!(count(report, "unreadable"), 0, "{report}");
+        assert_eq!(
+            count(report, "removed") + count(report, "skipped") + count(report, "gone"),
+            count(report, "remove"),
+            "{report}"
+        );
+        n_removed += count(report, "removed");
+    }
+    assert_eq!(n_removed, N_RUNS - 1);
+}
+
+#[test]
+fn a_run_that_cannot_be_read_is_told_and_the_others_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let recordings = directory.path().join("recordings");
+    for id in ["first", "second", "third"] {
+        add(&recordings, id);
+    }
+    let lock = recordings.join("second/run.lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", &lock).unwrap();
+    let done = prune(&recordings, &["--keep-runs=1"]);
+    assert_eq!(done.status.code(), Some(125));
+    let said = text(&done);
+    assert!(said.contains("removed first"), "{said}");
+    assert!(said.contains("second stays: "), "{said}");
+    assert!(said.contains("1 run removed"), "{said}");
+    assert!(said.contains("2 runs kept"), "{said}");
+    assert!(!recordings.join("first").exists() && recordings.join("second").exists());
+    // A run that prunes while it goes on does the same.
+    let run = RunBuilder::sh("true")
+        .with_recordings(&recordings)
+        .flag("--keep-runs=1")
+        .finish();
+    assert_eq!(run.code(), 0, "{}", run.stderr);
+    assert!(run.stderr.contains("cannot be read"), "{}", run.stderr);
+    assert!(!recordings.join("third").exists());
+}

@@ -217,7 +217,8 @@ fn a_removal_takes_the_whole_run_and_follows_no_link() {
     assert!(outside.path().join("file").exists());
     // A second execution of the same plan finds nothing to do.
     let report = execute(&fixture.store, &plan).unwrap();
-    assert_eq!(report.skipped, ["old".parse().unwrap()]);
+    assert_eq!(report.gone, ["old".parse().unwrap()]);
+    assert!(report.skipped.is_empty() && report.removed.is_empty());
 }
 
 #[test]
@@ -335,4 +336,96 @@ fn two_prunings_at_once_remove_each_run_once_and_fail_at_nothing() {
     }
     assert_eq!(n_removed, 39);
     assert_eq!(fixture.store.list().unwrap().len(), 1);
+}
+
+#[test]
+fn the_run_that_latest_names_is_the_newest_whatever_was_changed_after_it() {
+    let fixture = Fixture::new();
+    let started_last: RunId = "started-last".parse().unwrap();
+    for (name, days_ago) in [("ended-last", 1), ("started-last", 2), ("touched", 0)] {
+        drop(fixture.add(name, days_ago, "completed"));
+    }
+    fixture.store.point_latest_at(&started_last).unwrap();
+    let one_run = Retention {
+        max_runs: Some(1),
+        ..Retention::default()
+    };
+    let plan = fixture.plan(one_run);
+    assert_eq!(kept(&plan), [("started-last", KeepReason::Newest)]);
+    assert_eq!(
+        removed(&plan),
+        [
+            ("touched", RemovalReason::Count),
+            ("ended-last", RemovalReason::Count)
+        ]
+    );
+    // What is named after the plan was made stays as well.
+    let ended_last: RunId = "ended-last".parse().unwrap();
+    fixture.store.point_latest_at(&ended_last).unwrap();
+    let report = execute(&fixture.store, &plan).unwrap();
+    assert_eq!(report.skipped, [ended_last]);
+    assert_eq!(fixture.store.list().unwrap().len(), 2);
+}
+
+#[test]
+fn where_latest_names_no_run_the_newest_is_the_one_that_was_changed_last() {
+    let fixture = Fixture::new();
+    fixture
+        .run("foreign")
+        .write_atomic("notes.txt", b"mine")
+        .unwrap();
+    for (name, days_ago) in [("d1", 1), ("d2", 2)] {
+        drop(fixture.add(name, days_ago, "completed"));
+    }
+    for name in ["gone", "foreign"] {
+        fixture
+            .store
+            .point_latest_at(&name.parse().unwrap())
+            .unwrap();
+        let plan = fixture.plan(Retention {
+            max_runs: Some(0),
+            ..Retention::default()
+        });
+        assert_eq!(
+            kept(&plan),
+            [("d1", KeepReason::Newest), ("foreign", KeepReason::NotARun)],
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_read_stays_and_keeps_no_other_run() {
+    let fixture = Fixture::new();
+    for (name, days_ago) in [("d1", 1), ("deep", 2), ("linked", 3), ("d4", 4)] {
+        drop(fixture.add(name, days_ago, "completed"));
+    }
+    let deep: PathBuf = std::iter::repeat_n("d", 60).collect();
+    std::fs::create_dir_all(fixture.root.path().join("deep").join(deep)).unwrap();
+    let lock = fixture.root.path().join("linked").join(layout::LOCK);
+    symlink("/etc/hostname", lock).unwrap();
+    fixture.touch("deep", 2);
+    fixture.touch("linked", 3);
+    // A pin whose run nobody can open: it stays, and stops nothing.
+    pin::pin(&fixture.store, &"d1".parse().unwrap()).unwrap();
+    let pins = fixture.root.path().join(".stockade/pins");
+    symlink("/etc", fixture.root.path().join("strange")).unwrap();
+    std::fs::write(pins.join("strange"), "").unwrap();
+    let plan = fixture.plan(Retention {
+        max_runs: Some(0),
+        ..Retention::default()
+    });
+    assert_eq!(
+        kept(&plan),
+        [
+            ("d1", KeepReason::Pinned),
+            ("deep", KeepReason::Unreadable),
+            ("linked", KeepReason::Unreadable)
+        ]
+    );
+    assert_eq!(plan.unreadable.len(), 2, "{:?}", plan.unreadable);
+    let report = execute(&fixture.store, &plan).unwrap();
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    assert_eq!(report.removed, ["d4".parse().unwrap()]);
+    assert!(pins.join("strange").exists());
 }
