@@ -278,7 +278,7 @@ impl Supervisor {
             // The guardian was not told, and so will have the run finalized.
             OnDisk::No => tracing::error!("the end of the run is not on record"),
         }
-        tracing::info!(exit_code, "run has ended");
+        self.log_end(exit_code, &record);
         self.show_end(view, &record).await;
         let linger = self.hand_over.description.linger;
         if serving.is_some() && !linger.is_zero() {

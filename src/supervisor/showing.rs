@@ -12,13 +12,18 @@ use tokio_util::task::TaskTracker;
 use super::{Record, Supervisor};
 use crate::description::supervisor::{LogFormat, LogLevel};
 use crate::description::{RunDescription, SupervisorOptions};
+use crate::progress::clean::summary;
 use crate::progress::mode::{Display, Doors, FinalStatus, Progress, Shown};
 use crate::progress::state::Bounds;
 use crate::progress::view::{self, Setting, View};
+use crate::run::Status;
 use crate::session::recorder::now_ms;
 
 /// Longest time for the status document on stdout: its reader may be slow.
 const PRINT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Longest reason in the log line of the end, in characters.
+const MAX_REASON_CHARS: usize = 320;
 
 /// Longest time of both at the end.
 pub const END_LIMIT: Duration = Duration::from_secs(16);
@@ -73,6 +78,37 @@ impl Supervisor {
             Err(error) => {
                 tracing::warn!(%error, "the run cannot be shown");
                 None
+            }
+        }
+    }
+
+    /// Logs the end: how, why, and where to look afterwards. Where nothing else says so, the end of a run that did not complete
+    /// is no news of the level `info`: it is what a person with `--quiet`, or the log of a CI job, has to go by.
+    pub(super) fn log_end(&self, exit_code: u8, record: &Record) {
+        let end = record.board.latest(now_ms());
+        let path = self.run_dir.path().display();
+        let status = end.status.as_str();
+        let code = end.error.as_ref().map(|error| error.code.as_str());
+        let reason = end.error.as_ref();
+        let reason = reason.map(|error| summary(&error.message, MAX_REASON_CHARS));
+        let is_told = match (self.display.shown, self.display.final_status) {
+            (Shown::Live | Shown::Plain, _) | (_, FinalStatus::Printed) => true,
+            (Shown::Log | Shown::None, FinalStatus::Unprinted) => false,
+        };
+        match end.status {
+            Status::Failed | Status::Timeout if !is_told => {
+                tracing::error!(exit_code, status, code, reason, %path, "run has ended");
+            }
+            Status::Terminated if !is_told => {
+                tracing::warn!(exit_code, status, code, reason, %path, "run has ended");
+            }
+            Status::Starting
+            | Status::Running
+            | Status::Completed
+            | Status::Failed
+            | Status::Timeout
+            | Status::Terminated => {
+                tracing::info!(exit_code, status, code, reason, %path, "run has ended");
             }
         }
     }

@@ -345,3 +345,38 @@ fn quiet_shows_the_workload_alone_and_plain_shows_lines_for_people() {
         .finish();
     assert_eq!(both.code(), 2);
 }
+
+#[test]
+fn a_run_that_does_not_complete_says_on_a_pipe_why_and_where_to_look() {
+    for quiet in [false, true] {
+        let mut run = RunBuilder::sh("exit 3");
+        if quiet {
+            run = run.flag("--quiet");
+        }
+        let finished = run.finish();
+        assert_eq!(finished.code(), 3);
+        let last = finished.stderr.lines().last().unwrap_or_default();
+        let path = finished.recording.path().display().to_string();
+        for part in [
+            " ERROR ",
+            "run has ended exit_code=3 status=\"failed\" code=\"COMMAND_FAILED\" reason=\"",
+            path.as_str(),
+        ] {
+            assert!(last.contains(part), "{part:?} in {:?}", finished.stderr);
+        }
+        assert_eq!(finished.stderr.lines().count() == 1, quiet);
+    }
+    let idle = RunBuilder::sh("sleep 60")
+        .flag("--quiet")
+        .flag("--timeout=1")
+        .finish();
+    assert_eq!(idle.code(), 124);
+    assert!(
+        idle.stderr.contains("status=\"timeout\""),
+        "{}",
+        idle.stderr
+    );
+    // The document has it all.
+    let json = RunBuilder::sh("exit 3").flag("--json").finish();
+    assert_eq!(json.stderr, "");
+}
