@@ -10,6 +10,7 @@ use crate::progress::clean::summary;
 use crate::progress::line::{self, MAX_SUMMARY_CHARS, ended};
 use crate::progress::paint::{Colours, Tone};
 use crate::progress::quantity;
+use crate::recordings::layout;
 use crate::session::workload::chain;
 use crate::status::StatusDocument;
 
@@ -142,22 +143,25 @@ fn lines(
         ));
     };
     row("run", colours.paint(Tone::Strong, document.run_id.as_str()));
+    let is_present = match source {
+        Source::Live(_) | Source::Recorded => true,
+        Source::Unreachable(_) | Source::Abandoned => false,
+    };
     let time = document.duration_ms.map_or(String::new(), |ms| {
-        let word = if document.status.is_terminal() {
-            "after"
-        } else {
-            "for"
+        let word = match (document.status.is_terminal(), is_present) {
+            (true, _) => "after",
+            (false, true) => "for",
+            (false, false) => "at",
         };
         format!(" {word} {}", quantity::duration(ms))
     });
-    let stopping = match document.phase {
-        Some(crate::run::Phase::Stopping) => ", stopping",
-        Some(_) | None => "",
+    let status = format!("{}{}{time}", document.status.as_str(), stopping(document));
+    let status = match (is_present, age(target)) {
+        (true, _) => status,
+        (false, Some(age)) => format!("last known: {status}, recorded {age} ago"),
+        (false, None) => format!("last known: {status}"),
     };
-    row(
-        "status",
-        format!("{}{stopping}{time}", document.status.as_str()),
-    );
+    row("status", status);
     match source {
         Source::Live(address) => row("source", format!("the status API at {address}")),
         Source::Recorded => row("source", "the recording; the run has ended".to_owned()),
@@ -205,4 +209,19 @@ fn lines(
         }
     }
     lines
+}
+
+fn stopping(document: &StatusDocument) -> &'static str {
+    match document.phase {
+        Some(crate::run::Phase::Stopping) => ", stopping",
+        Some(_) | None => "",
+    }
+}
+
+/// How long ago the status on disk was written; none where there is none, or its clock is ahead.
+fn age(target: &Target) -> Option<String> {
+    let path = target.run()?.path().join(layout::STATUS);
+    let written = std::fs::symlink_metadata(path).ok()?.modified().ok()?;
+    let age = written.elapsed().ok()?.as_millis();
+    Some(quantity::duration(u64::try_from(age).unwrap_or(u64::MAX)))
 }

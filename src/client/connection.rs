@@ -35,6 +35,12 @@ pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Longest part of a foreign answer that is shown, in bytes.
 const MAX_SHOWN_BYTES: usize = 200;
 
+/// Longest detail of a refusal that is shown, in characters.
+const MAX_DETAIL_CHARS: usize = 1_000;
+
+/// Longest code of a refusal that is shown, in characters; ours have about 20.
+const MAX_CODE_CHARS: usize = 64;
+
 /// The bearer token of requests.
 #[derive(Debug, Clone, Default)]
 pub struct Token(Option<Secret>);
@@ -174,13 +180,18 @@ impl Connection {
 
     fn refusal(&self, status: StatusCode, body: &[u8]) -> ClientError {
         let problem: Option<Problem> = serde_json::from_slice(body).ok();
-        let detail = problem.as_ref().and_then(|problem| problem.detail.clone());
+        let detail = problem
+            .as_ref()
+            .and_then(|problem| problem.detail.as_deref());
+        let code = problem.as_ref().and_then(|problem| problem.code.as_deref());
         ClientError::Refused {
             address: self.address.clone(),
             status: status.as_u16(),
-            code: problem.and_then(|problem| problem.code),
-            detail: detail
-                .unwrap_or_else(|| status.canonical_reason().unwrap_or("refused").to_owned()),
+            code: code.map(|code| cut(code, MAX_CODE_CHARS)),
+            detail: detail.map_or_else(
+                || status.canonical_reason().unwrap_or("refused").to_owned(),
+                |detail| cut(detail, MAX_DETAIL_CHARS),
+            ),
         }
     }
 
@@ -240,4 +251,12 @@ impl Connection {
 fn shown(bytes: &[u8]) -> String {
     let cut = bytes.get(..MAX_SHOWN_BYTES).unwrap_or(bytes);
     String::from_utf8_lossy(cut).into_owned()
+}
+
+/// The beginning of a foreign text; what is missing is marked.
+fn cut(text: &str, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
 }

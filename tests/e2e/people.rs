@@ -200,6 +200,7 @@ fn a_run_that_cannot_be_reached_is_never_called_finished() {
     let (code, stdout, stderr) = ask(&recordings(&run), &["status"]);
     assert_eq!(code, 1, "{stderr}");
     assert!(stdout.contains("the run cannot be reached"), "{stdout}");
+    assert_last_known(&stdout);
     assert!(stdout.contains("running"), "{stdout}");
     assert!(stderr.contains("has no status API"), "{stderr}");
     let (code, _, stderr) = ask(&recordings(&run), &["stop"]);
@@ -229,11 +230,58 @@ fn a_record_without_an_end_says_so() {
         told.1.contains("it has no end").then_some(told)
     });
     assert_eq!(code, 1, "{stdout}");
+    assert_last_known(&stdout);
     assert!(stderr.contains("stockade finalize"), "{stderr}");
     let (code, stdout, stderr) = ask(&recordings, &["tail"]);
     assert_eq!(code, 125);
     assert!(stdout.contains("t a1"), "{stdout}");
     assert!(stderr.contains("its record has no end"), "{stderr}");
+}
+
+/// The status is told as that of a time in the past, and never as one that still holds.
+fn assert_last_known(stdout: &str) {
+    let row = stdout.lines().find(|line| line.starts_with("status"));
+    let row = row.unwrap_or_else(|| panic!("no status in {stdout}"));
+    assert!(row.contains("last known: running at "), "{row}");
+    assert!(
+        row.contains(", recorded ") && row.ends_with(" ago"),
+        "{row}"
+    );
+}
+
+#[test]
+fn what_a_foreign_server_says_cannot_harm_the_terminal() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    // Ends with the process.
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut request = [0; 4_096];
+            let _ = client.read(&mut request);
+            let long = "x".repeat(5_000);
+            let body = format!(
+                r#"{{"code":"A\u001b[2J","detail":"\u001b]0;pwn\u0007\u001b[2Jgone {long}"}}"#
+            );
+            let _ = write!(
+                client,
+                "HTTP/1.1 403 Forbidden\r\nContent-Type: application/problem+json\r\n\
+                 Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    let empty = tempfile::tempdir().unwrap();
+    for command in ["status", "tail", "stop"] {
+        let (code, stdout, stderr) = ask(empty.path(), &[command, &address]);
+        assert_eq!((code, stdout.as_str()), (125, ""), "{command}: {stderr}");
+        assert!(
+            stderr.contains("refuses: gone xxx"),
+            "{command}: {stderr:?}"
+        );
+        let is_harmful = |c: char| c.is_control() && c != '\n';
+        assert!(!stderr.contains(is_harmful), "{command}: {stderr:?}");
+        assert!(stderr.len() < 2_000, "{command}: {} bytes", stderr.len());
+    }
 }
 
 #[test]
