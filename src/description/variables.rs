@@ -185,7 +185,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         flag: Some("junit"),
         form: "a path to a file in an existing directory",
-        purpose: "The file that gets a copy of the JUnit report of a playbook; one that is there is replaced.",
+        purpose: "The file that gets a copy of the JUnit report of a playbook; a regular file that is there is replaced, anything else is refused.",
         ..OPTION
     },
     Variable {

@@ -335,10 +335,7 @@ impl Supervisor {
         let report_file = self.hand_over.options.junit.as_deref();
         let report_file = match report_file.map(ReportFile::open).transpose() {
             Ok(report_file) => report_file,
-            Err(error) => {
-                let message = format!("the directory of --junit cannot be used: {error}");
-                return self.end_early(recorder, refused(message)).await;
-            }
+            Err(error) => return self.end_early(recorder, refused(error.to_string())).await,
         };
         let policy = setup::policy(description, &self.hand_over.options.recordings);
         let deadline = self.began + description.timeout;

@@ -1,8 +1,8 @@
 //! A copy of the run's JUnit report where the caller wants it.
 //!
 //! Owns the directory of that file from before anything is launched, so that no link that the workload makes leads the copy
-//! elsewhere. Never creates directories. Invariant: the file is whole or not there; a link in its place is replaced and not
-//! followed.
+//! elsewhere. Never creates directories, and never replaces what is neither a regular file nor a link that was made during
+//! the run: a device, a pipe or a directory stays. Invariant: the file is whole or not there; no link is followed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -11,8 +11,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::Mode;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::agent::playbook::{MAX_REPORT_BYTES, REPORT_PATH};
@@ -27,12 +28,66 @@ pub(super) struct ReportFile {
     path: PathBuf,
 }
 
+/// The copy cannot go there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReportFileError {
+    /// The directory cannot be opened, or the place in it cannot be looked at.
+    #[error("the directory of --junit = {} cannot be used: {source}", path.display())]
+    Directory {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something lies there that a file must not replace.
+    #[error(
+        "--junit = {} is {what}, which is not replaced; name a regular file, or read artifacts/{REPORT_PATH} in the recording",
+        path.display()
+    )]
+    Occupied {
+        /// The file.
+        path: PathBuf,
+        /// What lies there, for people.
+        what: &'static str,
+    },
+}
+
+/// What lies at the place of the copy; nothing is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occupant {
+    /// Nothing.
+    Absent,
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Link,
+    /// Something else, for people.
+    Other(&'static str),
+}
+
 impl ReportFile {
-    /// Opens the directory of `path`.
+    /// Opens the directory of `path`, at which there is nothing or a regular file.
     ///
     /// # Errors
-    /// When it cannot be opened, or the path names no file.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    /// When the directory cannot be opened, the path names no file, or something else lies there.
+    pub(super) fn open(path: &Path) -> Result<Self, ReportFileError> {
+        let unusable = |source| ReportFileError::Directory {
+            path: path.to_owned(),
+            source,
+        };
+        let this = Self::open_directory(path).map_err(unusable)?;
+        let what = match this.occupant().map_err(unusable)? {
+            Occupant::Absent | Occupant::File => return Ok(this),
+            Occupant::Link => "a link",
+            Occupant::Other(what) => what,
+        };
+        Err(ReportFileError::Occupied {
+            path: this.path,
+            what,
+        })
+    }
+
+    fn open_directory(path: &Path) -> io::Result<Self> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let parent = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
@@ -43,6 +98,26 @@ impl ReportFile {
             directory: nix::fcntl::open(parent, flags, Mode::empty())?,
             name: name.to_owned(),
             path: path.to_owned(),
+        })
+    }
+
+    fn occupant(&self) -> io::Result<Occupant> {
+        let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+        let stat = match fstatat(&self.directory, self.name.as_os_str(), flags) {
+            Ok(stat) => stat,
+            Err(Errno::ENOENT) => return Ok(Occupant::Absent),
+            Err(errno) => return Err(errno.into()),
+        };
+        // The whole type is compared: its bits overlap (inode(7)).
+        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        Ok(match kind {
+            SFlag::S_IFREG => Occupant::File,
+            SFlag::S_IFLNK => Occupant::Link,
+            SFlag::S_IFDIR => Occupant::Other("a directory"),
+            SFlag::S_IFIFO => Occupant::Other("a pipe"),
+            SFlag::S_IFSOCK => Occupant::Other("a socket"),
+            SFlag::S_IFCHR | SFlag::S_IFBLK => Occupant::Other("a device"),
+            _ => Occupant::Other("no regular file"),
         })
     }
 
@@ -90,6 +165,14 @@ impl ReportFile {
         let mode = Mode::from_bits_truncate(0o644);
         let mut file = File::from(openat(&self.directory, temporary, flags, mode)?);
         file.write_all(bytes)?;
+        // Looked at again, for it may lie there only since the run began.
+        match self.occupant()? {
+            Occupant::Absent | Occupant::File | Occupant::Link => {}
+            Occupant::Other(what) => {
+                let message = format!("{what} lies there, which is not replaced");
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+            }
+        }
         renameat(
             &self.directory,
             temporary,
@@ -102,9 +185,68 @@ impl ReportFile {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{FileTypeExt, symlink};
 
     use super::*;
+
+    /// The directory of a run whose report is `<xml/>`.
+    fn run_with_report() -> (tempfile::TempDir, RunDir) {
+        let run = tempfile::tempdir().unwrap();
+        std::fs::create_dir(run.path().join("artifacts")).unwrap();
+        std::fs::write(run.path().join("artifacts/junit.xml"), "<xml/>").unwrap();
+        let directory = File::open(run.path()).unwrap().into();
+        let id = "run".parse().unwrap();
+        let run_dir = RunDir::from_fd(directory, run.path().to_owned(), id);
+        (run, run_dir)
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_before_the_run_and_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let refused = |name: &str, what: &str| {
+            let path = place.path().join(name);
+            let error = ReportFile::open(&path).unwrap_err();
+            assert!(matches!(error, ReportFileError::Occupied { .. }), "{error}");
+            let message = error.to_string();
+            assert!(message.contains(what), "{message}");
+            assert!(message.contains("name a regular file"), "{message}");
+        };
+        nix::unistd::mkfifo(&place.path().join("pipe"), Mode::S_IRWXU).unwrap();
+        refused("pipe", "is a pipe");
+        std::fs::create_dir(place.path().join("directory")).unwrap();
+        refused("directory", "is a directory");
+        symlink("pipe", place.path().join("link")).unwrap();
+        refused("link", "is a link");
+        let _socket = std::os::unix::net::UnixListener::bind(place.path().join("socket")).unwrap();
+        refused("socket", "is a socket");
+        // Where nodes cannot be made, the pipe stands for them.
+        let node = place.path().join("node");
+        let number = nix::sys::stat::makedev(1, 3);
+        match nix::sys::stat::mknod(&node, SFlag::S_IFCHR, Mode::S_IRUSR, number) {
+            Ok(()) => refused("node", "is a device"),
+            Err(errno) => assert_eq!(errno, Errno::EPERM),
+        }
+        std::fs::write(place.path().join("file"), "old").unwrap();
+        let file = ReportFile::open(&place.path().join("file")).unwrap();
+        let (_run, run_dir) = run_with_report();
+        file.deliver(&run_dir).unwrap();
+        let text = std::fs::read_to_string(place.path().join("file")).unwrap();
+        assert_eq!(text, "<xml/>");
+    }
+
+    #[test]
+    fn a_pipe_that_appears_during_the_run_is_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("junit.xml");
+        let file = ReportFile::open(&path).unwrap();
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let (_run, run_dir) = run_with_report();
+        let error = file.deliver(&run_dir).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{error}");
+        assert!(path.symlink_metadata().unwrap().file_type().is_fifo());
+        let left = std::fs::read_dir(place.path()).unwrap();
+        assert_eq!(left.count(), 1, "no temporary file is left");
+    }
 
     #[test]
     fn a_link_in_its_place_is_replaced_and_a_moved_directory_is_followed_to() {
@@ -118,12 +260,7 @@ mod tests {
         symlink(&precious, reports.join("junit.xml")).unwrap();
         std::fs::rename(&reports, place.path().join("elsewhere")).unwrap();
         symlink(place.path(), &reports).unwrap();
-        let run = tempfile::tempdir().unwrap();
-        std::fs::create_dir(run.path().join("artifacts")).unwrap();
-        std::fs::write(run.path().join("artifacts/junit.xml"), "<xml/>").unwrap();
-        let directory = File::open(run.path()).unwrap().into();
-        let id = "run".parse().unwrap();
-        let run_dir = RunDir::from_fd(directory, run.path().to_owned(), id);
+        let (_run, run_dir) = run_with_report();
         file.deliver(&run_dir).unwrap();
         assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
         let delivered = place.path().join("elsewhere/junit.xml");
