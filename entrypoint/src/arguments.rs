@@ -32,6 +32,8 @@ pub struct GuardianArguments {
     /// Whether the supervisor reads from the terminal on standard input: it then shares the guardian's process group, and the
     /// guardian restores the terminal (`--reads-terminal yes`).
     pub reads_terminal: bool,
+    /// Whether the status document is printed at the end, passed on to `finalize` (`--print-status yes`).
+    pub print_status: bool,
     /// What follows `--`: arguments of the supervisor after those that the guardian writes.
     pub supervisor_arguments: Vec<OsString>,
 }
@@ -91,6 +93,7 @@ struct Found {
     crash_status: Option<OsString>,
     stop_exit_code: Option<OsString>,
     reads_terminal: Option<OsString>,
+    print_status: Option<OsString>,
 }
 
 impl Found {
@@ -105,6 +108,7 @@ impl Found {
             "--program" => ("--program", &mut self.program),
             "--crash-status" => ("--crash-status", &mut self.crash_status),
             "--stop-exit-code" => ("--stop-exit-code", &mut self.stop_exit_code),
+            "--print-status" => ("--print-status", &mut self.print_status),
             "--reads-terminal" => ("--reads-terminal", &mut self.reads_terminal),
             _ => return None,
         })
@@ -143,7 +147,16 @@ impl GuardianArguments {
             program: found.program.map(absolute_path).transpose()?,
             crash_status: found.crash_status.map(file_name).transpose()?,
             stop_exit_code: found.stop_exit_code.map(exit_code).transpose()?,
-            reads_terminal: found.reads_terminal.map(yes).transpose()?.is_some(),
+            reads_terminal: found
+                .reads_terminal
+                .map(|text| yes("--reads-terminal", text))
+                .transpose()?
+                .is_some(),
+            print_status: found
+                .print_status
+                .map(|text| yes("--print-status", text))
+                .transpose()?
+                .is_some(),
             supervisor_arguments: arguments.collect(),
         })
     }
@@ -174,6 +187,9 @@ impl GuardianArguments {
         }
         if let Some(code) = self.stop_exit_code {
             push("--stop-exit-code", code.to_string().into());
+        }
+        if self.print_status {
+            push("--print-status", "yes".into());
         }
         if self.reads_terminal {
             push("--reads-terminal", "yes".into());
@@ -225,10 +241,8 @@ fn exit_code(text: OsString) -> Result<u8, ArgumentError> {
 }
 
 /// Reads the one value of a flag that is left out otherwise.
-fn yes(text: OsString) -> Result<(), ArgumentError> {
-    value("--reads-terminal", text, "yes", |text| {
-        (text == "yes").then_some(())
-    })
+fn yes(flag: &'static str, text: OsString) -> Result<(), ArgumentError> {
+    value(flag, text, "yes", |text| (text == "yes").then_some(()))
 }
 
 /// Reads a path that means the same in every working directory: guardian and supervisor differ in theirs.
@@ -263,6 +277,7 @@ mod tests {
             program: Some("/bin/stockade".into()),
             crash_status: Some("status.crashed".into()),
             stop_exit_code: Some(0),
+            print_status: true,
             reads_terminal: true,
             supervisor_arguments: vec!["--".into(), "--run-dir-fd".into()],
         }
@@ -276,6 +291,7 @@ mod tests {
             program: None,
             crash_status: None,
             stop_exit_code: None,
+            print_status: false,
             reads_terminal: false,
             supervisor_arguments: vec![],
             ..arguments()
@@ -319,6 +335,10 @@ mod tests {
             (
                 format!("{usual} --stop-exit-code 256 --"),
                 "--stop-exit-code is \"256\", expected a number from 0 to 255",
+            ),
+            (
+                format!("{usual} --print-status 0 --"),
+                "--print-status is \"0\", expected yes",
             ),
         ] {
             let error =

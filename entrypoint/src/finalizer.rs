@@ -74,6 +74,8 @@ pub(crate) struct Evidence {
     pub(crate) survivors: u32,
     /// Exit code of a stopped run, if it is not the usual one.
     pub(crate) stop_exit_code: Option<u8>,
+    /// Whether the status document is to be printed.
+    pub(crate) print_status: bool,
 }
 
 impl Evidence {
@@ -91,6 +93,9 @@ impl Evidence {
         push("--survivors", self.survivors.to_string());
         if let Some(code) = self.stop_exit_code {
             push("--stop-exit-code", code.to_string());
+        }
+        if self.print_status {
+            push("--print-status", "yes".to_owned());
         }
         words
     }

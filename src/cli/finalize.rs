@@ -1,18 +1,27 @@
 //! `stockade finalize DIR`, and the same for the guardian.
 
+use std::io::Write as _;
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
 use stockade_entrypoint::{Cause, take_descriptor};
 
 use super::{FAILURE, notice};
 use crate::finalize::{Ending, Finalized, finalize};
+use crate::progress::clean;
 use crate::recordings::RunDir;
 use crate::recordings::lock::{LockError, RunLock};
 use crate::recordings::termination::{TerminationMessage, termination_log_path};
 use crate::run::{ErrorCode, RunId};
 use crate::session::workload::chain;
+use crate::status::StatusDocument;
+
+/// Longest message of the end in its line, in characters.
+const MAX_MESSAGE_CHARS: usize = 320;
 
 /// What to repair.
 #[derive(Debug, clap::Args)]
@@ -35,18 +44,30 @@ pub struct Arguments {
     survivors: Option<u64>,
     #[arg(long, hide = true)]
     stop_exit_code: Option<u8>,
+    #[arg(long, hide = true)]
+    print_status: Option<String>,
 }
+
+/// Longest time for the last lines of a run whose supervisor is gone: stderr and stdout may be full or held, and the guardian
+/// waits. What is not taken by then is passed over; it is on record.
+const TELL_LIMIT: Duration = Duration::from_secs(2);
 
 /// For people: 0 when the record has its end, 125 when it could not be given one. For the guardian: the run's exit status,
 /// and death by SIGABRT when there is none, because every number could be a run's.
 pub fn main(arguments: &Arguments) -> ExitCode {
     let (outcome, is_guardian) = match &arguments.dir {
-        Some(dir) if !arguments.from_guardian => (of_directory(dir), false),
+        Some(dir) if !arguments.from_guardian => (
+            of_directory(dir).map(|finalized| (finalized, dir.clone())),
+            false,
+        ),
         Some(_) | None => (of_guardian(arguments), true),
     };
     match outcome {
-        Ok(finalized) if is_guardian => ExitCode::from(finalized.exit_code),
-        Ok(finalized) => {
+        Ok((finalized, path)) if is_guardian => {
+            tell(&finalized, &path, arguments);
+            ExitCode::from(finalized.exit_code)
+        }
+        Ok((finalized, _)) => {
             report(&finalized);
             ExitCode::SUCCESS
         }
@@ -61,7 +82,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn of_directory(dir: &std::path::Path) -> Result<Finalized, String> {
+fn of_directory(dir: &Path) -> Result<Finalized, String> {
     let run_dir = RunDir::open(dir).map_err(|error| chain(&error))?;
     let lock = RunLock::try_acquire(&run_dir).map_err(|error| match error {
         LockError::Held { .. } => {
@@ -75,7 +96,7 @@ fn of_directory(dir: &std::path::Path) -> Result<Finalized, String> {
     finalize(&run_dir, &lock, &Ending::Found, None).map_err(|error| chain(&error))
 }
 
-fn of_guardian(arguments: &Arguments) -> Result<Finalized, String> {
+fn of_guardian(arguments: &Arguments) -> Result<(Finalized, PathBuf), String> {
     let missing = "an argument of the guardian is missing";
     let run_dir =
         take_descriptor(arguments.run_dir_fd.ok_or(missing)?).map_err(|error| error.to_string())?;
@@ -111,7 +132,51 @@ fn of_guardian(arguments: &Arguments) -> Result<Finalized, String> {
             chain(&error)
         ));
     }
-    Ok(finalized)
+    Ok((finalized, run_dir.path().to_owned()))
+}
+
+/// Tells the person in front what the supervisor cannot tell any more: how the run ended and where its record is. The status
+/// document is printed where that was asked for, unless a supervisor that ended by itself has done so.
+fn tell(finalized: &Finalized, path: &Path, arguments: &Arguments) {
+    let document = &finalized.document;
+    let lines = format!(
+        "{}stockade: recorded in {}\n",
+        ending_line(document),
+        clean::plain(&path.display().to_string())
+    );
+    let has_spoken = matches!(arguments.cause, Some(Cause::Exited(_)));
+    let printed = (arguments.print_status.is_some() && !has_spoken).then(|| document.encode().ok());
+    // In the background of its terminal this process would be stopped by its write (termios(3), TOSTOP).
+    let mut stopping = SigSet::empty();
+    stopping.add(Signal::SIGTTOU);
+    let _ = stopping.thread_block();
+    let (done, is_done) = mpsc::channel();
+    let writer = std::thread::Builder::new().spawn(move || {
+        // Stdout first: it is what a program waits for. A closed one is nobody's loss.
+        if let Some(bytes) = printed.flatten() {
+            let mut stdout = std::io::stdout();
+            let _ = stdout.write_all(&bytes).and_then(|()| stdout.flush());
+        }
+        let _ = std::io::stderr().write_all(lines.as_bytes());
+        let _ = done.send(());
+    });
+    if writer.is_ok() {
+        // The process ends whether or not the thread does.
+        let _ = is_done.recv_timeout(TELL_LIMIT);
+    }
+}
+
+/// How the run ended, in one line that any terminal may show.
+fn ending_line(document: &StatusDocument) -> String {
+    let error = document.error.as_ref().map(|error| {
+        let message = clean::summary(&error.message, MAX_MESSAGE_CHARS);
+        format!(" ({}): {message}", clean::plain(&error.code))
+    });
+    format!(
+        "stockade: {}{}\n",
+        document.status.as_str(),
+        error.unwrap_or_default()
+    )
 }
 
 fn report(finalized: &Finalized) {

@@ -296,6 +296,7 @@ fn become_guardian(
     let grace = description.grace;
     let stop_exit_code = options.stop_exit_code;
     let reads_terminal = description.interactive && std::io::stdin().is_terminal();
+    let print_status = options.final_status == FinalStatus::Printed;
     let hand_over = HandOver {
         description,
         options,
@@ -318,6 +319,7 @@ fn become_guardian(
         crash_status: Some(CRASH_STATUS.into()),
         stop_exit_code,
         reads_terminal,
+        print_status,
         supervisor_arguments: vec!["--run-id".into(), run_dir.id().as_str().into()],
     };
     let mut argv = vec![OsString::from("stockade"), OsString::from("guardian")];

@@ -227,6 +227,73 @@ fn a_run_whose_supervisor_dies_never_completes_whatever_it_gave() {
 }
 
 #[test]
+fn a_run_whose_supervisor_dies_still_says_how_it_ended_and_where_to_look() {
+    for asks_for_status in [false, true] {
+        let mut builder = RunBuilder::sh("sleep 60").flag("--log-level=error");
+        if asks_for_status {
+            builder = builder.flag("--json");
+        }
+        let run = builder.start();
+        run.until_status("it runs", |status| status["phase"] == "running");
+        crate::harness::run::kill(run.supervisor_pid(), Signal::SIGKILL);
+        let run = run.finish();
+        assert_eq!(run.code(), 125, "{}", run.stderr);
+        let lines: Vec<&str> = run.stderr.lines().collect();
+        let [.., end, place] = lines.as_slice() else {
+            panic!("{}", run.stderr);
+        };
+        assert!(
+            end.starts_with("stockade: failed (SUPERVISOR_CRASHED): "),
+            "{end}"
+        );
+        let path = run.recording.path().display().to_string();
+        assert_eq!(*place, format!("stockade: recorded in {path}"));
+        if asks_for_status {
+            let printed: Value = serde_json::from_str(&run.stdout).unwrap();
+            assert_eq!(printed, run.recording.status());
+        } else {
+            assert_eq!(run.stdout, "");
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_takes_nothing_does_not_hold_the_end_of_a_crashed_run() {
+    // More than a pipe takes, and nobody reads before the end.
+    let label = format!("--label=long={}", "x".repeat(200));
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut filler = writer.try_clone().unwrap();
+    nix::fcntl::fcntl(
+        &filler,
+        nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
+    )
+    .unwrap();
+    while std::io::Write::write(&mut filler, &[b'x'; 4096]).is_ok() {}
+    nix::fcntl::fcntl(
+        &filler,
+        nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty()),
+    )
+    .unwrap();
+    let builder = RunBuilder::sh("sleep 60").flag("--json").flag(label);
+    let mut command = builder.command();
+    let mut child = command
+        .stdout(writer)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(command);
+    let claim = builder.recordings().join("run/claim.json");
+    let supervisor = crate::harness::until("the supervisor claims the run", || {
+        let claim: Value = serde_json::from_slice(&std::fs::read(&claim).ok()?).ok()?;
+        i32::try_from(claim["pid"].as_i64()?).ok()
+    });
+    crate::harness::run::kill(supervisor, Signal::SIGKILL);
+    let status = crate::harness::until("the run ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(125));
+    drop(reader);
+}
+
+#[test]
 fn a_schema_that_cannot_be_used_stops_nothing_but_the_start() {
     let run = RunBuilder::sh("touch started").env("STOCKADE_OUTPUT_SCHEMA", r#"{"type":"strnig"}"#);
     let workspace = run.workspace();

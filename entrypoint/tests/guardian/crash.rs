@@ -30,12 +30,13 @@ fn the_code_of_finalize_is_the_code_of_the_run() {
 }
 
 #[test]
-fn the_stop_exit_code_is_passed_on_to_finalize() {
-    let mut run = Plan::new(&[PATIENT, &["--stop-exit-code", "0"]].concat()).start(&["die:9"]);
+fn the_stop_exit_code_and_the_wish_for_the_status_are_passed_on_to_finalize() {
+    let wishes = ["--stop-exit-code", "0", "--print-status", "yes"];
+    let mut run = Plan::new(&[PATIENT, &wishes].concat()).start(&["die:9"]);
     run.ends_with(125);
     assert!(
         run.finalized()
-            .ends_with(" --survivors 0 --stop-exit-code 0"),
+            .ends_with(" --survivors 0 --stop-exit-code 0 --print-status yes"),
         "{}",
         run.finalized()
     );
