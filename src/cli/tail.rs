@@ -98,6 +98,9 @@ impl Printer {
             Item::Gap { from, to } => {
                 notice::error(&format!("events {from} to {to} are lost"));
             }
+            Item::Beyond { after, last } => notice::error(&format!(
+                "there is no event {after} yet, the last one is {last}; all of them follow"
+            )),
             Item::Rewound { to: 0 } => {
                 notice::error("the log was begun anew; all of it follows");
             }

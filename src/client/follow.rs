@@ -60,6 +60,13 @@ pub enum Item<'a> {
         /// Last event that still counts.
         to: u64,
     },
+    /// There is no such event yet, and the log is the one that was meant: all of it follows.
+    Beyond {
+        /// Event behind which to begin.
+        after: u64,
+        /// Last event of the log.
+        last: u64,
+    },
     /// The contact is lost; another attempt follows.
     Lost(&'a ClientError),
     /// What follows comes from the recording.
@@ -104,6 +111,8 @@ pub struct Follower<'a> {
     extent: Extent,
     after: u64,
     epoch: Option<String>,
+    /// Last event of the log, as its API told it when the contact was made; none when the log is another than before.
+    last_of_same: Option<u64>,
 }
 
 /// How one source ended.
@@ -129,6 +138,7 @@ impl<'a> Follower<'a> {
             extent,
             after,
             epoch: None,
+            last_of_same: None,
         }
     }
 
@@ -204,6 +214,8 @@ impl<'a> Follower<'a> {
             path.push_str("&epoch=");
             path.push_str(epoch);
         }
+        let is_same = self.epoch.is_none() || self.epoch == document.epoch;
+        self.last_of_same = is_same.then_some(document.last_event_id);
         self.epoch = document.epoch.or(self.epoch.take());
         let headers = [("last-event-id", self.after.to_string())];
         let response = connection
@@ -239,8 +251,12 @@ impl<'a> Follower<'a> {
                         (take(Item::Gap { from, to }), false)
                     }
                     Frame::Reset => {
-                        self.after = 0;
-                        (take(Item::Rewound { to: 0 }), false)
+                        let after = std::mem::take(&mut self.after);
+                        let item = match self.last_of_same {
+                            Some(last) if last < after => Item::Beyond { after, last },
+                            Some(_) | None => Item::Rewound { to: 0 },
+                        };
+                        (take(item), false)
                     }
                 };
                 if is_terminal {
@@ -301,6 +317,13 @@ impl<'a> Follower<'a> {
                 if take(Item::Rewound { to }) == Want::Nothing {
                     return Ok(Ending::Asked);
                 }
+            }
+        }
+        let last = source.bounds().published_seq;
+        if self.epoch.is_none() && self.after > last {
+            let after = std::mem::take(&mut self.after);
+            if take(Item::Beyond { after, last }) == Want::Nothing {
+                return Ok(Ending::Asked);
             }
         }
         if self.epoch.is_some() && take(Item::FromRecording) == Want::Nothing {

@@ -153,12 +153,47 @@ fn is_colour(sequence: &str) -> bool {
         .and_then(|rest| rest.strip_suffix('m'));
     sequence.len() <= MAX_SGR_BYTES
         && parameters.is_some_and(|parameters| {
-            // 8 hides text.
             parameters
                 .bytes()
                 .all(|byte| byte.is_ascii_digit() || byte == b';' || byte == b':')
-                && !parameters.split(';').any(|number| number == "8")
+                && !may_hide(parameters)
         })
+}
+
+/// True for parameters that conceal text (8), and for those whose meaning is not sure. What follows 38, 48 and 58 is a colour:
+/// `5;n` or `2;r;g;b`, or the same behind colons (ITU-T T.416 13.1.8).
+fn may_hide(parameters: &str) -> bool {
+    let number = |text: &str| match text {
+        "" => Some(0),
+        text => text.parse::<u16>().ok(),
+    };
+    let mut parts = parameters.split(';');
+    while let Some(part) = parts.next() {
+        let (first, has_more) = match part.split_once(':') {
+            Some((first, _)) => (first, true),
+            None => (part, false),
+        };
+        match number(first) {
+            None | Some(8) => return true,
+            Some(38 | 48 | 58) if !has_more => {
+                let n_arguments = match parts.next().map(number) {
+                    None => return false,
+                    Some(Some(5)) => 1,
+                    Some(Some(2)) => 3,
+                    Some(_) => return true,
+                };
+                if parts
+                    .by_ref()
+                    .take(n_arguments)
+                    .any(|part| part.contains(':'))
+                {
+                    return true;
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    false
 }
 
 fn is_directional(character: char) -> bool {
@@ -200,7 +235,35 @@ mod tests {
         let red = "\u{1b}[1;31mred";
         assert_eq!(line(red, Colours::Kept), "\u{1b}[1;31mred\u{1b}[0m");
         assert_eq!(line(red, Colours::None), "red");
-        assert_eq!(line("\u{1b}[8mhidden", Colours::Kept), "hidden");
+        for hiding in [
+            "8",
+            "08",
+            "0;08",
+            "38;5;1;8",
+            "48;2;1;2;3;8",
+            "8:1",
+            "38;8",
+            "38;5;1:2;8",
+        ] {
+            let text = format!("\u{1b}[{hiding}mhidden");
+            assert_eq!(line(&text, Colours::Kept), "hidden", "{hiding}");
+        }
+        for shown in [
+            "38;5;8",
+            "48;5;8",
+            "58;2;8;8;8",
+            "38:5:8",
+            "1;38;5;8;4",
+            "",
+            "38",
+        ] {
+            let text = format!("\u{1b}[{shown}mgrey");
+            assert_eq!(
+                line(&text, Colours::Kept),
+                format!("{text}\u{1b}[0m"),
+                "{shown}"
+            );
+        }
     }
 
     #[test]

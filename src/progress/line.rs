@@ -364,11 +364,13 @@ pub fn survivors(survivors: &Survivors) -> Option<String> {
     } else {
         "processes"
     };
-    Some(format!(
-        "{} {plural} had to be killed: {}",
-        survivors.killed,
-        names.join(", ")
-    ))
+    let mut text = format!("{} {plural} had to be killed", survivors.killed);
+    // After the death of the supervisor nobody knows them.
+    if !names.is_empty() {
+        text.push_str(": ");
+        text.push_str(&names.join(", "));
+    }
+    Some(text)
 }
 
 #[cfg(test)]
@@ -392,6 +394,18 @@ mod tests {
     const OUTPUT: &str = r#"{"type":"action.output","step":1,"stream":"stdout","text":"one\ntwo \u001b[31mred\ntorn","bytes":3}"#;
     const FAILED: &str = r#"{"type":"action","step":1,"timestamp":"t","tool":"shell","action":"run","success":false,"error":"exit 2","duration_ms":812,"call_id":"c"}"#;
     const COMPLETE: &str = r#"{"type":"complete","status":"failed","outcome":{"exit_code":2,"signal":null,"by":"agent","reason":"r"},"error":{"code":"COMMAND_FAILED","message":"the command ended with code 2"},"result":null,"data":null,"action_count":1,"duration_ms":900,"usage":{"cpu_ms":7,"max_rss_bytes":1,"output_bytes":3,"tokens":0,"cost_usd":0.0},"survivors":{"killed":2,"names":["sleep","sh"]}}"#;
+
+    #[test]
+    fn processes_without_names_are_counted_without_a_list() {
+        let mut killed = Survivors {
+            killed: 4,
+            names: Vec::new(),
+        };
+        let text = "4 processes had to be killed";
+        assert_eq!(survivors(&killed).as_deref(), Some(text));
+        killed.names.push("sleep".to_owned());
+        assert_eq!(survivors(&killed), Some(format!("{text}: sleep")));
+    }
 
     #[test]
     fn a_run_reads_from_top_to_bottom() {

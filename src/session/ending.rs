@@ -46,6 +46,9 @@ pub const CAST_LIMIT: Duration = Duration::from_millis(500);
 /// How often the number of live processes is asked for while they may end by themselves: the kernel has no event for it.
 const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 
+/// What the kernel itself sends for a key, and when the terminal goes away (termios(3)).
+const FROM_TERMINAL: [i32; 3] = [nix::libc::SIGINT, nix::libc::SIGQUIT, nix::libc::SIGHUP];
+
 /// The signal that asks a process to end (signal(7)).
 const SIGTERM: i32 = nix::libc::SIGTERM;
 
@@ -411,9 +414,12 @@ fn stopped(request: &StopRequest) -> Cause {
         StopCause::Signal { signo, sender } => {
             let name = nix::sys::signal::Signal::try_from(signo)
                 .map_or_else(|_| format!("signal {signo}"), |s| s.to_string());
-            let from = sender
-                .map(|s| format!(" from pid {} of uid {}", s.pid, s.uid))
-                .unwrap_or_default();
+            let from = match sender {
+                Some(s) => format!(" from pid {} of uid {}", s.pid, s.uid),
+                // The kernel's own: a key, or the terminal went away.
+                None if FROM_TERMINAL.contains(&signo) => " from the terminal".to_owned(),
+                None => String::new(),
+            };
             (
                 EndedBy::Signal,
                 Some(signo),

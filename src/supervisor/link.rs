@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, send};
-use stockade_entrypoint::message::{MAX_MESSAGE_BYTES, ToGuardian, ToSupervisor};
+use stockade_entrypoint::message::{MAX_MESSAGE_BYTES, SignalNotice, ToGuardian, ToSupervisor};
 use tokio::net::UnixDatagram;
 use tokio::sync::oneshot;
 
@@ -22,6 +22,17 @@ use crate::status::StatusBoard;
 
 /// Longest wait for the guardian's sweep: the second that it allows itself, and some.
 pub const SWEEP_LIMIT: Duration = Duration::from_millis(1500);
+
+/// `si_code` of a signal that the kernel itself sends, as for a key on the terminal (sigaction(2)).
+const SI_KERNEL: i32 = 128;
+
+/// Who sent a signal; nobody did where it is the kernel's own.
+fn sender_of(notice: &SignalNotice) -> Option<Sender> {
+    (notice.code != SI_KERNEL).then_some(Sender {
+        pid: notice.sender_pid,
+        uid: notice.sender_uid,
+    })
+}
 
 /// What a sweep of the guardian gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,12 +131,8 @@ impl GuardianLink {
             };
             match ToSupervisor::parse(buffer.get(..n_bytes).unwrap_or_default()) {
                 Ok(ToSupervisor::Signal(notice)) => {
-                    let sender = Sender {
-                        pid: notice.sender_pid,
-                        uid: notice.sender_uid,
-                    };
                     console.note_signal(notice.signal);
-                    if let Some(request) = request_of(notice.signal, Some(sender)) {
+                    if let Some(request) = request_of(notice.signal, sender_of(&notice)) {
                         impatience.pass_on(&control, request, Way::Guardian);
                     } else if asks_for_state(notice.signal) {
                         report_state(&board);

@@ -244,11 +244,13 @@ impl Supervisor {
                         serving = Some(tracker.spawn(serve.in_current_span()));
                         // Behind the spawn: whether we are alive can be asked while the disk is slow.
                         recorder.begin(bound.listen.clone()).await;
-                        tracing::info!(
-                            address = bound.listen.address,
-                            socket = bound.listen.socket,
-                            "status api listens"
-                        );
+                        if bound.listen.address.is_some() || bound.listen.socket.is_some() {
+                            tracing::info!(
+                                address = bound.listen.address,
+                                socket = bound.listen.socket,
+                                "status api listens"
+                            );
+                        }
                         self.link.tell(&ToGuardian::Ready);
                         pruning = Some(retention::begin(&self.hand_over.options));
                         self.session(recorder, calls, ready, descriptors).await

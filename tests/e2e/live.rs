@@ -119,6 +119,12 @@ fn control_c_once_ends_the_view_with_its_last_line() {
         screen.contains("terminated (RUN_TERMINATED) after"),
         "{screen}"
     );
+    assert!(
+        screen
+            .replace('\n', "")
+            .contains("SIGINT from the terminal"),
+        "{screen}"
+    );
     assert!(screen.contains("recorded in"), "{screen}");
     assert_eq!(count(&screen, RUNNING), 0, "{screen}");
 }

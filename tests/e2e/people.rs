@@ -185,6 +185,25 @@ fn tail_shows_people_lines_of_the_types_they_want() {
     let after = (last - 1).to_string();
     let (_, stdout, _) = ask(&recordings, &["tail", "--json", "--after", &after]);
     assert_eq!(stdout.trim_end(), finished.recording.lines()[last - 1]);
+    let beyond = ["tail", "--json", "--after", "100000"];
+    let (code, stdout, stderr) = ask(&recordings, &beyond);
+    assert_eq!((code, stdout.lines().count()), (3, last), "{stderr}");
+    let told = format!("there is no event 100000 yet, the last one is {last}; all of them follow");
+    assert!(stderr.contains(&told), "{stderr}");
+}
+
+#[test]
+fn a_place_beyond_the_log_of_a_live_run_is_no_log_that_was_begun_anew() {
+    let run = gated();
+    run.until_running();
+    let arguments = ["tail", "--no-follow", "--json", "--after", "100000"];
+    let (code, stdout, stderr) = ask(&recordings(&run), &arguments);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.starts_with("{\"seq\":1,"), "{stdout}");
+    assert!(stderr.contains("there is no event 100000 yet"), "{stderr}");
+    assert!(!stderr.contains("begun anew"), "{stderr}");
+    run.signal(Signal::SIGTERM);
+    run.finish();
 }
 
 #[test]
