@@ -94,7 +94,40 @@ fn completion(shell: Shell, mut command: Command) -> Vec<u8> {
         Shell::Zsh => clap_complete::generate(Zsh, &mut command, NAME, &mut script),
         Shell::Fish => clap_complete::generate(Fish, &mut command, NAME, &mut script),
     }
-    script
+    without_hidden_flags(&script, &command)
+}
+
+/// Takes out the flags that the program gives only to itself: the generators list hidden ones, too.
+fn without_hidden_flags(script: &[u8], command: &Command) -> Vec<u8> {
+    let flags = |is_hidden: bool| {
+        command
+            .get_subcommands()
+            .flat_map(Command::get_arguments)
+            .filter(move |argument| argument.is_hide_set() == is_hidden)
+            .filter_map(clap::Arg::get_long)
+    };
+    let hidden: Vec<&str> = flags(true)
+        .filter(|name| !flags(false).any(|visible| visible == *name))
+        .collect();
+    let is_hidden = |word: &str| {
+        word.strip_prefix("--")
+            .is_some_and(|name| hidden.contains(&name))
+    };
+    let mut kept = String::new();
+    for line in String::from_utf8_lossy(script).split_inclusive('\n') {
+        // bash has one line of words for a command; zsh and fish have a line for each flag.
+        if line.trim_start().starts_with("opts=") {
+            let words: Vec<&str> = line.split(' ').filter(|word| !is_hidden(word)).collect();
+            kept.push_str(&words.join(" "));
+        } else if !hidden.iter().any(|name| {
+            line.contains(&format!("--{name}["))
+                || line.contains(&format!("--{name}=["))
+                || line.split_whitespace().any(|word| word == *name)
+        }) {
+            kept.push_str(line);
+        }
+    }
+    kept.into_bytes()
 }
 
 /// The page of a command in the form of man(7); none when there is no such command.
