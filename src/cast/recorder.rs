@@ -97,15 +97,7 @@ impl Cast {
     ) -> io::Result<Self> {
         let header = header.line()?;
         file.write_all(header.as_bytes())?;
-        let (done, _) = watch::channel(false);
-        let shared = Arc::new(Shared {
-            waiting: Mutex::default(),
-            changed: Condvar::new(),
-            room: Notify::new(),
-            began: Instant::now(),
-            is_over: AtomicBool::new(false),
-            done,
-        });
+        let shared = Arc::new(Shared::new());
         let writer = Writer::new(
             file,
             header.len() as u64,
@@ -181,6 +173,18 @@ impl Cast {
 }
 
 impl Shared {
+    pub(super) fn new() -> Self {
+        let (done, _) = watch::channel(false);
+        Self {
+            waiting: Mutex::default(),
+            changed: Condvar::new(),
+            room: Notify::new(),
+            began: Instant::now(),
+            is_over: AtomicBool::new(false),
+            done,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
