@@ -98,9 +98,10 @@ pub struct DescriptionError {
 }
 
 impl DescriptionError {
-    /// Who is at fault.
+    /// Who is at fault: what a right command line names and the host lacks is a fault of the host.
     pub fn error_class(&self) -> ErrorClass {
-        if self.origin.is_command_line() {
+        let is_of_host = matches!(self.kind, ErrorKind::Unusable { .. });
+        if self.origin.is_command_line() && !is_of_host {
             ErrorClass::Usage
         } else {
             ErrorClass::Setup

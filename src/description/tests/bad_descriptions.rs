@@ -114,3 +114,17 @@ fn the_command_line_is_at_fault_only_for_its_own_values() {
     assert_eq!(class("-- true", &bad), ErrorClass::Setup);
     assert_eq!(class("--timeout 0 -- true", &bad), ErrorClass::Usage);
 }
+
+#[test]
+fn what_a_flag_names_and_the_host_lacks_is_a_fault_of_the_host() {
+    let class = |args: &str| resolve_args(args, &[], "").unwrap_err().error_class();
+    for args in [
+        "--credential K=file:/run/secrets/gone -- true",
+        "--config gone.toml -- true",
+        "--profile gone -- true",
+    ] {
+        assert_eq!(class(args), ErrorClass::Setup, "{args}");
+    }
+    let also_wrong = "--timeout 0 --credential K=file:/run/secrets/gone -- true";
+    assert_eq!(class(also_wrong), ErrorClass::Usage);
+}
