@@ -61,7 +61,7 @@ pub(crate) fn layer(environment: &Environment, faults: &mut Faults) -> Layer {
             {
                 layer.insert(key, given, faults);
             }
-        } else if Variable::find(&name).is_none() && !is_service_link(suffix) {
+        } else if Variable::find(&name).is_none() && !is_service_link(suffix, value.as_bytes()) {
             unknown_variable(&name, faults);
         }
     }
@@ -122,7 +122,10 @@ fn unknown_variable(name: &str, faults: &mut Faults) {
     // The common prefix would make every name look similar.
     let suffix = name.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or(name);
     let known = known.filter_map(|name| name.strip_prefix(ENVIRONMENT_PREFIX));
-    let otherwise = "docs/configuration.md lists all variables; unset it";
+    let otherwise = match suffix.ends_with("PORT") {
+        true => "the port is given by --listen or STOCKADE_LISTEN=ADDRESS:PORT; unset it",
+        false => "docs/configuration.md lists all variables; unset it",
+    };
     let expected = suggestion(suffix, known, otherwise).replace(
         "did you mean ",
         &format!("did you mean {ENVIRONMENT_PREFIX}"),

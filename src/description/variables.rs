@@ -254,12 +254,20 @@ impl Variable {
     }
 }
 
-/// Whether Kubernetes makes a variable of this name for a service called `stockade` or `stockade-…`.
+/// Whether Kubernetes makes a variable of this name and value for a service called `stockade` or `stockade-…`.
 ///
-/// `suffix` is what follows `STOCKADE_`. The shapes are `SERVICE_HOST`, `SERVICE_PORT[_NAME]`, `PORT` and
+/// `suffix` is what follows `STOCKADE_`. `PORT` and `PORT_<number>_<protocol>` have a value such as `tcp://10.0.0.1:80`;
+/// with any other that is not empty they are what a person wrote for something else. The shapes are `SERVICE_HOST`, `SERVICE_PORT[_NAME]`, `PORT` and
 /// `PORT_<number>_<protocol>[_PROTO|_PORT|_ADDR]`, each also behind the rest of a longer service name
 /// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
-pub(crate) fn is_service_link(suffix: &str) -> bool {
+pub(crate) fn is_service_link(suffix: &str, value: &[u8]) -> bool {
+    let is_link = |text| match link_shape(text) {
+        Some(LinkValue::Any) => true,
+        Some(LinkValue::Url) => {
+            value.is_empty() || value.windows(3).any(|separator| separator == b"://")
+        }
+        None => false,
+    };
     // The service's own name may contain any of these words, so every place where the shape may begin is tried.
     std::iter::once(suffix)
         .chain(
@@ -267,27 +275,36 @@ pub(crate) fn is_service_link(suffix: &str) -> bool {
                 .match_indices('_')
                 .filter_map(|(idx, _)| suffix.get(idx + 1..)),
         )
-        .any(is_link_shape)
+        .any(is_link)
 }
 
-fn is_link_shape(text: &str) -> bool {
-    if text == "SERVICE_HOST" || text == "SERVICE_PORT" || text == "PORT" {
-        return true;
+/// What the value of a service link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LinkValue {
+    /// A host, a number or a word.
+    Any,
+    /// `<protocol>://<host>:<number>`.
+    Url,
+}
+
+fn link_shape(text: &str) -> Option<LinkValue> {
+    match text {
+        "SERVICE_HOST" | "SERVICE_PORT" => return Some(LinkValue::Any),
+        "PORT" => return Some(LinkValue::Url),
+        _ => {}
     }
     if let Some(port_name) = text.strip_prefix("SERVICE_PORT_") {
-        return !port_name.is_empty();
+        return (!port_name.is_empty()).then_some(LinkValue::Any);
     }
-    let Some((port, protocol)) = text
-        .strip_prefix("PORT_")
-        .and_then(|rest| rest.split_once('_'))
-    else {
-        return false;
-    };
-    let protocol = ["_PROTO", "_PORT", "_ADDR"]
+    let (port, protocol) = text.strip_prefix("PORT_")?.split_once('_')?;
+    let part = ["_PROTO", "_PORT", "_ADDR"]
         .iter()
-        .find_map(|part| protocol.strip_suffix(part))
-        .unwrap_or(protocol);
-    !port.is_empty()
+        .find_map(|part| protocol.strip_suffix(part));
+    let is_link = !port.is_empty()
         && port.bytes().all(|byte| byte.is_ascii_digit())
-        && matches!(protocol, "TCP" | "UDP" | "SCTP")
+        && matches!(part.unwrap_or(protocol), "TCP" | "UDP" | "SCTP");
+    is_link.then_some(match part {
+        Some(_) => LinkValue::Any,
+        None => LinkValue::Url,
+    })
 }

@@ -252,7 +252,8 @@ fn service_links_and_the_variables_of_others_have_no_effect() {
         ("STOCKADE_PORT_8090_TCP_PORT", "8090"),
         ("STOCKADE_PORT_8090_UDP_ADDR", "10.0.0.1"),
         ("STOCKADE_CONTROL_PLANE_SERVICE_HOST", "10.0.0.2"),
-        ("STOCKADE_CONTROL_PLANE_PORT_80_SCTP", "10.0.0.2"),
+        ("STOCKADE_CONTROL_PLANE_PORT_80_SCTP", "sctp://10.0.0.2:80"),
+        ("STOCKADE_EMPTY_PORT", ""),
         ("STOCKADE_ACTIONS_FD", "3"),
         ("STOCKADE_BLESS", "1"),
         ("STOCKADE_TEST_REQUIRE", "all"),
@@ -265,6 +266,24 @@ fn service_links_and_the_variables_of_others_have_no_effect() {
     assert_eq!(run.task, None);
     assert_eq!(run.timeout, Duration::from_secs(600));
     assert_eq!(options.listen, Listen::Default);
+}
+
+#[test]
+fn a_port_that_is_no_link_of_a_service_is_refused_with_the_way_to_choose_one() {
+    for name in [
+        "STOCKADE_PORT",
+        "STOCKADE_LISTEN_PORT",
+        "STOCKADE_MAX_STEPS_PORT",
+        "STOCKADE_PORT_9000_TCP",
+    ] {
+        let errors = resolve_args("-- true", &[(name, "9000")], "").unwrap_err();
+        let text = errors.to_string();
+        assert!(text.contains(name), "{text}");
+        assert!(text.contains("is an unknown key"), "{text}");
+    }
+    let errors = resolve_args("-- true", &[("STOCKADE_PORT", "9000")], "").unwrap_err();
+    let text = errors.to_string();
+    assert!(text.contains("STOCKADE_LISTEN=ADDRESS:PORT"), "{text}");
 }
 
 #[test]

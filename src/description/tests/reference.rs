@@ -58,14 +58,15 @@ fn the_command_line_is_well_formed() {
 #[test]
 fn names_are_unique_and_none_looks_like_a_service_link() {
     let mut names = BTreeSet::new();
+    let link = b"tcp://10.0.0.1:8090";
     for key in KEYS {
         let suffix = key.environment_name()["STOCKADE_".len()..].to_owned();
-        assert!(!is_service_link(&suffix), "{}", key.name);
+        assert!(!is_service_link(&suffix, link), "{}", key.name);
         assert_eq!(Key::find_in_environment(&suffix), Some(key));
         assert!(names.insert(key.environment_name()), "{}", key.name);
     }
     for name in VARIABLES.iter().filter_map(|variable| variable.name) {
-        assert!(!is_service_link(&name["STOCKADE_".len()..]), "{name}");
+        assert!(!is_service_link(&name["STOCKADE_".len()..], link), "{name}");
         assert!(names.insert(name.to_owned()), "{name}");
     }
 }
