@@ -205,6 +205,16 @@ impl SegmentSet {
         self.segments.iter().map(|s| s.bytes).sum()
     }
 
+    /// Bytes of whole lines from event `seq` on; too many by [`INDEX_STRIDE_BYTES`] and one line at most.
+    pub fn bytes_from(&self, seq: u64) -> u64 {
+        let behind = self.segments.partition_point(|s| s.first_seq <= seq);
+        let first = behind.saturating_sub(1);
+        let rest = self.segments.iter().skip(first);
+        let bytes: u64 = rest.map(|s| s.bytes).sum();
+        let skipped = self.segments.get(first).map_or(0, |s| s.offset_before(seq));
+        bytes.saturating_sub(skipped)
+    }
+
     /// Where to begin reading to find event `seq`.
     pub fn locate(&self, seq: u64) -> Option<Place> {
         let behind = self.segments.partition_point(|s| s.first_seq <= seq);
@@ -272,5 +282,15 @@ mod tests {
             assert!(offset <= (seq - 1) * 300);
             assert!((seq - 1) * 300 - offset <= INDEX_STRIDE_BYTES + 300);
         }
+        let mut next = Segment::new(100_001, Arc::clone(&segment.file));
+        next.note_line(100_001, 300);
+        let mut set = SegmentSet::default();
+        assert_eq!(set.bytes_from(1), 0);
+        set.push(segment);
+        set.push(next);
+        assert_eq!(set.bytes_from(1), 30_000_300);
+        assert_eq!(set.bytes_from(100_001), 300);
+        let half = set.bytes_from(50_001) - 15_000_300;
+        assert!(half <= INDEX_STRIDE_BYTES + 300, "{half}");
     }
 }

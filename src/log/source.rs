@@ -90,6 +90,15 @@ impl Source {
             .bytes()
     }
 
+    /// Bytes of whole lines in the files from event `seq` on; too many by about
+    /// [`INDEX_STRIDE_BYTES`](super::segment::INDEX_STRIDE_BYTES) at most.
+    pub fn bytes_from(&self, seq: u64) -> u64 {
+        self.segments
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .bytes_from(seq)
+    }
+
     /// Watches the bounds.
     pub fn watch(&self) -> watch::Receiver<Bounds> {
         self.bounds.subscribe()

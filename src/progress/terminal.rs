@@ -6,12 +6,17 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{getpgid, getppid, tcgetpgrp};
 use tokio::sync::{mpsc, oneshot};
 
 use super::screen::Size;
+
+/// Most bytes of one write: what was taken is known after so many.
+const PIECE_BYTES: usize = 4 * 1024;
 
 /// The size that is taken where the terminal tells none.
 const USUAL_SIZE: Size = Size {
@@ -26,6 +31,7 @@ type Order = (String, oneshot::Sender<io::Result<()>>);
 pub struct Terminal {
     file: File,
     orders: mpsc::Sender<Order>,
+    n_taken: Arc<AtomicU64>,
 }
 
 impl Terminal {
@@ -37,10 +43,21 @@ impl Terminal {
         let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         let writer = file.try_clone()?;
         let (orders, received) = mpsc::channel(1);
+        let n_taken = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&n_taken);
         std::thread::Builder::new()
             .name("view".to_owned())
-            .spawn(move || write_all(&writer, received))?;
-        Ok(Self { file, orders })
+            .spawn(move || write_all(&writer, received, &counter))?;
+        Ok(Self {
+            file,
+            orders,
+            n_taken,
+        })
+    }
+
+    /// Bytes that it took so far: one that is slow is told from one that is held.
+    pub fn n_taken(&self) -> u64 {
+        self.n_taken.load(Ordering::Relaxed)
     }
 
     /// Its size at the moment.
@@ -69,14 +86,18 @@ impl Terminal {
     }
 }
 
-fn write_all(mut file: &File, mut orders: mpsc::Receiver<Order>) {
+fn write_all(mut file: &File, mut orders: mpsc::Receiver<Order>, n_taken: &AtomicU64) {
     while let Some((text, done)) = orders.blocking_recv() {
         let mut rest = text.as_bytes();
         let mut written = Ok(());
         while !rest.is_empty() && written.is_ok() {
-            match file.write(rest) {
+            // A terminal gives a large write back only when all of it is taken.
+            match file.write(rest.get(..PIECE_BYTES).unwrap_or(rest)) {
                 Ok(0) => written = Err(ErrorKind::WriteZero.into()),
-                Ok(n_written) => rest = rest.get(n_written..).unwrap_or_default(),
+                Ok(n_written) => {
+                    rest = rest.get(n_written..).unwrap_or_default();
+                    n_taken.fetch_add(u64::try_from(n_written).unwrap_or(0), Ordering::Relaxed);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Somebody made the open file description non-blocking, which all of its holders share.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -1,7 +1,7 @@
 //! The task that shows a run while it goes on: the live view, or lines for people.
 //!
 //! Owns the cursor, the frames and the end. It reads the action log as any other reader, so output is shown in the order of
-//! the log and complete; where a terminal is too slow by [`MAX_LAG_EVENTS`], output is passed over and that is said.
+//! the log and complete; where a terminal is too slow by [`MAX_LAG_BYTES`], output is passed over and that is said.
 //! Memory is bounded by one read and one frame.
 
 use std::io;
@@ -36,17 +36,24 @@ pub const CLOCK_INTERVAL: Duration = Duration::from_millis(250);
 pub const FIRST_ROWS_DELAY: Duration = Duration::from_millis(200);
 
 /// Bytes of the log that one frame shows at most.
-pub const FRAME_BYTES: usize = 256 * 1024;
+pub const FRAME_BYTES: usize = 64 * 1024;
 
-/// Events that the view may be behind; output beyond is passed over. They wait in the log and take no memory here: the limit
-/// is for the person, who wants to see what is going on now.
-pub const MAX_LAG_EVENTS: u64 = 32_768;
+/// Bytes of the log that the view may be behind; output beyond is passed over. They wait in the log and take no memory here:
+/// the limit is for the person, who wants to see what is going on now.
+pub const MAX_LAG_BYTES: u64 = 4 << 20;
 
-/// At the end: longest time without progress of the terminal.
+/// The same at the end of a run that somebody stopped, and who waits for the prompt.
+pub const MAX_STOPPED_LAG_BYTES: u64 = 512 * 1024;
+
+/// Lines beside output that passing over shows at most; of more, the last ones.
+const MAX_PASSED_LINES: usize = 1_000;
+
+/// At the end: longest time in which the terminal takes no byte.
 pub const STALL_LIMIT: Duration = Duration::from_secs(2);
 
-/// At the end: longest time to show what is left; what is left then is passed over.
-pub const CATCH_UP_LIMIT: Duration = Duration::from_secs(8);
+/// At the end: longest time to show what is left; what is left then is passed over. The rest of [`END_LIMIT`] is for the
+/// frame that is on its way, and for the last lines.
+pub const CATCH_UP_LIMIT: Duration = Duration::from_secs(4);
 
 /// At the end: longest time in all.
 pub const END_LIMIT: Duration = Duration::from_secs(11);
@@ -75,7 +82,17 @@ const BACKGROUND_INTERVAL: Duration = Duration::from_millis(100);
 pub struct View {
     task: JoinHandle<Left>,
     end: CancellationToken,
+    is_hurried: CancellationToken,
     held: HeldLines,
+}
+
+/// Whether whoever watches waits for the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// The run ended by itself: its output is shown as far as the limits go.
+    None,
+    /// Somebody stopped it: output beyond [`MAX_STOPPED_LAG_BYTES`] is passed over at once.
+    Stopped,
 }
 
 /// How the task left the terminal.
@@ -107,6 +124,7 @@ pub fn start(
     };
     let display = setting.display;
     let end = CancellationToken::new();
+    let is_hurried = CancellationToken::new();
     let shower = Shower {
         terminal: Terminal::stderr()?,
         reader: source.reader(0, Selection::NDJSON),
@@ -121,15 +139,25 @@ pub fn start(
         last_seen: Instant::now(),
         held: held.clone(),
         end: end.clone(),
+        is_hurried: is_hurried.clone(),
     };
     let task = tracker.spawn(shower.show());
-    Ok(Some(View { task, end, held }))
+    Ok(Some(View {
+        task,
+        end,
+        is_hurried,
+        held,
+    }))
 }
 
 impl View {
     /// Shows what is left and the last line; takes at most [`END_LIMIT`]. Afterwards log lines go to stderr directly, unless
     /// the terminal takes none.
-    pub async fn finish(self) {
+    pub async fn finish(self, haste: Haste) {
+        match haste {
+            Haste::None => {}
+            Haste::Stopped => self.is_hurried.cancel(),
+        }
         self.end.cancel();
         // A terminal that is held keeps the thread that writes to it, and nobody waits for that one.
         let abort = self.task.abort_handle();
@@ -167,6 +195,7 @@ struct Shower {
     last_seen: Instant,
     held: HeldLines,
     end: CancellationToken,
+    is_hurried: CancellationToken,
 }
 
 impl Shower {
@@ -188,7 +217,7 @@ impl Shower {
             }
             if self.end.is_cancelled() {
                 let until = *catch_up_until.get_or_insert_with(|| Instant::now() + CATCH_UP_LIMIT);
-                if Instant::now() > until {
+                if Instant::now() > until || self.is_behind(self.max_lag_at_the_end()) {
                     self.pass_over(self.source.bounds().published_seq, &mut above)
                         .await?;
                 }
@@ -228,7 +257,7 @@ impl Shower {
     /// Reads one frame's worth of events.
     async fn gather(&mut self, above: &mut Vec<String>) -> io::Result<Backlog> {
         let published = self.source.bounds().published_seq;
-        if published.saturating_sub(self.reader.after()) > MAX_LAG_EVENTS {
+        if self.is_behind(MAX_LAG_BYTES) {
             self.pass_over(published, above).await?;
         }
         match self.reader.read(FRAME_BYTES).await? {
@@ -250,6 +279,20 @@ impl Shower {
         }
     }
 
+    /// Whether more than `max_bytes` of the log wait to be shown.
+    fn is_behind(&self, max_bytes: u64) -> bool {
+        let after = self.reader.after();
+        self.source.bounds().published_seq > after && self.source.bytes_from(after + 1) > max_bytes
+    }
+
+    fn max_lag_at_the_end(&self) -> u64 {
+        if self.is_hurried.is_cancelled() {
+            MAX_STOPPED_LAG_BYTES
+        } else {
+            MAX_LAG_BYTES
+        }
+    }
+
     /// Moves the cursor to `to`. What happened up to there is told, but for output.
     async fn pass_over(&mut self, to: u64, above: &mut Vec<String>) -> io::Result<()> {
         if self.reader.after() >= to {
@@ -263,6 +306,7 @@ impl Shower {
             framing: Framing::Ndjson,
             types: TypeSet::of(types),
         };
+        let mut n_left_out = 0;
         let mut facts = self.source.reader(self.reader.after(), selection);
         while facts.after() < to {
             match facts.read(FRAME_BYTES).await? {
@@ -270,9 +314,15 @@ impl Shower {
                 Some(Next::Frames(frames)) => self.tell(&frames, above),
                 Some(Next::Gap { .. }) => {}
             }
+            let n_surplus = above.len().saturating_sub(MAX_PASSED_LINES);
+            n_left_out += above.drain(..n_surplus).count();
         }
+        let others = match n_left_out {
+            0 => String::new(),
+            n_left_out => format!(", with {n_left_out} other lines,"),
+        };
         above.push(self.warning(&format!(
-            "output was too fast for this terminal: that of the events {from} to {} is in {} only",
+            "output was too fast for this terminal: that of the events {from} to {}{others} is in {} only",
             facts.after(),
             self.path.display()
         )));
@@ -343,7 +393,7 @@ impl Shower {
         let mut written = self.terminal.write(frame).await?;
         let mut seconds = interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut stalled_since = None;
+        let mut taken = (self.terminal.n_taken(), Instant::now());
         loop {
             tokio::select! {
                 written = &mut written => {
@@ -352,11 +402,11 @@ impl Shower {
                 // The clock is looked at meanwhile, so that a held terminal is told from a stopped process.
                 _ = seconds.tick() => self.last_seen = Instant::now(),
             }
-            if self.end.is_cancelled() {
-                let since = *stalled_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > STALL_LIMIT {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
+            let n_taken = self.terminal.n_taken();
+            if n_taken != taken.0 || !self.end.is_cancelled() {
+                taken = (n_taken, Instant::now());
+            } else if taken.1.elapsed() > STALL_LIMIT {
+                return Err(io::ErrorKind::TimedOut.into());
             }
         }
     }

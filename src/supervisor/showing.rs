@@ -15,7 +15,7 @@ use crate::description::{RunDescription, SupervisorOptions};
 use crate::progress::clean::summary;
 use crate::progress::mode::{Display, Doors, FinalStatus, Progress, Shown};
 use crate::progress::state::Bounds;
-use crate::progress::view::{self, Setting, View};
+use crate::progress::view::{self, Haste, Setting, View};
 use crate::run::Status;
 use crate::session::recorder::now_ms;
 
@@ -116,7 +116,15 @@ impl Supervisor {
     /// Shows what is left, and prints the status document where that was asked for.
     pub(super) async fn show_end(&self, view: Option<View>, record: &Record) {
         if let Some(view) = view {
-            view.finish().await;
+            let haste = match record.board.latest(now_ms()).status {
+                Status::Terminated => Haste::Stopped,
+                Status::Starting
+                | Status::Running
+                | Status::Completed
+                | Status::Failed
+                | Status::Timeout => Haste::None,
+            };
+            view.finish(haste).await;
         }
         match self.display.final_status {
             FinalStatus::Unprinted => {}

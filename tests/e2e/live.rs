@@ -178,3 +178,45 @@ fn no_color_means_none() {
     assert!(styled.contains("failed (COMMAND_FAILED)"), "{styled}");
     assert!(!styled.contains('\u{1b}'), "{styled:?}");
 }
+
+#[test]
+fn a_terminal_that_is_slow_but_not_held_gets_the_last_line_of_a_stopped_run() {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let run = RunBuilder::sh("yes 0123456789").env("TERM", "xterm");
+    let mut command = run.command();
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(pty.slave.try_clone().unwrap())
+        .stderr(pty.slave);
+    let mut child = command.spawn().unwrap();
+    // It holds the terminal's other end.
+    drop(command);
+    let mut master = std::fs::File::from(pty.master);
+    let mut shown = Vec::new();
+    let mut piece = [0; 2_048];
+    let mut stopped_at = None;
+    // EIO when the last writer is gone.
+    while let Ok(n_read @ 1..) = std::io::Read::read(&mut master, &mut piece) {
+        shown.extend_from_slice(&piece[..n_read]);
+        // More is on record than is shown at the end of a stopped run.
+        if stopped_at.is_none() && shown.len() > 200_000 {
+            let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+            stopped_at = Some(std::time::Instant::now());
+        }
+        if stopped_at.is_some() {
+            // At most 40 KB a second: a frame takes longer than a terminal may take nothing.
+            std::thread::park_timeout(std::time::Duration::from_millis(50));
+        }
+    }
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(143));
+    assert!(stopped_at.is_some(), "the run was never stopped");
+    let shown = String::from_utf8_lossy(&shown);
+    let end: Vec<&str> = shown.lines().rev().take(8).collect();
+    let has = |text: &str| end.iter().any(|line| line.contains(text));
+    assert!(
+        has("(RUN_TERMINATED) after") && has("recorded in"),
+        "{end:?}"
+    );
+}
