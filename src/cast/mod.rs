@@ -10,6 +10,8 @@ pub mod screen;
 pub mod recorder;
 pub mod writer;
 pub mod repair;
+pub mod reader;
+pub mod pace;
 
 pub use entry::{Entry, EntryKind, Header, WindowSize};
 pub use recorder::Cast;

@@ -109,7 +109,11 @@ impl ScreenStream {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::cast::EntryKind;
+    use crate::cast::entry::{parse_entry, write_entry};
 
     fn shown(line_ends: LineEnds, bytes: &[u8], piece: usize) -> String {
         let mut stream = ScreenStream::new(Cast::off(), line_ends);
@@ -137,6 +141,38 @@ mod tests {
         }
         for piece in 1..=bytes.len() {
             assert_eq!(shown(LineEnds::AsTheyAre, b"a\nb\r\nc", piece), "a\nb\r\nc");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_in_any_pieces_are_whole_lines_with_nothing_lost(
+            bytes in proptest::collection::vec(
+                proptest::prop_oneof![
+                    proptest::prelude::any::<u8>(),
+                    proptest::sample::select(b"\r\n\x1b[m\xc3\xb6\xf0\x9f\xa6\x80".to_vec()),
+                ],
+                0..200,
+            ),
+            cuts in proptest::collection::vec(0_usize..200, 0..10),
+        ) {
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|at| at.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let mut stream = ScreenStream::new(Cast::off(), LineEnds::Translated);
+            let mut lines = Vec::new();
+            for pair in cuts.windows(2) {
+                let mut text = String::new();
+                stream.decode(&bytes[pair[0]..pair[1]], &mut text);
+                write_entry(&mut lines, Duration::ZERO, EntryKind::Output, &text);
+            }
+            if !stream.held.is_empty() {
+                write_entry(&mut lines, Duration::ZERO, EntryKind::Output, "\u{fffd}");
+            }
+            let lines = String::from_utf8(lines).unwrap();
+            let shown: String = lines.lines().map(|line| parse_entry(line).unwrap().text).collect();
+            let expected = String::from_utf8_lossy(&bytes).replace("\r\n", "\n").replace('\n', "\r\n");
+            proptest::prop_assert_eq!(shown, expected);
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod notice;
 pub mod prune;
 pub mod pin;
 pub mod reach;
+pub mod replay;
 pub mod run;
 pub mod show;
 pub mod status;
@@ -83,6 +84,8 @@ enum Command {
     Stop(stop::Arguments),
     /// Print the JSON Schema of a file that people write
     Schema(schema::Arguments),
+    /// Play a recording, as it was seen or as lines
+    Replay(replay::Arguments),
     /// Show what happened in a run, on one screen
     Show(show::Arguments),
     /// Compare two runs step by step
@@ -152,6 +155,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Cli {
             command: Command::Schema(arguments),
         }) => schema::main(&arguments),
+        Ok(Cli {
+            command: Command::Replay(arguments),
+        }) => replay::main(&arguments),
         Ok(Cli {
             command: Command::Show(arguments),
         }) => show::main(&arguments),

@@ -46,3 +46,4 @@ mod terminal;
 mod people;
 mod cast;
 mod live;
+mod replay;

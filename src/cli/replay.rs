@@ -1,0 +1,302 @@
+//! `stockade replay [TARGET]`: plays a recording, as it was seen or as lines of the log.
+//!
+//! Owns the waits and the end: a signal ends it between two pieces, and a terminal is left as a shell needs it. The terminal
+//! recording goes to the terminal as it is, control sequences included, as every player does; lines of the log are made
+//! harmless.
+
+use std::fs::File;
+use std::io::{BufReader, IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::libc::{SIGHUP, SIGINT, SIGTERM};
+
+use super::reach::{block_on, colours, fail};
+use super::{notice, recordings_path};
+use crate::cast::EntryKind;
+use crate::cast::pace::Pace;
+use crate::cast::reader::CastReader;
+use crate::client::Target;
+use crate::event::Event;
+use crate::log::{Millis, Next, Selection, Source};
+use crate::progress::line::{Detail, OutputForm, Teller};
+use crate::recordings::{RunDir, layout};
+use crate::session::workload::chain;
+
+/// How often a wait looks whether it is to end.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Bytes of the log that are read at a time.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Ends what a program may have left: another screen, a hidden cursor, a region that scrolls, colours, mouse reports.
+const TERMINAL_AS_BEFORE: &str =
+    "\u{1b}[?1049l\u{1b}[?25h\u{1b}[r\u{1b}[?1000;1002;1003;1006;2004l\u{1b}[0m\r\n";
+
+/// Which run, and how it is played.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The run: latest, a run id or a run's directory
+    #[arg(value_name = "TARGET", default_value = "latest")]
+    target: String,
+
+    /// Look for runs in DIR [default: $XDG_STATE_HOME/stockade/runs]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "STOCKADE_RECORDINGS",
+        hide_env_values = true
+    )]
+    recordings: Option<PathBuf>,
+
+    /// Play N times as fast as it happened
+    #[arg(long, value_name = "N", default_value = "1", value_parser = speed)]
+    speed: f64,
+
+    /// Wait at most so long between two pieces; 0 shows all at once
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = max_wait)]
+    max_wait: Duration,
+
+    /// Begin with this action
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    from_step: u64,
+
+    /// Play the lines of the log, made harmless, and not what was seen
+    #[arg(long)]
+    log: bool,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text
+        .parse()
+        .ok()
+        .filter(|speed| (0.01..=1_000.0).contains(speed));
+    speed.ok_or_else(|| "give a number from 0.01 to 1000".to_owned())
+}
+
+fn max_wait(text: &str) -> Result<Duration, String> {
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|seconds| (0.0..=86_400.0).contains(seconds));
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "give seconds from 0 to 86400".to_owned())
+}
+
+/// Why playing ended before the end.
+enum Stopped {
+    /// A signal asked for it.
+    Signal(usize),
+    /// Nobody reads any more.
+    Closed,
+    /// There is nothing to play.
+    Failed(String),
+}
+
+/// Plays one recording.
+struct Player {
+    pace: Pace,
+    from_step: u64,
+    signal: Arc<AtomicUsize>,
+}
+
+/// Plays a run: 0 at its end, 128 + n when signal n ended it, 125 when there is nothing to play.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    let found = recordings_path(arguments.recordings.as_deref())
+        .map_err(|error| chain(&error))
+        .and_then(|recordings| {
+            Target::find(&arguments.target, &recordings).map_err(|error| chain(&error))
+        });
+    let target = match found {
+        Ok(target) => target,
+        Err(error) => return fail(&error, None),
+    };
+    let Some(run) = target.run() else {
+        let error = "only a recording can be played";
+        return fail(error, Some("name a run id or a run's directory"));
+    };
+    let signal = Arc::new(AtomicUsize::new(0));
+    for signo in [SIGINT, SIGTERM, SIGHUP] {
+        let number = usize::try_from(signo).unwrap_or_default();
+        if let Err(error) = signal_hook::flag::register_usize(signo, Arc::clone(&signal), number) {
+            return fail(&format!("cannot take signals: {error}"), None);
+        }
+    }
+    let mut player = Player {
+        pace: Pace::new(arguments.speed, arguments.max_wait),
+        from_step: arguments.from_step,
+        signal,
+    };
+    let cast = match open_cast(run, arguments.log) {
+        Ok(cast) => cast,
+        Err(error) => return fail(&error, None),
+    };
+    let played = match cast {
+        Some(cast) => player.cast(cast),
+        None => player.log(run),
+    };
+    match played {
+        Ok(()) | Err(Stopped::Closed) => ExitCode::SUCCESS,
+        Err(Stopped::Signal(signo)) => ExitCode::from(u8::try_from(128 + signo).unwrap_or(u8::MAX)),
+        Err(Stopped::Failed(error)) => fail(&error, None),
+    }
+}
+
+/// The terminal recording; none when there is none, or the log is wanted.
+fn open_cast(run: &RunDir, wants_log: bool) -> Result<Option<File>, String> {
+    let there = run.contains(layout::TERMINAL_CAST);
+    if wants_log || !there.map_err(|error| chain(&error))? {
+        return Ok(None);
+    }
+    // Without waiting, should somebody have put a pipe there.
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+    let file = run.open_beneath(layout::TERMINAL_CAST, flags);
+    file.map(Some).map_err(|error| chain(&error))
+}
+
+impl Player {
+    fn cast(&mut self, file: File) -> Result<(), Stopped> {
+        let failed = |error: crate::cast::reader::CastError| Stopped::Failed(chain(&error));
+        let (_, mut reader) = CastReader::open(BufReader::new(file)).map_err(failed)?;
+        let mut out = std::io::stdout().lock();
+        let is_terminal = out.is_terminal();
+        let played = loop {
+            let entry = match reader.next_entry() {
+                Ok(Some(entry)) => entry,
+                Ok(None) => break self.all_was_played(),
+                Err(error) => break Err(failed(error)),
+            };
+            if self.from_step > 0 {
+                if entry.kind == EntryKind::Marker && step_of(&entry.text) >= Some(self.from_step) {
+                    self.from_step = 0;
+                    self.pace.wait_before(entry.at);
+                }
+                continue;
+            }
+            if entry.kind != EntryKind::Output {
+                continue;
+            }
+            if let Err(stopped) = self.wait(entry.at) {
+                break Err(stopped);
+            }
+            let written = out.write_all(entry.text.as_bytes());
+            if written.and_then(|()| out.flush()).is_err() {
+                break Err(Stopped::Closed);
+            }
+        };
+        if is_terminal {
+            let _ = out
+                .write_all(TERMINAL_AS_BEFORE.as_bytes())
+                .and_then(|()| out.flush());
+        }
+        if reader.n_passed_over > 0 {
+            notice::error(&format!(
+                "{} lines of the terminal recording were passed over: they are no entries",
+                reader.n_passed_over
+            ));
+        }
+        played
+    }
+
+    fn log(&mut self, run: &RunDir) -> Result<(), Stopped> {
+        let failed =
+            |error: std::io::Error| Stopped::Failed(format!("cannot read the log: {error}"));
+        let (source, _) = Source::open_recorded(run.as_fd()).map_err(failed)?;
+        let mut reader = source.reader(0, Selection::NDJSON);
+        let form = OutputForm::Barred;
+        let mut teller = Teller::new(colours(), Detail::Full, form, form);
+        let played = block_on(async {
+            while !reader.is_finished() {
+                match reader.read(READ_BYTES).await.map_err(failed)? {
+                    Some(Next::Frames(lines)) => {
+                        for line in lines.split(|byte| *byte == b'\n') {
+                            self.line(&mut teller, line)?;
+                        }
+                    }
+                    Some(Next::Gap { from, to }) => {
+                        notice::error(&format!("events {from} to {to} are lost"));
+                    }
+                    None => break,
+                }
+            }
+            self.all_was_played()
+        });
+        teller.finish(&mut |text| {
+            notice::result(&text);
+        });
+        played.map_err(Stopped::Failed).flatten()
+    }
+
+    fn line(&mut self, teller: &mut Teller, line: &[u8]) -> Result<(), Stopped> {
+        #[derive(serde::Deserialize)]
+        struct Stamp {
+            ts: String,
+        }
+        let (Ok(Stamp { ts }), Ok(event)) = (
+            serde_json::from_slice(line),
+            serde_json::from_slice::<Event>(line),
+        ) else {
+            return Ok(());
+        };
+        let at = Millis::parse(&ts).and_then(|at| u64::try_from(at.0).ok());
+        let at = Duration::from_millis(at.unwrap_or_default());
+        if self.from_step > 0 {
+            let step = if let Event::ActionStarted(started) = &event {
+                Some(started.step)
+            } else if let Event::Action(action) = &event {
+                Some(action.step)
+            } else {
+                None
+            };
+            if step < Some(self.from_step) {
+                return Ok(());
+            }
+            self.from_step = 0;
+            self.pace.wait_before(at);
+        }
+        self.wait(at)?;
+        let mut is_open = true;
+        teller.tell(&ts, &event, &mut |text| is_open &= notice::result(&text));
+        if is_open {
+            Ok(())
+        } else {
+            Err(Stopped::Closed)
+        }
+    }
+
+    /// Waits as the recording did.
+    fn wait(&mut self, at: Duration) -> Result<(), Stopped> {
+        let until = Instant::now() + self.pace.wait_before(at);
+        loop {
+            match self.signal.load(Ordering::Relaxed) {
+                0 => {}
+                signo => return Err(Stopped::Signal(signo)),
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::park_timeout(left.min(LOOK_INTERVAL));
+        }
+    }
+
+    /// The end of the recording, at which the step to begin with must have come.
+    fn all_was_played(&self) -> Result<(), Stopped> {
+        match self.from_step {
+            0 => Ok(()),
+            step => Err(Stopped::Failed(format!("the recording has no step {step}"))),
+        }
+    }
+}
+
+/// The step that a marker names.
+fn step_of(label: &str) -> Option<u64> {
+    let (step, _) = label.strip_prefix("step ")?.split_once(':')?;
+    step.parse().ok()
+}
