@@ -18,6 +18,8 @@ mod configuration;
 mod document;
 #[path = "fuzz/targets/jsonl.rs"]
 mod jsonl;
+#[path = "fuzz/targets/playbook.rs"]
+mod playbook;
 
 /// Fewer inputs than this mean that the corpus was not found.
 const MIN_INPUTS: usize = 20;
@@ -61,4 +63,9 @@ fn no_description_file_breaks_the_reader_or_shows_a_secret() {
 #[test]
 fn no_document_is_read_otherwise_than_it_is_written() {
     replay("document", document::check);
+}
+
+#[test]
+fn every_playbook_is_read_whole_or_refused_with_its_places() {
+    replay("playbook", playbook::check);
 }

@@ -36,6 +36,30 @@ pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) ->
         },
     };
     let redactor = setup::redactor(description, options);
-    notice::result(redactor.redact_text(plan.trim_end()).as_ref());
+    notice::result(&visible(&redactor.redact_text(plan.trim_end())));
     ExitCode::SUCCESS
+}
+
+/// The text with control characters as escapes: a playbook from elsewhere must not be able to hide its commands from who
+/// reads the plan on a terminal.
+fn visible(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\n' | '\t') || !c.is_control() {
+            visible.push(c);
+        } else {
+            visible.extend(c.escape_default());
+        }
+    }
+    visible
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_plan_cannot_move_the_cursor() {
+        let hidden = "rm -rf /\r\u{1b}[2Kecho hello\n\tnext\u{9b}1m";
+        let expected = "rm -rf /\\r\\u{1b}[2Kecho hello\n\tnext\\u{9b}1m";
+        assert_eq!(super::visible(hidden), expected);
+    }
 }

@@ -16,12 +16,15 @@ pub struct Arguments {
 enum Kind {
     /// A playbook
     Playbook,
+    /// A description file or a profile
+    Description,
 }
 
 /// Prints the schema.
 pub fn main(arguments: &Arguments) -> ExitCode {
     let schema = match arguments.kind {
         Kind::Playbook => crate::playbook::schema::schema(),
+        Kind::Description => crate::description::schema::schema(),
     };
     notice::result(&format!("{schema:#}"));
     ExitCode::SUCCESS

@@ -9,6 +9,7 @@ pub mod hand_over;
 pub mod keys;
 pub mod option_sources;
 pub mod origin;
+pub mod schema;
 pub mod secret;
 pub mod settings;
 pub mod sight;

@@ -2,7 +2,7 @@
 
 use super::model::{Argument, ParameterKind};
 use super::{MAX_PARAMETER_BYTES, pattern::Pattern};
-use crate::description::{ErrorKind, Secret, closest};
+use crate::description::{ErrorKind, Secret, closest, shown_name};
 
 /// A value that is given as a text, as a parameter of that kind.
 pub(super) fn check_text(
@@ -40,8 +40,8 @@ pub(super) fn check_text(
                 return Ok(Argument::Text(text.to_owned()));
             }
             let expected = match closest(text, choices.iter().map(String::as_str)) {
-                Some(choice) => format!("use {choice}"),
-                None => format!("use one of {}", choices.join(", ")),
+                Some(choice) => format!("use {}", shown_name(choice)),
+                None => format!("use one of {}", shown_choices(choices)),
             };
             Err((ErrorKind::Invalid, expected))
         }
@@ -55,10 +55,7 @@ pub(super) fn check_pattern(
     match pattern {
         Some(pattern) if !pattern.is_whole(text) => Err((
             ErrorKind::Invalid,
-            format!(
-                "give a text of which the whole matches {}",
-                pattern.written()
-            ),
+            format!("give a text of which the whole matches {}", pattern.shown()),
         )),
         _ => Ok(()),
     }
@@ -71,4 +68,19 @@ fn bounds(min: i64, max: i64) -> String {
         (min, i64::MAX) => format!("give a whole number of at least {min}"),
         (min, max) => format!("give a whole number from {min} to {max}"),
     }
+}
+
+/// The choices of a parameter for an error: on one line, and not all if they are many.
+pub(super) fn shown_choices(choices: &[String]) -> String {
+    /// More would hide the error.
+    const MAX_LISTED: usize = 12;
+    let mut shown: Vec<String> = choices
+        .iter()
+        .take(MAX_LISTED)
+        .map(|choice| shown_name(choice))
+        .collect();
+    if choices.len() > MAX_LISTED {
+        shown.push("…".to_owned());
+    }
+    shown.join(", ")
 }

@@ -58,7 +58,7 @@ impl TextExpectation {
             }
             Self::Matches(pattern) => {
                 let holds = pattern.is_in(text);
-                (holds, format!("does not match {}", pattern.written()))
+                (holds, format!("does not match {}", pattern.shown()))
             }
         };
         if holds {

@@ -63,6 +63,15 @@ impl Pattern {
         &self.written
     }
 
+    /// The pattern for an error or a plan: on one line.
+    pub fn shown(&self) -> String {
+        if self.written.contains(char::is_control) {
+            format!("{:?}", self.written)
+        } else {
+            self.written.clone()
+        }
+    }
+
     /// Whether it matches somewhere in `text`.
     pub fn is_in(&self, text: &str) -> bool {
         self.anywhere.is_match(text)

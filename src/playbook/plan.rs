@@ -192,7 +192,7 @@ fn texts(expected: &mut Vec<String>, what: &str, texts: &[TextExpectation], scop
                 format!("{what} is {:?}", whole.shown(scope))
             }
             TextExpectation::Matches(pattern) => {
-                format!("{what} matches {}", pattern.written())
+                format!("{what} matches {}", pattern.shown())
             }
         });
     }

@@ -13,9 +13,9 @@ use super::{
 const NAME: &str = "^[A-Za-z][A-Za-z0-9_-]{0,62}$";
 const ID: &str = "^[a-z][a-z0-9_-]{0,62}$";
 const LABEL: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
-const VARIABLE: &str = "^(?!STOCKADE_)[A-Za-z_][A-Za-z0-9_]*$";
-/// No part of a command is ever substituted.
-const NO_EXPRESSION: &str = r"^(?![\s\S]*\$\{\{)[\s\S]*$";
+const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
+/// What stands in no part of a command.
+const EXPRESSION: &str = r"\$\{\{";
 
 /// The schema.
 pub fn schema() -> Value {
@@ -70,11 +70,11 @@ pub fn schema() -> Value {
             "env": {
                 "type": "object",
                 "maxProperties": MAX_VARIABLES,
-                "propertyNames": {"pattern": VARIABLE},
+                "propertyNames": {"pattern": VARIABLE, "not": {"pattern": "^STOCKADE_"}},
                 "additionalProperties": {"type": ["string", "number", "boolean"]},
                 "description": "Variables of the environment; ${{ }} may stand in the values."
             },
-            "word": {"type": "string", "pattern": NO_EXPRESSION},
+            "word": {"type": "string", "not": {"pattern": EXPRESSION}},
             "parameter": parameter(),
             "defaults": defaults(),
             "retries": retries(),
@@ -127,11 +127,11 @@ fn one_or_more(item: &Value) -> Value {
 
 /// What can be said of a text.
 fn texts() -> Value {
-    let part = one_or_more(&json!({"type": ["string", "number", "boolean"]}));
+    let part = one_or_more(&json!({"type": ["string", "number", "boolean"], "minLength": 1}));
     json!({
         "contains": part,
         "not_contains": part,
-        "equals": part,
+        "equals": one_or_more(&json!({"type": ["string", "number", "boolean"]})),
         "matches": one_or_more(&json!({"type": "string", "maxLength": 1000}))
     })
 }
@@ -263,7 +263,7 @@ fn step(failures: &[&str]) -> Value {
             "name": prose("What the step does."),
             "run": {
                 "anyOf": [
-                    {"type": "string", "pattern": NO_EXPRESSION, "minLength": 1},
+                    {"type": "string", "pattern": r"\S", "not": {"pattern": EXPRESSION}},
                     {
                         "type": "array",
                         "minItems": 1,
@@ -276,7 +276,8 @@ fn step(failures: &[&str]) -> Value {
             "env": {"$ref": "#/$defs/env"},
             "directory": {
                 "type": "string",
-                "pattern": r"^(?!/)(?!(.*/)?\.\.(/|$)).+$",
+                "pattern": "^[^/]",
+                "not": {"pattern": r"(^|/)\.\.(/|$)"},
                 "description": "Below the workspace."
             },
             "if": {

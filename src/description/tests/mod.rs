@@ -8,6 +8,7 @@ mod playbooks;
 mod precedence;
 mod profiles;
 mod reference;
+mod schema;
 mod secrets;
 mod seed_names;
 

@@ -121,7 +121,7 @@ impl OutputExpression {
                 Operation::LastLine => text.lines().last().unwrap_or_default(),
                 Operation::Match { pattern, group } => pattern
                     .group(text, *group)
-                    .ok_or_else(|| OutputError::NoMatch(pattern.written().to_owned()))?,
+                    .ok_or_else(|| OutputError::NoMatch(pattern.shown()))?,
             };
         }
         if text.len() > MAX_OUTPUT_BYTES {

@@ -1,5 +1,6 @@
 //! Names and kinds: what an expression may refer to, and what may be compared with what.
 
+use super::super::arguments::shown_choices;
 use super::super::model::{Argument, Parameter, ParameterKind};
 use super::{Comparison, Expression, ExpressionError, Located, Term};
 use crate::description::closest;
@@ -224,7 +225,7 @@ impl Located {
                 Err(ExpressionError::new(
                     other.idx,
                     format!("a text that params.{name} never is"),
-                    format!("use one of {}", choices.join(", ")),
+                    format!("use one of {}", shown_choices(choices)),
                 ))
             }
             _ => Ok(()),
