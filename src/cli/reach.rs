@@ -45,8 +45,12 @@ impl Reach {
     /// # Errors
     /// What is wrong with its name, for people.
     pub fn target(&self) -> Result<Target, String> {
-        let recordings =
-            recordings_path(self.recordings.as_deref()).map_err(|error| chain(&error))?;
+        let recordings = match recordings_path(self.recordings.as_deref()) {
+            Ok(recordings) => recordings,
+            // A path or an address needs no store.
+            Err(_) if self.target.contains('/') => PathBuf::new(),
+            Err(error) => return Err(chain(&error)),
+        };
         Target::find(&self.target, &recordings).map_err(|error| chain(&error))
     }
 

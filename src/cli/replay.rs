@@ -17,11 +17,10 @@ use nix::fcntl::OFlag;
 use nix::libc::{SIGHUP, SIGINT, SIGTERM};
 
 use super::reach::{block_on, colours, fail};
-use super::{notice, recordings_path};
+use super::{notice, show};
 use crate::cast::EntryKind;
 use crate::cast::pace::Pace;
 use crate::cast::reader::CastReader;
-use crate::client::Target;
 use crate::event::Event;
 use crate::log::{Millis, Next, Selection, Source};
 use crate::progress::line::{Detail, OutputForm, Teller};
@@ -108,18 +107,9 @@ struct Player {
 
 /// Plays a run: 0 at its end, 128 + n when signal n ended it, 125 when there is nothing to play.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    let found = recordings_path(arguments.recordings.as_deref())
-        .map_err(|error| chain(&error))
-        .and_then(|recordings| {
-            Target::find(&arguments.target, &recordings).map_err(|error| chain(&error))
-        });
-    let target = match found {
-        Ok(target) => target,
+    let run = match show::open(&arguments.target, arguments.recordings.as_deref()) {
+        Ok(run) => run,
         Err(error) => return fail(&error, None),
-    };
-    let Some(run) = target.run() else {
-        let error = "only a recording can be played";
-        return fail(error, Some("name a run id or a run's directory"));
     };
     let signal = Arc::new(AtomicUsize::new(0));
     for signo in [SIGINT, SIGTERM, SIGHUP] {
@@ -133,13 +123,13 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         from_step: arguments.from_step,
         signal,
     };
-    let cast = match open_cast(run, arguments.log) {
+    let cast = match open_cast(&run, arguments.log) {
         Ok(cast) => cast,
         Err(error) => return fail(&error, None),
     };
     let played = match cast {
         Some(cast) => player.cast(cast),
-        None => player.log(run),
+        None => player.log(&run),
     };
     match played {
         Ok(()) | Err(Stopped::Closed) => ExitCode::SUCCESS,
