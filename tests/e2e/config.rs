@@ -81,7 +81,7 @@ fn a_bad_description_gives_the_error_and_the_exit_status_of_run() {
         ),
         (
             &["show", "--profile", "absent", "--", "true"],
-            2,
+            125,
             "stockade: profile = \"absent\" from --profile cannot be used (no profile of that name in profiles); the profiles there are ci\n",
         ),
         (
