@@ -98,7 +98,7 @@ fn control_c_ends_a_replay_and_the_terminal_is_as_before() {
         return;
     };
     let run = finished(RunBuilder::sh(
-        r"printf '\033[?1049h\033[?25lon another screen'; sleep 1.5; echo late",
+        r"printf '\033[?1049h\033[?25lon another view!'; sleep 1.5; echo late",
     ));
     let mut command = Command::new(binary());
     command
@@ -107,10 +107,10 @@ fn control_c_ends_a_replay_and_the_terminal_is_as_before() {
         .args(["--speed", "0.02", "--max-wait", "60"])
         .env_clear();
     terminal.run(&command);
-    terminal.until_shows("on another screen");
+    terminal.until_shows("on another view!");
     terminal.press("C-c");
     terminal.until_line("exit=130");
     // The line that was typed stands on the first screen.
     terminal.until_shows("sh ./go");
-    assert!(!terminal.screen().contains("on another screen"));
+    assert!(!terminal.screen().contains("on another view!"));
 }
