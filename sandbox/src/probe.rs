@@ -18,6 +18,9 @@ use std::time::Duration;
 /// Most bytes of a file or of a body that an answer carries.
 pub const MAX_SEEN_BYTES: usize = 64 * 1024;
 
+/// One more is read than an answer carries: it tells whether there is more.
+const READ_BYTES: usize = MAX_SEEN_BYTES + 1;
+
 /// Most bytes of the head of an HTTP answer.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
@@ -57,8 +60,8 @@ pub enum Seen {
     File {
         /// Its first [`MAX_SEEN_BYTES`].
         content: Vec<u8>,
-        /// Its size.
-        bytes: u64,
+        /// Whether that is all of it.
+        is_whole: bool,
     },
     /// Something at the path that is no regular file.
     Other {
@@ -71,6 +74,8 @@ pub enum Seen {
         status: u16,
         /// The first [`MAX_SEEN_BYTES`] of its body.
         body: Vec<u8>,
+        /// Whether that is all of it.
+        is_whole: bool,
     },
     /// There was no look.
     Failed {
@@ -83,10 +88,21 @@ pub enum Seen {
 #[derive(Serialize, Deserialize)]
 enum Wire {
     Nothing,
-    File { content: Text, bytes: u64 },
-    Other { kind: String },
-    Answer { status: u16, body: Text },
-    Failed { why: String },
+    File {
+        content: Text,
+        is_whole: bool,
+    },
+    Other {
+        kind: String,
+    },
+    Answer {
+        status: u16,
+        body: Text,
+        is_whole: bool,
+    },
+    Failed {
+        why: String,
+    },
 }
 
 impl Seen {
@@ -97,14 +113,19 @@ impl Seen {
     pub fn from_wire(bytes: &[u8]) -> serde_json::Result<Self> {
         Ok(match serde_json::from_slice(bytes)? {
             Wire::Nothing => Self::Nothing,
-            Wire::File { content, bytes } => Self::File {
+            Wire::File { content, is_whole } => Self::File {
                 content: content.as_bytes().to_vec(),
-                bytes,
+                is_whole,
             },
             Wire::Other { kind } => Self::Other { kind },
-            Wire::Answer { status, body } => Self::Answer {
+            Wire::Answer {
+                status,
+                body,
+                is_whole,
+            } => Self::Answer {
                 status,
                 body: body.as_bytes().to_vec(),
+                is_whole,
             },
             Wire::Failed { why } => Self::Failed { why },
         })
@@ -113,14 +134,19 @@ impl Seen {
     fn into_wire(self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(&match self {
             Self::Nothing => Wire::Nothing,
-            Self::File { content, bytes } => Wire::File {
+            Self::File { content, is_whole } => Wire::File {
                 content: Text::from(content),
-                bytes,
+                is_whole,
             },
             Self::Other { kind } => Wire::Other { kind },
-            Self::Answer { status, body } => Wire::Answer {
+            Self::Answer {
+                status,
+                body,
+                is_whole,
+            } => Wire::Answer {
                 status,
                 body: Text::from(body),
+                is_whole,
             },
             Self::Failed { why } => Wire::Failed { why },
         })
@@ -173,12 +199,12 @@ fn look_at(path: &PathBuf) -> Seen {
     let kind = match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
         SFlag::S_IFREG => {
             let mut content = Vec::new();
-            let limit = MAX_SEEN_BYTES as u64;
+            let limit = READ_BYTES as u64;
             return match File::from(file).take(limit).read_to_end(&mut content) {
-                Ok(_) => Seen::File {
-                    content,
-                    bytes: u64::try_from(status.st_size).unwrap_or(0),
-                },
+                Ok(_) => {
+                    let (content, is_whole) = within_limit(content);
+                    Seen::File { content, is_whole }
+                }
                 Err(error) => failed(&error),
             };
         }
@@ -189,6 +215,13 @@ fn look_at(path: &PathBuf) -> Seen {
     Seen::Other {
         kind: kind.to_owned(),
     }
+}
+
+/// As much of what was read as an answer carries, and whether that is all of it.
+fn within_limit(mut read: Vec<u8>) -> (Vec<u8>, bool) {
+    let is_whole = read.len() <= MAX_SEEN_BYTES;
+    read.truncate(MAX_SEEN_BYTES);
+    (read, is_whole)
 }
 
 fn ask(
@@ -279,7 +312,11 @@ fn read_answer(received: &[u8], is_whole: bool) -> Result<Option<Seen>, String> 
             is_chunked = value.to_ascii_lowercase().contains("chunked");
         }
     }
-    let content = if is_chunked {
+    // These end with their head, whatever stands in it (RFC 9112, 6.3).
+    let has_no_body = matches!(status, 204 | 304);
+    let content = if has_no_body {
+        Vec::new()
+    } else if is_chunked {
         let Some(content) = unchunk(body) else {
             return if is_whole {
                 Err("the answer was cut".to_owned())
@@ -289,20 +326,22 @@ fn read_answer(received: &[u8], is_whole: bool) -> Result<Option<Seen>, String> 
         };
         content
     } else {
-        let wanted = length.unwrap_or(usize::MAX).min(MAX_SEEN_BYTES);
+        let wanted = length.unwrap_or(usize::MAX).min(READ_BYTES);
         if body.len() < wanted && !is_whole {
             return Ok(None);
         }
         if let Some(length) = length
-            && body.len() < length.min(MAX_SEEN_BYTES)
+            && body.len() < length.min(READ_BYTES)
         {
             return Err("the answer was cut".to_owned());
         }
         body.iter().take(wanted).copied().collect()
     };
+    let (body, is_whole) = within_limit(content);
     Ok(Some(Seen::Answer {
         status,
-        body: content,
+        body,
+        is_whole,
     }))
 }
 
@@ -311,7 +350,7 @@ fn split_head(received: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((received.get(..end)?, received.get(end + 4..)?))
 }
 
-/// Joins chunks (RFC 9112, 7.1) until the last one or [`MAX_SEEN_BYTES`]; none when more is needed.
+/// Joins chunks (RFC 9112, 7.1) until the last one or [`READ_BYTES`]; none when more is needed.
 fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut content = Vec::new();
     loop {
@@ -323,11 +362,11 @@ fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
         if size == 0 {
             return Some(content);
         }
-        let space = MAX_SEEN_BYTES - content.len();
+        let space = READ_BYTES - content.len();
         if rest.len() >= size.min(space) {
             content.extend(rest.iter().take(size.min(space)));
         }
-        if content.len() == MAX_SEEN_BYTES {
+        if content.len() == READ_BYTES {
             return Some(content);
         }
         rest = rest.get(size.checked_add(2)?..)?;
@@ -342,6 +381,7 @@ mod tests {
         Ok(Some(Seen::Answer {
             status,
             body: body.to_vec(),
+            is_whole: true,
         }))
     }
 
@@ -374,26 +414,54 @@ mod tests {
 
     #[test]
     fn a_body_without_end_is_bounded() {
+        let bounded = Ok(Some(Seen::Answer {
+            status: 200,
+            body: vec![b'a'; MAX_SEEN_BYTES],
+            is_whole: false,
+        }));
         let mut endless = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
         endless.extend(vec![b'a'; MAX_SEEN_BYTES + 1]);
-        assert_eq!(
-            read_answer(&endless, false),
-            answer(200, &vec![b'a'; MAX_SEEN_BYTES])
-        );
+        assert_eq!(read_answer(&endless, false), bounded);
         let mut chunk =
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n".to_vec();
         chunk.extend(vec![b'a'; MAX_SEEN_BYTES + 1]);
-        assert_eq!(
-            read_answer(&chunk, false),
-            answer(200, &vec![b'a'; MAX_SEEN_BYTES])
-        );
+        assert_eq!(read_answer(&chunk, false), bounded);
+    }
+
+    #[test]
+    fn a_body_of_the_largest_size_is_whole_and_one_byte_more_is_not() {
+        for (n_bytes, is_whole) in [(MAX_SEEN_BYTES, true), (MAX_SEEN_BYTES + 1, false)] {
+            let body = "a".repeat(n_bytes);
+            let plain = format!("HTTP/1.1 200 OK\r\nContent-Length: {n_bytes}\r\n\r\n{body}");
+            let chunked = format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{n_bytes:x}\r\n{body}\r\n0\r\n\r\n"
+            );
+            for whole in [plain, chunked] {
+                let expected = Seen::Answer {
+                    status: 200,
+                    body: vec![b'a'; MAX_SEEN_BYTES],
+                    is_whole,
+                };
+                assert_eq!(read_answer(whole.as_bytes(), false), Ok(Some(expected)));
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_body_ends_with_its_head() {
+        for status in [204, 304] {
+            let head = format!(
+                "HTTP/1.1 {status} No\r\nConnection: keep-alive\r\nContent-Length: 7\r\n\r\n"
+            );
+            assert_eq!(read_answer(head.as_bytes(), false), answer(status, b""));
+        }
     }
 
     #[test]
     fn any_bytes_survive_the_wire() {
         let seen = Seen::File {
             content: vec![0, 0xff, b'"', b'\n'],
-            bytes: 4,
+            is_whole: false,
         };
         let wire = seen.clone().into_wire().expect("serialises");
         assert_eq!(Seen::from_wire(&wire).expect("parses"), seen);

@@ -37,7 +37,10 @@ impl CommandAgent {
                 ..Verdict::default()
             })],
             // These answer steps that it never takes.
-            Observation::Attempted(_) | Observation::Waited | Observation::Probed(_) => Vec::new(),
+            Observation::Attempted(_)
+            | Observation::Waited
+            | Observation::Probed(_)
+            | Observation::NotBegun => Vec::new(),
             Observation::NotStarted(why) => {
                 vec![Step::Finish(Verdict {
                     error: Some((why.code, why.message)),

@@ -56,7 +56,10 @@ impl JsonlAgent {
                 ..Verdict::default()
             })],
             // These answer steps that it never takes.
-            Observation::Attempted(_) | Observation::Waited | Observation::Probed(_) => Vec::new(),
+            Observation::Attempted(_)
+            | Observation::Waited
+            | Observation::Probed(_)
+            | Observation::NotBegun => Vec::new(),
             Observation::NotStarted(why) => {
                 vec![Step::Finish(Verdict {
                     error: Some((why.code, why.message)),

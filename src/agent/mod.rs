@@ -23,6 +23,7 @@ pub use playbook::PlaybookAgent;
 pub use report::{Report, ReportedAction};
 
 use crate::run::ErrorCode;
+use crate::text::Excerpt;
 
 /// What an agent wants to happen.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,8 +114,8 @@ pub enum Seen {
     Nothing,
     /// A regular file.
     File {
-        /// Its beginning.
-        text: String,
+        /// It, or its beginning.
+        text: Excerpt,
     },
     /// Something at the path that is no regular file.
     Other {
@@ -125,8 +126,8 @@ pub enum Seen {
     Answer {
         /// Its status code.
         status: u16,
-        /// The beginning of its body.
-        body: String,
+        /// Its body, or the beginning.
+        body: Excerpt,
     },
     /// There was no look.
     Failed {
@@ -152,6 +153,8 @@ pub enum Observation {
     Waited,
     /// What the probe saw.
     Probed(Seen),
+    /// The launch that the agent asked for last was not begun, for the run is to end; [`Self::Interrupted`] follows.
+    NotBegun,
     /// Something else than the agent ends the run; told once, last. What it decides now is only its result.
     Interrupted(Option<Exit>),
     /// The launched process could not be started.
@@ -169,9 +172,9 @@ pub struct Attempted {
     /// True when it took longer than it may, and was killed for it.
     pub timed_out: bool,
     /// Standard output, redacted, at most [`MAX_CAPTURED_BYTES`] of it.
-    pub stdout: String,
+    pub stdout: Excerpt,
     /// Standard error, likewise.
-    pub stderr: String,
+    pub stderr: Excerpt,
 }
 
 /// Longest line that an adapter is given, in bytes: one event's payload limit.

@@ -16,17 +16,21 @@ use super::error::ErrorKind;
 use super::keys::Key;
 use super::layers::Faults;
 use super::origin::Origin;
+use super::resolution::DEFAULT_MAX_STEPS;
 use super::secret::{MASK, Secret};
 use super::value::{Given, Value};
 use crate::document::{Format, MAX_DOCUMENT_BYTES};
 use crate::playbook::expression::Scope;
 use crate::playbook::{
-    Argument, Candidate, Playbook, PlaybookErrors, best_match, bind, parse, refuse_unreachable,
-    refuse_urls,
+    Argument, Candidate, Playbook, PlaybookErrors, best_match, bind, fewest_attempts, parse,
+    refuse_unreachable, refuse_urls,
 };
 
 /// Most playbooks of a directory: all of them are read to choose one.
 pub const MAX_PLAYBOOKS: usize = 256;
+
+/// The key that bounds the attempts of a run.
+const MAX_STEPS: &str = "max_steps";
 
 const FORM: &str = "name a .yaml, .yml or .json file of at most 1 MiB, or a directory of them";
 
@@ -151,8 +155,12 @@ impl Checker<'_> {
             };
             refuse_urls(&playbook, scope, &given, &mut faults);
         }
-        if let Some(given) = &from_step {
-            refuse_unreachable(&playbook, given, &mut faults);
+        let first = match &from_step {
+            Some(given) => refuse_unreachable(&playbook, given, &mut faults),
+            None => Some(0),
+        };
+        if let Some(first) = first {
+            self.refuse_too_few_steps(fewest_attempts(&playbook, first));
         }
         self.faults.extend(faults.into_errors());
         let from_step = from_step.as_ref().and_then(plain_text).map(str::to_owned);
@@ -163,6 +171,26 @@ impl Checker<'_> {
             arguments,
             from_step,
         }))
+    }
+
+    /// Refuses a `max_steps` that would end the run before the playbook does, and so without its `finally`.
+    fn refuse_too_few_steps(&mut self, fewest: u64) {
+        let given = Key::find(MAX_STEPS).and_then(|key| self.layer.get(key));
+        let given = given.cloned().unwrap_or_else(|| Given {
+            value: Value::Integer(DEFAULT_MAX_STEPS.cast_signed()),
+            origin: Origin::Unset,
+        });
+        let max_steps = match &given.value {
+            Value::Integer(integer) => u64::try_from(*integer).ok(),
+            Value::Text(text) => text.parse().ok(),
+            _ => None,
+        };
+        // What is no number has its own fault.
+        if max_steps.is_some_and(|max_steps| max_steps < fewest) {
+            let expected = format!("the playbook takes at least {fewest} steps; give that or more");
+            self.faults
+                .add(ErrorKind::Conflict, MAX_STEPS, &given, expected);
+        }
     }
 
     /// What a playbook stands in the place of.

@@ -35,6 +35,9 @@ const MAX_TIMEOUT_SECONDS: u64 = 7 * 86_400;
 /// Longest grace and linger: an hour.
 const MAX_GRACE_SECONDS: u64 = 3_600;
 
+/// `max_steps` where nobody gives it.
+pub(super) const DEFAULT_MAX_STEPS: u64 = 50;
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -173,7 +176,7 @@ impl Checker<'_> {
         let idle = self.number("idle_timeout_seconds", seconds, 0..=MAX_TIMEOUT_SECONDS, 0);
         let grace = self.number("grace_seconds", seconds, 1..=MAX_GRACE_SECONDS, 8);
         let linger = self.number("linger_seconds", seconds, 0..=MAX_GRACE_SECONDS, 0);
-        let max_steps = self.number("max_steps", Unit::Count, 1..=1_000_000, 50);
+        let max_steps = self.number("max_steps", Unit::Count, 1..=1_000_000, DEFAULT_MAX_STEPS);
         let guardrails = self.guardrails(max_steps, &origins);
         let tty = self.tty(adapter);
         let interactive = self.switch("interactive", false);

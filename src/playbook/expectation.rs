@@ -2,6 +2,7 @@
 
 use super::expression::{EvaluationError, Scope};
 use super::model::TextExpectation;
+use crate::text::Excerpt;
 
 /// Most characters of a text that a mismatch shows.
 const MAX_SHOWN_CHARS: usize = 200;
@@ -19,6 +20,18 @@ pub enum Mismatch {
         /// The end of the text, quoted.
         seen: String,
     },
+    /// What was kept of the text does not tell.
+    #[error(
+        "{what} is longer than the {kept_bytes} bytes that are looked at, so nothing tells whether it {claim}; check it in the command itself"
+    )]
+    Cut {
+        /// What was looked at.
+        what: String,
+        /// How much of it was.
+        kept_bytes: usize,
+        /// What it should be or have.
+        claim: String,
+    },
     /// What is expected has no value.
     #[error("what is expected of {what} has no value")]
     Unknown {
@@ -34,46 +47,103 @@ impl TextExpectation {
     /// Whether it holds of `text`, which `what` names in errors.
     ///
     /// # Errors
-    /// What does not hold, with the end of the text; the caller passes a text without secrets.
-    pub fn check(&self, what: &str, text: &str, scope: Scope<'_>) -> Result<(), Mismatch> {
+    /// What does not hold, with the end of the text, or cannot be told of a text that is not whole; the caller passes a
+    /// text without secrets.
+    pub fn check(&self, what: &str, text: &Excerpt, scope: Scope<'_>) -> Result<(), Mismatch> {
         let unknown = |source| Mismatch::Unknown {
             what: what.to_owned(),
             source,
         };
-        let (holds, difference) = match self {
+        let (head, tail) = (text.head(), text.tail());
+        let has = |part: &str| head.contains(part) || tail.is_some_and(|tail| tail.contains(part));
+        let (finding, claim, difference) = match self {
             Self::Contains(part) => {
-                let part = part.render(scope).map_err(unknown)?;
-                let holds = text.contains(&part);
-                (holds, format!("does not contain {}", quoted(&part)))
+                let part = quoted_and(part.render(scope).map_err(unknown)?);
+                let finding = match (has(&part.0), tail) {
+                    (true, _) => Finding::Holds,
+                    (false, None) => Finding::Differs,
+                    (false, Some(_)) => Finding::Unknown,
+                };
+                let shown = part.1;
+                (
+                    finding,
+                    format!("contains {shown}"),
+                    format!("does not contain {shown}"),
+                )
             }
             Self::NotContains(part) => {
-                let part = part.render(scope).map_err(unknown)?;
-                let holds = !text.contains(&part);
-                (holds, format!("contains {}", quoted(&part)))
+                let part = quoted_and(part.render(scope).map_err(unknown)?);
+                let finding = match (has(&part.0), tail) {
+                    (true, _) => Finding::Differs,
+                    (false, None) => Finding::Holds,
+                    (false, Some(_)) => Finding::Unknown,
+                };
+                let claim = format!("contains {}", part.1);
+                (finding, claim.clone(), claim)
             }
             Self::Equals(whole) => {
-                let whole = whole.render(scope).map_err(unknown)?;
-                let holds = without_line_end(text) == without_line_end(&whole);
-                (holds, format!("is not {}", quoted(&whole)))
+                let whole = quoted_and(whole.render(scope).map_err(unknown)?);
+                let is_equal = without_line_end(head) == without_line_end(&whole.0);
+                let finding = match (is_equal, tail) {
+                    (_, Some(_)) => Finding::Unknown,
+                    (true, None) => Finding::Holds,
+                    (false, None) => Finding::Differs,
+                };
+                (
+                    finding,
+                    format!("is {}", whole.1),
+                    format!("is not {}", whole.1),
+                )
             }
             Self::Matches(pattern) => {
-                let holds = pattern.is_in(text);
-                (holds, format!("does not match {}", pattern.shown()))
+                let finding = match tail {
+                    None if pattern.is_in(head) => Finding::Holds,
+                    None => Finding::Differs,
+                    Some(tail) if pattern.is_in_head(head) || pattern.is_in_tail(tail) => {
+                        Finding::Holds
+                    }
+                    Some(_) => Finding::Unknown,
+                };
+                let shown = pattern.shown();
+                (
+                    finding,
+                    format!("matches {shown}"),
+                    format!("does not match {shown}"),
+                )
             }
         };
-        if holds {
-            return Ok(());
+        let what = what.to_owned();
+        match finding {
+            Finding::Holds => Ok(()),
+            Finding::Unknown => Err(Mismatch::Cut {
+                what,
+                kept_bytes: text.kept_bytes(),
+                claim,
+            }),
+            Finding::Differs => Err(Mismatch::Text {
+                what,
+                difference,
+                seen: match tail.filter(|tail| !tail.is_empty()).unwrap_or(head) {
+                    "" => "is empty".to_owned(),
+                    end => format!("was {}", quoted(end)),
+                },
+            }),
         }
-        Err(Mismatch::Text {
-            what: what.to_owned(),
-            difference,
-            seen: if text.is_empty() {
-                "is empty".to_owned()
-            } else {
-                format!("was {}", quoted(text))
-            },
-        })
     }
+}
+
+/// What a text says of an expectation.
+enum Finding {
+    Holds,
+    Differs,
+    /// The text is not whole, and what is there does not decide.
+    Unknown,
+}
+
+/// A text, and the same in quotes.
+fn quoted_and(text: String) -> (String, String) {
+    let shown = quoted(&text);
+    (text, shown)
 }
 
 fn without_line_end(text: &str) -> &str {

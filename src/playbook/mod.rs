@@ -34,7 +34,7 @@ pub use model::{Argument, Playbook};
 pub use pattern::{MAX_PATTERN_CHARS, Pattern, PatternError};
 
 pub(crate) use binding::bind;
-pub(crate) use rules::{refuse_unreachable, refuse_urls};
+pub(crate) use rules::{fewest_attempts, refuse_unreachable, refuse_urls};
 
 /// The version of the form that this build reads.
 pub const VERSION: i64 = 1;

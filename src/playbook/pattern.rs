@@ -77,6 +77,19 @@ impl Pattern {
         self.anywhere.is_match(text)
     }
 
+    /// Whether it matches somewhere in the text that begins with `head` and goes on unseen: what reaches the cut is not
+    /// counted, for there `$` and the like would hold of the part alone.
+    pub(super) fn is_in_head(&self, head: &str) -> bool {
+        self.anywhere
+            .find_iter(head)
+            .any(|found| found.end() < head.len())
+    }
+
+    /// Whether it matches somewhere in the text that ends with `tail` and began unseen; as for a beginning.
+    pub(super) fn is_in_tail(&self, tail: &str) -> bool {
+        self.anywhere.find_iter(tail).any(|found| found.start() > 0)
+    }
+
     /// Whether it matches the whole of `text`.
     pub fn is_whole(&self, text: &str) -> bool {
         self.whole.is_match(text)

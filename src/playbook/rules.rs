@@ -1,7 +1,7 @@
 //! What must hold of a playbook in one run: with its parameters, from the step that it begins with.
 
 use super::expression::{Scope, Template};
-use super::model::{Playbook, Step, TextExpectation};
+use super::model::{OnFailure, Playbook, Step, TextExpectation};
 use super::url::LoopbackUrl;
 use crate::description::{ErrorKind, Faults, Given};
 
@@ -42,6 +42,28 @@ pub(crate) fn refuse_unreachable(
         }
     }
     Some(first)
+}
+
+/// The fewest attempts with which a run from the step of the number `first` on gets through, those of `finally` included.
+///
+/// A step with a condition may be skipped, and those between a step and the one that it goes to after a failure.
+pub(crate) fn fewest_attempts(playbook: &Playbook, first: usize) -> u64 {
+    let own = |step: &Step| u64::from(step.condition.is_none());
+    // Of the steps from each one to the last; a jump back never makes it fewer.
+    let mut fewest = vec![0; playbook.steps.len() + 1];
+    for (step_idx, step) in playbook.steps.iter().enumerate().rev() {
+        let from = |step_idx: usize| fewest.get(step_idx).copied();
+        let next = from(step_idx + 1).unwrap_or(0);
+        let following = match step.on_failure {
+            OnFailure::Goto(target) if target > step_idx => from(target).unwrap_or(0).min(next),
+            OnFailure::Goto(_) | OnFailure::Abort | OnFailure::Continue => next,
+        };
+        if let Some(here) = fewest.get_mut(step_idx) {
+            *here = own(step) + following;
+        }
+    }
+    let of_finally: u64 = playbook.finally.iter().map(own).sum();
+    fewest.get(first).copied().unwrap_or(0) + of_finally
 }
 
 /// The steps whose outputs or exit codes a step needs.

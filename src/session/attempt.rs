@@ -16,7 +16,7 @@ use super::{DRAIN_LIMIT, End, Session, next_observation};
 use crate::agent::{Attempted, Conclusion, MAX_CAPTURED_BYTES, Observation, Role};
 use crate::event::{Event, Limit, LimitName};
 use crate::log::AppendError;
-use crate::text::Clip;
+use crate::text::{Clip, Excerpt};
 
 /// What an attempt that was too slow gets between SIGTERM and SIGKILL.
 pub const TIMEOUT_GRACE: Duration = Duration::from_secs(2);
@@ -212,8 +212,8 @@ impl Session {
     }
 }
 
-fn text_of(clip: &Mutex<Clip>) -> String {
+fn text_of(clip: &Mutex<Clip>) -> Excerpt {
     let mut clip = clip.lock().unwrap_or_else(PoisonError::into_inner);
     // Whatever comes later comes from the background.
-    std::mem::replace(&mut *clip, Clip::new(0, 0)).finish().text
+    std::mem::replace(&mut *clip, Clip::new(0, 0)).into_excerpt()
 }

@@ -312,11 +312,11 @@ impl Session {
                     self.conclude(conclusion).await.map(|()| Recorded::GoOn)
                 }
                 // Nothing new begins once something else ends the run.
-                Step::Launch(_) | Step::Probe(_) | Step::Wait(_)
-                    if self.interrupt.is_cancelled() =>
-                {
+                Step::Launch(_) if self.interrupt.is_cancelled() => {
+                    self.tell_not_begun().await;
                     return None;
                 }
+                Step::Probe(_) | Step::Wait(_) if self.interrupt.is_cancelled() => return None,
                 Step::Wait(time) => {
                     self.pause = Some(Instant::now() + time);
                     Ok(Recorded::GoOn)
@@ -331,7 +331,10 @@ impl Session {
                         self.waiting.push_back(Observation::NotStarted(why));
                         return None;
                     }
-                    Err(LaunchFailure::TooManySteps) => return Some(End::TooManySteps),
+                    Err(LaunchFailure::TooManySteps) => {
+                        self.tell_not_begun().await;
+                        return Some(End::TooManySteps);
+                    }
                     Err(LaunchFailure::SandboxLost(why)) => return Some(End::SandboxGone(why)),
                     Err(LaunchFailure::NotRecorded(error)) => Err(error),
                 },
@@ -344,6 +347,11 @@ impl Session {
             }
         }
         None
+    }
+
+    /// Tells the agent that its last launch does not exist; there is nothing that it could do about it.
+    async fn tell_not_begun(&mut self) {
+        let _ = self.agent.next(Observation::NotBegun).await;
     }
 }
 

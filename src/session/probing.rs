@@ -17,6 +17,7 @@ use super::Session;
 use super::workload::chain;
 use crate::agent::{Observation, Probe, Seen};
 use crate::redact::Redactor;
+use crate::text::Excerpt;
 
 /// Time for a look at a file: it is read without waiting, but a file system may hang.
 const FILE_LIMIT: Duration = Duration::from_secs(5);
@@ -133,19 +134,27 @@ async fn read(answer: OwnedFd) -> io::Result<Vec<u8>> {
 
 /// The form for the agent: what goes on record has no secret.
 fn readable(seen: stockade_sandbox::Seen, redactor: &Redactor) -> Seen {
-    let text = |bytes: Vec<u8>| {
+    let text = |bytes: Vec<u8>, is_whole: bool| {
         let clean = redactor.redact_bytes(&bytes);
-        String::from_utf8_lossy(&clean).into_owned()
+        let clean = String::from_utf8_lossy(&clean).into_owned();
+        match is_whole {
+            true => Excerpt::whole(clean),
+            false => Excerpt::cut(clean, String::new()),
+        }
     };
     match seen {
         stockade_sandbox::Seen::Nothing => Seen::Nothing,
-        stockade_sandbox::Seen::File { content, .. } => Seen::File {
-            text: text(content),
+        stockade_sandbox::Seen::File { content, is_whole } => Seen::File {
+            text: text(content, is_whole),
         },
         stockade_sandbox::Seen::Other { kind } => Seen::Other { kind },
-        stockade_sandbox::Seen::Answer { status, body } => Seen::Answer {
+        stockade_sandbox::Seen::Answer {
             status,
-            body: text(body),
+            body,
+            is_whole,
+        } => Seen::Answer {
+            status,
+            body: text(body, is_whole),
         },
         stockade_sandbox::Seen::Failed { why } => Seen::Failed { why },
     }

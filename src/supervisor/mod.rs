@@ -329,14 +329,14 @@ impl Supervisor {
     ) -> Ended {
         let description = &self.hand_over.description;
         let refused = |message| EarlyEnd::new(ErrorCode::SetupFailed, message);
-        let agent = match setup::agent(description) {
-            Ok(agent) => agent,
-            Err(error) => return self.end_early(recorder, refused(error.to_string())).await,
-        };
-        // Before anything is launched that could change the way there.
+        // Before anything is launched that could change the way there, and before anything can fail.
         let report_file = self.hand_over.options.junit.as_deref();
         let report_file = match report_file.map(ReportFile::open).transpose() {
             Ok(report_file) => report_file,
+            Err(error) => return self.end_early(recorder, refused(error.to_string())).await,
+        };
+        let agent = match setup::agent(description) {
+            Ok(agent) => agent,
             Err(error) => return self.end_early(recorder, refused(error.to_string())).await,
         };
         let policy = setup::policy(description, &self.hand_over.options.recordings);

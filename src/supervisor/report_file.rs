@@ -2,7 +2,8 @@
 //!
 //! Owns the directory of that file from before anything is launched, so that no link that the workload makes leads the copy
 //! elsewhere. Never creates directories, and never replaces what is neither a regular file nor a link that was made during
-//! the run: a device, a pipe or a directory stays. Invariant: the file is whole or not there; no link is followed.
+//! the run: a device, a pipe or a directory stays. Invariant: the file is the whole
+//! report of this run or not there, also when the supervisor dies; no link is followed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -66,7 +67,7 @@ enum Occupant {
 }
 
 impl ReportFile {
-    /// Opens the directory of `path`, at which there is nothing or a regular file.
+    /// Opens the directory of `path`, at which there is nothing or a regular file; the file is removed.
     ///
     /// # Errors
     /// When the directory cannot be opened, the path names no file, or something else lies there.
@@ -77,7 +78,12 @@ impl ReportFile {
         };
         let this = Self::open_directory(path).map_err(unusable)?;
         let what = match this.occupant().map_err(unusable)? {
-            Occupant::Absent | Occupant::File => return Ok(this),
+            Occupant::Absent => return Ok(this),
+            // It would be read as the report of this run.
+            Occupant::File => {
+                this.remove_earlier().map_err(unusable)?;
+                return Ok(this);
+            }
             Occupant::Link => "a link",
             Occupant::Other(what) => what,
         };
@@ -85,6 +91,11 @@ impl ReportFile {
             path: this.path,
             what,
         })
+    }
+
+    fn remove_earlier(&self) -> io::Result<()> {
+        let name = self.name.as_os_str();
+        Ok(unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir)?)
     }
 
     fn open_directory(path: &Path) -> io::Result<Self> {

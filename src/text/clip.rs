@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{cut_at_char, end_at_char};
+use super::{Excerpt, cut_at_char, end_at_char};
 
 /// Keeps the first and the last bytes of a text that is pushed in parts.
 #[derive(Clone)]
@@ -101,6 +101,17 @@ impl Clip {
             total_bytes: self.total_bytes,
             kept_bytes,
         }
+    }
+
+    /// The same in two parts, without a mark.
+    pub fn into_excerpt(mut self) -> Excerpt {
+        self.shorten_tail();
+        let kept_bytes = count(self.head.len()).saturating_add(count(self.tail.len()));
+        if kept_bytes < self.total_bytes {
+            return Excerpt::cut(self.head, self.tail);
+        }
+        self.head.push_str(&self.tail);
+        Excerpt::whole(self.head)
     }
 
     fn shorten_tail(&mut self) {

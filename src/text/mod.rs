@@ -5,10 +5,12 @@
 //! Invariant: whatever bytes come in, what goes out is valid UTF-8, bounded, and counted in bytes that came in.
 
 mod clip;
+mod excerpt;
 pub mod measure;
 mod utf8_chunker;
 
 pub use clip::{Clip, Clipped};
+pub use excerpt::Excerpt;
 pub use utf8_chunker::{MAX_PIECE_BYTES, Piece, Utf8Chunker};
 
 /// The longest beginning of `text` that has at most `max_bytes` bytes and ends at a character boundary.

@@ -120,6 +120,23 @@ fn a_clip_says_how_much_it_left_out() {
     );
 }
 
+#[test]
+fn an_excerpt_of_a_long_text_keeps_its_parts_apart() {
+    let excerpt = |parts: &[&str]| {
+        let mut clip = Clip::new(4, 4);
+        parts.iter().for_each(|part| clip.push(part));
+        clip.into_excerpt()
+    };
+    assert_eq!(excerpt(&["abc", "defgh"]), Excerpt::whole("abcdefgh"));
+    let cut = excerpt(&["ab", "cdefg", "hij"]);
+    assert_eq!(cut, Excerpt::cut("abcd".to_owned(), "ghij".to_owned()));
+    assert_eq!(
+        (cut.head(), cut.tail(), cut.kept_bytes()),
+        ("abcd", Some("ghij"), 8)
+    );
+    assert!(cut.marked().contains("left out"));
+}
+
 /// Pieces of a stream with lines, long and short, wide characters and bytes that are no text.
 fn streams() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let part = prop_oneof![

@@ -6,7 +6,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::run::Finished;
+use crate::harness::run::{Finished, kill};
 use crate::harness::{RunBuilder, need::need, until};
 
 /// A run of a playbook with these steps.
@@ -322,7 +322,20 @@ fn a_stop_ends_the_step_and_runs_nothing_more() {
         let ids: Vec<_> = attempts(&run).iter().map(|row| row[0].clone()).collect();
         assert_eq!(ids, ["first", "long"]);
         run.recording.assert_whole();
-        assert!(junit(&run).contains("the run ended before the step did"));
+        let error = steps["long"]["error"].as_str().unwrap();
+        let (told, in_report) = match pause {
+            "exit 1" => (
+                "the command exited with code 1; the run ended before attempt 2",
+                "<failure message=\"the command exited with code 1\"",
+            ),
+            _ => (
+                "the run ended before the step did",
+                "the run ended before the step did",
+            ),
+        };
+        assert_eq!(error, told);
+        assert!(junit(&run).contains(in_report));
+        assert!(!junit(&run).contains("rerunFailure"));
     }
 }
 
@@ -333,6 +346,8 @@ fn the_limits_of_the_run_hold() {
     assert_eq!(run.code(), 1);
     assert_eq!(run.recording.status()["error"]["code"], "BUDGET_EXCEEDED");
     assert_eq!(attempts(&run).len(), 3);
+    let again = &run.recording.status()["data"]["steps"]["again"];
+    assert_eq!(again["attempts"], 3, "what did not begin is none: {again}");
     let run = playbook("steps:\n  - {id: slow, run: 'sleep 600', timeout: 10m}\n")
         .flag("--timeout=1")
         .finish();
@@ -383,6 +398,17 @@ fn the_report_is_copied_where_it_was_asked_for() {
     let report = std::fs::read_to_string(&wanted).unwrap();
     assert_eq!(report, junit(&run));
     assert!(report.contains("<testcase name=\"one\""), "{report}");
+
+    // When the supervisor dies, the report of an earlier run does not stand for this one.
+    let run = playbook("steps:\n  - {id: one, run: 'echo begun; sleep 600'}\n");
+    let wanted = run.workspace().with_file_name("report.xml");
+    std::fs::write(&wanted, "an older one").unwrap();
+    let run = run.flag("--junit").flag(&wanted).start();
+    run.until_stdout("begun");
+    kill(run.supervisor_pid(), Signal::SIGKILL);
+    let run = run.finish();
+    assert_eq!(run.code(), 125, "{}", run.stderr);
+    assert!(!wanted.exists());
 
     let run = playbook("steps:\n  - {id: one, run: 'touch ran'}\n");
     let run = run.flag("--junit=/no/such/place/report.xml").finish();
@@ -440,4 +466,21 @@ fn a_loop_ends_when_its_condition_does() {
         "3"
     );
     assert_eq!(junit(&run).matches("<testcase name=\"count\"").count(), 3);
+}
+
+#[test]
+fn an_error_behind_what_is_looked_at_never_passes_as_absent() {
+    let steps = "steps:\n  - {id: out, run: 'yes ok | head -c 400000; echo ERROR; yes ok | head -c 400000', expect: {stdout: {not_contains: ERROR}}, on_failure: continue}\n  - {id: mark, run: 'yes ok | head -c 400000', outputs: {n: \"stdout.match('left out|cut')\"}, on_failure: continue}\n  - {id: file, run: '(yes ok | head -c 100000; echo ERROR) >big.log', expect: {file: {path: big.log, not_contains: ERROR}}, on_failure: continue}\n  - {id: small, run: 'yes ok | head -c 200000', expect: {stdout: {not_contains: ERROR}}}\n";
+    let run = playbook(steps).finish();
+    assert_eq!(run.code(), 0, "{}", run.stderr);
+    let data = &run.recording.status()["data"]["steps"];
+    for (id, bytes) in [("out", "262144"), ("mark", "262144"), ("file", "65536")] {
+        assert_eq!(data[id]["status"], "failed", "{data}");
+        let error = data[id]["error"].as_str().unwrap();
+        assert!(
+            error.contains(&format!("longer than the {bytes} bytes")),
+            "{error}"
+        );
+    }
+    assert_eq!(data["small"]["status"], "succeeded", "{data}");
 }

@@ -46,7 +46,7 @@ fn a_file_is_seen_as_the_workload_sees_it() {
             .success();
         let note = Seen::File {
             content: b"caf\xe9".to_vec(),
-            bytes: 4,
+            is_whole: true,
         };
         assert_eq!(look(&run, file("note")), note, "from the directory");
         assert_eq!(look(&run, file("/tmp/note")), note);
@@ -57,8 +57,8 @@ fn a_file_is_seen_as_the_workload_sees_it() {
             assert_eq!(look(&run, file(path)), Seen::Other { kind });
         }
         match look(&run, file("/tmp/big")) {
-            Seen::File { content, bytes } => {
-                assert_eq!((content.len(), bytes), (MAX_SEEN_BYTES, 70_000));
+            Seen::File { content, is_whole } => {
+                assert_eq!((content.len(), is_whole), (MAX_SEEN_BYTES, false));
             }
             other => panic!("{other:?}"),
         }
@@ -92,6 +92,7 @@ h.HTTPServer(('127.0.0.1', 7788), H).serve_forever()";
     let expected = Seen::Answer {
         status: 203,
         body: b"/hello?x=1".to_vec(),
+        is_whole: true,
     };
     eventually("the server answers", || {
         look(&run, get(7788, LIMIT)) == expected

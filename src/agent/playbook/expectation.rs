@@ -8,6 +8,7 @@ use crate::playbook::expression::Scope;
 use crate::playbook::model::{FileExpectation, HttpExpectation, Step, TextExpectation};
 use crate::run::ErrorCode;
 use crate::session::workload::chain;
+use crate::text::Excerpt;
 
 /// Judges how a command ended and what it wrote.
 pub(super) fn of_command(
@@ -97,7 +98,7 @@ pub(super) fn of_http(
 
 fn of_text(
     what: &str,
-    text: &str,
+    text: &Excerpt,
     expected: &[TextExpectation],
     scope: Scope<'_>,
 ) -> Result<(), String> {

@@ -6,6 +6,7 @@
 
 mod expectation;
 mod junit;
+mod look;
 mod progress;
 mod step;
 
@@ -75,6 +76,11 @@ impl PlaybookAgent {
             }
             // Only of a launch that is the agent itself.
             Observation::Exited(_) => {}
+            Observation::NotBegun => {
+                if let Some(running) = &mut self.running {
+                    running.note_not_begun();
+                }
+            }
             Observation::Attempted(_)
             | Observation::NotStarted(_)
             | Observation::Waited
@@ -182,12 +188,12 @@ impl PlaybookAgent {
         });
     }
 
-    /// A step that the end of the run cut short failed by it.
+    /// A step that the end of the run cut short failed by it, unless it had not begun.
     fn note_cut_short(&mut self, now: Instant) {
         if let Some(running) = self.running.take() {
-            let why = "the run ended before the step did".to_owned();
-            let (record, attempts) = running.cut_short(why, now);
+            let (record, attempts) = running.cut_short(now);
             self.cases.push(junit::Case {
+                skipped: record.error.clone().filter(|_| attempts.is_empty()),
                 attempts,
                 ..case_of_current(&self.playbook, &self.progress, &record)
             });

@@ -13,10 +13,11 @@
 //! more than one look or pause under way.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::expectation;
 use super::junit;
+use super::look::Look;
 use super::progress::{Failure, Record};
 use crate::agent::{
     Attempt, Attempted, Conclusion, Launch, NotStarted, Observation, Probe, Report, ReportedAction,
@@ -25,8 +26,11 @@ use crate::agent::{
 use crate::event::ToolKind;
 use crate::playbook::expression::{OutputSource, Scope};
 use crate::playbook::model::{RetryScope, Step, StepStatus};
-use crate::playbook::url::LoopbackUrl;
 use crate::run::ErrorCode;
+use crate::text::Excerpt;
+
+/// What a look gets at least, however little is left of `within`: a server that works answers in less.
+const MIN_TIME_TO_LOOK: Duration = Duration::from_millis(100);
 
 /// What follows from an observation.
 #[derive(Debug)]
@@ -46,17 +50,8 @@ enum Stage {
     Looking,
     /// A pause between two rounds of looks.
     BetweenLooks,
-    /// A pause between two attempts.
+    /// A pause between two attempts, or one that the run did not begin.
     BetweenAttempts,
-}
-
-/// A look at the sandbox, by its number in the step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
-    File(usize),
-    Http(usize),
-    /// The file of an output.
-    Output(usize),
 }
 
 /// A step that runs.
@@ -76,8 +71,10 @@ pub(super) struct StepRun {
     /// What the look under way looks at, for people.
     looked_at: String,
     /// Texts of the files of outputs, by the output's number.
-    files: BTreeMap<usize, String>,
+    files: BTreeMap<usize, Excerpt>,
     attempts: Vec<junit::Attempted>,
+    /// Why the last attempt failed, if it did.
+    last_failure: Option<String>,
 }
 
 /// Variables, which may be secrets.
@@ -119,6 +116,7 @@ impl StepRun {
             looked_at: String::new(),
             files: BTreeMap::new(),
             attempts: Vec::new(),
+            last_failure: None,
         })
     }
 
@@ -143,14 +141,34 @@ impl StepRun {
         self.attempts
     }
 
-    /// The step as the end of the run leaves it.
-    pub(super) fn cut_short(
-        mut self,
-        why: String,
-        now: Instant,
-    ) -> (Record, Vec<junit::Attempted>) {
-        let record = self.record(StepStatus::Failed, Some(why.clone()), now);
-        self.note_attempt(Some(why));
+    /// Takes that the attempt that was asked for last does not exist.
+    pub(super) fn note_not_begun(&mut self) {
+        self.attempt = self.attempt.saturating_sub(1);
+        self.stage = Stage::BetweenAttempts;
+    }
+
+    /// The step as the end of the run leaves it: an attempt that did not begin is none.
+    pub(super) fn cut_short(mut self, now: Instant) -> (Record, Vec<junit::Attempted>) {
+        let record = match (self.stage, self.last_failure.take()) {
+            (Stage::BetweenAttempts, None) => Record {
+                error: Some("the run ended before the step began".to_owned()),
+                ..Record::skipped()
+            },
+            (Stage::BetweenAttempts, Some(failure)) => {
+                let next = self.attempt + 1;
+                let why = format!("{failure}; the run ended before attempt {next}");
+                self.record(StepStatus::Failed, Some(why), now)
+            }
+            (Stage::Command | Stage::Looking | Stage::BetweenLooks, _) => {
+                if self.stage == Stage::Command {
+                    // What is there is of the attempt before.
+                    self.command = None;
+                }
+                let why = "the run ended before the step did".to_owned();
+                self.note_attempt(Some(why.clone()));
+                self.record(StepStatus::Failed, Some(why), now)
+            }
+        };
         (record, self.attempts)
     }
 
@@ -185,7 +203,6 @@ impl StepRun {
                 match self.step.retries.scope {
                     RetryScope::Step => {
                         self.stage = Stage::Command;
-                        self.command = None;
                         wishes.push(Wish::Launch(self.launch()));
                         Reaction::GoesOn
                     }
@@ -223,7 +240,8 @@ impl StepRun {
         let Some(look) = self.looks.front() else {
             return self.succeed(now, wishes);
         };
-        match self.question(*look, scope) {
+        let time = self.time_to_look(now);
+        match look.question(&self.step, scope, time) {
             Ok((question, looked_at)) => {
                 self.looked_at = looked_at;
                 self.stage = Stage::Looking;
@@ -237,49 +255,12 @@ impl StepRun {
         }
     }
 
-    fn question(
-        &self,
-        look: Look,
-        scope: Scope<'_>,
-    ) -> Result<(stockade_sandbox::Probe, String), String> {
-        let file = |path: String| {
-            let question = stockade_sandbox::Probe::File {
-                path: path.clone().into(),
-            };
-            (question, path)
-        };
-        let no_look = || "there is nothing to look at".to_owned();
-        match look {
-            Look::File(file_idx) => {
-                let expected = self.step.expect.files.get(file_idx).ok_or_else(no_look)?;
-                let path = expected.path.render(scope);
-                Ok(file(path.map_err(|error| error.to_string())?))
-            }
-            Look::Output(output_idx) => {
-                let (_, output) = self.step.outputs.get(output_idx).ok_or_else(no_look)?;
-                match output.source() {
-                    OutputSource::File(path) => Ok(file(path.clone())),
-                    OutputSource::Stdout | OutputSource::Stderr | OutputSource::Exit => {
-                        Err(no_look())
-                    }
-                }
-            }
-            Look::Http(http_idx) => {
-                let expected = self.step.expect.http.get(http_idx).ok_or_else(no_look)?;
-                let url = expected
-                    .url
-                    .render(scope)
-                    .map_err(|error| error.to_string())?;
-                let parsed = LoopbackUrl::parse(&url).map_err(|error| format!("{url} {error}"))?;
-                let question = stockade_sandbox::Probe::Http {
-                    addresses: vec![parsed.address],
-                    host: parsed.host,
-                    target: parsed.target,
-                    timeout: expected.timeout,
-                };
-                Ok((question, url))
-            }
-        }
+    /// How long a look may take that begins now: `within` bounds all looks of an attempt together.
+    fn time_to_look(&self, now: Instant) -> Duration {
+        let passed = now.saturating_duration_since(self.looks_began);
+        self.step.verify.map_or(Duration::MAX, |verify| {
+            verify.within.saturating_sub(passed).max(MIN_TIME_TO_LOOK)
+        })
     }
 
     /// Judges what the look under way saw.
@@ -354,6 +335,7 @@ impl StepRun {
         wishes: &mut Vec<Wish>,
     ) -> Reaction {
         self.conclude(Some(failure.why.clone()), now, wishes);
+        self.last_failure = Some(failure.why.clone());
         if is_repeatable == IsRepeatable::Yes && self.attempt < self.max_attempts() {
             let delay = self.step.retries.delay_after(self.attempt);
             wishes.push(Wish::Record(Report::Retry {
@@ -390,14 +372,15 @@ impl StepRun {
         let mut outputs = Vec::with_capacity(self.step.outputs.len());
         for (output_idx, (name, output)) in self.step.outputs.iter().enumerate() {
             let exit;
+            let nothing = Excerpt::whole("");
             let text = match output.source() {
-                OutputSource::Stdout => command.stdout.as_str(),
-                OutputSource::Stderr => command.stderr.as_str(),
+                OutputSource::Stdout => &command.stdout,
+                OutputSource::Stderr => &command.stderr,
                 OutputSource::Exit => {
-                    exit = command.exit.code.unwrap_or(-1).to_string();
+                    exit = Excerpt::whole(command.exit.code.unwrap_or(-1).to_string());
                     &exit
                 }
-                OutputSource::File(_) => self.files.get(&output_idx).map_or("", String::as_str),
+                OutputSource::File(_) => self.files.get(&output_idx).unwrap_or(&nothing),
             };
             let value = output
                 .apply(text)
@@ -433,11 +416,11 @@ impl StepRun {
 
     fn note_attempt(&mut self, failure: Option<String>) {
         let (stdout, stderr) = match &self.command {
-            Some(command) => (command.stdout.as_str(), command.stderr.as_str()),
-            None => ("", ""),
+            Some(command) => (command.stdout.marked(), command.stderr.marked()),
+            None => ("".into(), "".into()),
         };
         self.attempts
-            .push(junit::Attempted::new(failure, stdout, stderr));
+            .push(junit::Attempted::new(failure, &stdout, &stderr));
     }
 
     fn record(&self, status: StepStatus, error: Option<String>, now: Instant) -> Record {

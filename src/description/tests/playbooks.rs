@@ -92,3 +92,20 @@ fn a_run_may_begin_with_a_later_step_that_needs_nothing_of_those_before() {
     let run = playbook_of(args, &TOKEN, "");
     assert_eq!(run.from_step.as_deref(), Some("greet"));
 }
+
+#[test]
+fn a_limit_that_would_cut_the_playbook_is_an_error_before_the_run() {
+    let refused = |args: &str| match resolve_args(args, &TOKEN, "") {
+        Ok(_) => None,
+        Err(errors) => Some(errors.to_string()),
+    };
+    let args = "--playbook playbooks/greet.yaml --param token=env:T";
+    assert_eq!(refused(&format!("{args} --max-steps 2")), None);
+    let told = refused(&format!("{args} --max-steps 1")).unwrap();
+    assert!(
+        told.contains("max_steps = \"1\" from --max-steps") && told.contains("at least 2 steps"),
+        "{told}"
+    );
+    let last = format!("{args} --max-steps 1 --from-step shout");
+    assert!(!refused(&last).is_some_and(|told| told.contains("max_steps")));
+}

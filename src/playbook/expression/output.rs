@@ -12,6 +12,7 @@ use super::ExpressionError;
 use super::grammar::Parser;
 use super::token::Token;
 use crate::description::closest;
+use crate::text::Excerpt;
 
 /// Largest output, in bytes: it must fit into one variable of a later step.
 pub const MAX_OUTPUT_BYTES: usize = 64 * 1024;
@@ -57,6 +58,11 @@ pub enum OutputError {
     /// The pattern of `match` is not in the text.
     #[error("the pattern {0} matches nothing")]
     NoMatch(String),
+    /// What was kept of the source is not enough.
+    #[error(
+        "its source is longer than the {0} bytes that are looked at; take the first or last line, or write less"
+    )]
+    Cut(usize),
     /// The text is too large.
     #[error("the text is larger than 64 KiB")]
     TooLarge,
@@ -111,18 +117,29 @@ impl OutputExpression {
     /// The output, from the text of its source.
     ///
     /// # Errors
-    /// A pattern that matches nothing, or a result of more than 64 KiB.
-    pub fn apply(&self, text: &str) -> Result<String, OutputError> {
-        let mut text = text;
+    /// A pattern that matches nothing, a result of more than 64 KiB, or one that what was kept of the text does not tell.
+    pub fn apply(&self, source: &Excerpt) -> Result<String, OutputError> {
+        let cut = || OutputError::Cut(source.kept_bytes());
+        // The text, or its beginning, and then the end of one that is not whole.
+        let (mut text, mut tail) = (source.head(), source.tail());
         for operation in &self.operations {
-            text = match operation {
-                Operation::Trim => text.trim(),
-                Operation::FirstLine => text.lines().next().unwrap_or_default(),
-                Operation::LastLine => text.lines().last().unwrap_or_default(),
-                Operation::Match { pattern, group } => pattern
-                    .group(text, *group)
-                    .ok_or_else(|| OutputError::NoMatch(pattern.shown()))?,
+            (text, tail) = match (operation, tail) {
+                (Operation::Trim, None) => (text.trim(), None),
+                (Operation::Trim, Some(tail)) => (text.trim_start(), Some(tail.trim_end())),
+                (Operation::FirstLine, Some(_)) if !text.contains('\n') => return Err(cut()),
+                (Operation::FirstLine, _) => (text.lines().next().unwrap_or_default(), None),
+                (Operation::LastLine, None) => (text.lines().last().unwrap_or_default(), None),
+                (Operation::LastLine, Some(tail)) => (last_line(tail).ok_or_else(cut)?, None),
+                (Operation::Match { .. }, Some(_)) => return Err(cut()),
+                (Operation::Match { pattern, group }, None) => {
+                    let found = pattern.group(text, *group);
+                    let no_match = || OutputError::NoMatch(pattern.shown());
+                    (found.ok_or_else(no_match)?, None)
+                }
             };
+        }
+        if tail.is_some() {
+            return Err(cut());
         }
         if text.len() > MAX_OUTPUT_BYTES {
             return Err(OutputError::TooLarge);
@@ -136,6 +153,12 @@ impl fmt::Debug for OutputExpression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.written)
     }
+}
+
+/// The last line of a text that ends with `tail`, if all of that line is there.
+fn last_line(tail: &str) -> Option<&str> {
+    let lines = tail.strip_suffix('\n').unwrap_or(tail);
+    lines.contains('\n').then(|| tail.lines().last()).flatten()
 }
 
 fn source(parser: &mut Parser) -> Result<OutputSource, ExpressionError> {

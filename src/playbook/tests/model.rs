@@ -7,6 +7,7 @@ use super::super::model::{Invocation, OnFailure, RetryScope, TextExpectation, Ve
 use super::super::plan::Plan;
 use super::super::url::LoopbackUrl;
 use super::*;
+use crate::text::Excerpt;
 
 const EVERYTHING: &str = include_str!("../../../tests/corpus/playbooks/good/everything.yaml");
 
@@ -107,7 +108,7 @@ fn conditions_and_outputs_have_the_values_that_the_docs_say() {
                     "a\nb\n"
                 }
             };
-            (name.clone(), output.apply(source).unwrap())
+            (name.clone(), output.apply(&Excerpt::whole(source)).unwrap())
         })
         .collect();
     let expected = [
@@ -119,7 +120,8 @@ fn conditions_and_outputs_have_the_values_that_the_docs_say() {
     ];
     let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(outputs.clone().into_iter().collect::<Vec<_>>(), expected);
-    assert!(playbook.steps[0].outputs[2].1.apply("no version").is_err());
+    let no_version = Excerpt::whole("no version");
+    assert!(playbook.steps[0].outputs[2].1.apply(&no_version).is_err());
 
     let mut fetch = succeeded(&[]);
     fetch.outputs = outputs;
@@ -156,7 +158,7 @@ fn a_text_is_checked_and_a_difference_shows_its_end() {
         has_failed: false,
     };
     let check = |expectation: &TextExpectation, text: &str| {
-        let checked = expectation.check("stdout", text, scope);
+        let checked = expectation.check("stdout", &Excerpt::whole(text), scope);
         checked.map_err(|mismatch| mismatch.to_string())
     };
     let [a, b, no_error, version] = &playbook.steps[0].expect.stdout[..] else {
@@ -307,4 +309,22 @@ fn the_schema_has_the_keys_of_the_form() {
         keys.sort();
         assert_eq!(names(pointer), keys, "{pointer}");
     }
+}
+
+#[test]
+fn the_fewest_attempts_leave_out_what_may_be_skipped() {
+    let fewest = |steps: &str, first: usize| {
+        let playbook = read(&format!("version: 1\nname: demo\n{steps}"));
+        fewest_attempts(&playbook, first)
+    };
+    let steps = "steps:\n  - {id: a, run: x, on_failure: 'goto:d'}\n  - {id: b, run: x}\n  - {id: c, run: x}\n  - {id: d, run: x, if: 'run.failed', on_failure: 'goto:a'}\n  - {id: e, run: x}\nfinally:\n  - {id: f, run: x}\n  - {id: g, run: x, if: 'run.failed'}\n";
+    // From the first: a, e and f, since a may go to d, which may be skipped.
+    assert_eq!(fewest(steps, 0), 3);
+    assert_eq!(fewest(steps, 1), 4);
+    assert_eq!(fewest(steps, 4), 2);
+    let many: String = (0..60)
+        .map(|idx| format!("  - {{id: s{idx}, run: x}}\n"))
+        .collect();
+    assert_eq!(fewest(&format!("steps:\n{many}"), 0), 60);
+    assert_eq!(fewest(&format!("steps:\n{many}"), 59), 1);
 }

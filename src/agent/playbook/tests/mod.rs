@@ -1,5 +1,8 @@
 //! Playbooks that run without processes: a script says how each launch and each look ends.
 
+mod interruption;
+mod looks;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -14,6 +17,7 @@ use crate::document::Format;
 use crate::event::action::ProcessUsage;
 use crate::playbook::{Argument, MAX_STEP_EXECUTIONS, Playbook};
 use crate::run::ErrorCode;
+use crate::text::Excerpt;
 
 /// More events than any playbook here makes, so that a loop is a failure and not a hang.
 const MAX_EVENTS: usize = 50_000;
@@ -53,8 +57,8 @@ fn attempted(code: i32, stdout: &str) -> Attempted {
     Attempted {
         exit: exit(code),
         timed_out: false,
-        stdout: stdout.to_owned(),
-        stderr: String::new(),
+        stdout: Excerpt::whole(stdout),
+        stderr: Excerpt::whole(""),
     }
 }
 
@@ -222,70 +226,6 @@ fn a_step_that_succeeds_at_last_is_a_success() {
 }
 
 #[test]
-fn only_the_checks_are_repeated_where_that_was_asked_for() {
-    let steps = "steps:\n  - {id: up, run: a, expect: {file: {path: ready}}, retries: {max: 4, delay: 1s, backoff: 2, retry: verify}}\n";
-    let mut looks = 0;
-    let story = run_with(
-        playbook(steps),
-        BTreeMap::new(),
-        0,
-        |_| None,
-        |_| {
-            looks += 1;
-            match looks {
-                3 => Seen::File {
-                    text: String::new(),
-                },
-                _ => Seen::Nothing,
-            }
-        },
-    );
-    assert_eq!(
-        story.lines,
-        [
-            "up 1/5",
-            "failed: the file ready does not exist",
-            "retry 1/5",
-            "wait 1s",
-            "checked Some(false)",
-            "retry 2/5",
-            "wait 2s",
-            "checked Some(true)",
-        ]
-    );
-    assert_eq!(story.verdict.error, None);
-    // A command that failed itself is never run again.
-    let story = run(playbook(steps), |_| Some(attempted(1, "")));
-    assert_eq!(
-        story.lines,
-        ["up 1/5", "failed: the command exited with code 1"]
-    );
-}
-
-#[test]
-fn files_are_looked_at_until_they_hold_or_the_time_is_over() {
-    let steps = "steps:\n  - {id: up, run: a, expect: {file: {path: log, contains: ready}}, verify: {within: 2s, every: 500ms}}\n";
-    for (n_looks, code) in [(3, None), (9, Some(ErrorCode::AgentFailed))] {
-        let mut looks = 0;
-        let story = run_with(
-            playbook(steps),
-            BTreeMap::new(),
-            0,
-            |_| None,
-            |_| {
-                looks += 1;
-                let text = if looks >= n_looks { "ready" } else { "not yet" };
-                Seen::File {
-                    text: text.to_owned(),
-                }
-            },
-        );
-        assert_eq!(story.verdict.error.map(|(code, _)| code), code);
-        assert_eq!(looks, n_looks.min(5), "one look, then one each 500 ms");
-    }
-}
-
-#[test]
 fn each_way_on_after_a_failure_is_taken() {
     let book = playbook(
         "steps:\n  - {id: one, run: a, on_failure: continue}\n  - {id: two, run: b, on_failure: 'goto:four'}\n  - {id: three, run: c}\n  - {id: four, run: d, if: \"steps.two.status == 'failed'\"}\n  - {id: five, run: e, if: 'run.failed'}\n",
@@ -402,24 +342,4 @@ fn a_program_that_is_not_there_fails_with_its_own_code() {
     );
     let (code, _) = story.verdict.error.unwrap();
     assert_eq!(code, ErrorCode::CommandNotFound);
-}
-
-#[test]
-fn the_end_of_the_run_keeps_what_was_done() {
-    let book = playbook("steps:\n  - {id: one, run: a}\n  - {id: two, run: b}\n");
-    let mut agent = PlaybookAgent::new(book, BTreeMap::new(), 0);
-    let now = Instant::now();
-    let _ = agent.react(Observation::Begun, now);
-    let _ = agent.react(Observation::Attempted(attempted(0, "")), now);
-    let steps = agent.react(Observation::Interrupted(None), now);
-    let [Step::Finish(verdict)] = &steps[..] else {
-        panic!("{steps:?}");
-    };
-    let data = verdict.data.as_ref().unwrap();
-    assert_eq!(data["steps"]["one"]["status"], "succeeded");
-    assert_eq!(data["steps"]["two"]["status"], "failed");
-    assert_eq!(
-        data["steps"]["two"]["error"],
-        "the run ended before the step did"
-    );
 }
