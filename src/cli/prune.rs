@@ -2,6 +2,7 @@
 //!
 //! Owns what is said of a pruning. It makes no recordings directory: one that is not there was named wrongly.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -83,13 +84,27 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 
 fn prune(arguments: &Arguments, retention: &Retention) -> Result<bool, RecordingsError> {
     let path = super::recordings_path(arguments.recordings.as_deref())?;
-    let store = Store::open(&path)?;
     let now = SystemTime::now();
-    let plan = prune::plan(&store, retention, now)?;
-    let report = if arguments.dry_run {
-        None
-    } else {
-        Some(prune::execute(&store, &plan)?)
+    let (plan, report) = match Store::open(&path) {
+        Ok(store) => {
+            let plan = prune::plan(&store, retention, now)?;
+            let report = if arguments.dry_run {
+                None
+            } else {
+                Some(prune::execute(&store, &plan)?)
+            };
+            (plan, report)
+        }
+        // To remove what is not there is no error; a mistyped name is seen by what is said.
+        Err(RecordingsError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            notice::line(&format!(
+                "stockade: there is no directory {}",
+                path.display()
+            ));
+            let report = (!arguments.dry_run).then(PruneReport::default);
+            (PrunePlan::default(), report)
+        }
+        Err(error) => return Err(error),
     };
     if arguments.json {
         notice::result(&as_json(&plan, report.as_ref()).to_string());
