@@ -1,6 +1,6 @@
 //! A playbook as an agent: it decides which step runs when, and whether what came of it is right.
 //!
-//! Owns the way through a playbook, for which [`progress`] keeps the place and [`step`] the attempts at one step. It starts
+//! Owns the way through a playbook, for which `progress` keeps the place and `step` the attempts at one step. It starts
 //! nothing and reads no file: launches, looks and waits are steps of the session. Invariants: what a step runs is what the
 //! file says, letter by letter; values reach it by its environment alone; what it leaves to later steps was redacted before.
 

@@ -15,7 +15,7 @@ impl Journal {
     /// Records that a launched command began as an action; gives its step and call id.
     ///
     /// # Errors
-    /// As [`ActionLog::append`].
+    /// As [`crate::log::ActionLog::append`].
     pub async fn command_started(&mut self, argv: &[String]) -> Result<(u64, String), AppendError> {
         let reported = ReportedAction {
             tool: Some("command".to_owned()),
@@ -30,7 +30,7 @@ impl Journal {
     /// Records that an attempt at a step of a playbook began; gives its step and call id.
     ///
     /// # Errors
-    /// As [`ActionLog::append`].
+    /// As [`crate::log::ActionLog::append`].
     pub async fn attempt_started(
         &mut self,
         attempt: &Attempt,
@@ -64,7 +64,7 @@ impl Journal {
     /// Records the end of such a command.
     ///
     /// # Errors
-    /// As [`ActionLog::append`].
+    /// As [`crate::log::ActionLog::append`].
     pub async fn command_ended(
         &mut self,
         step: u64,
@@ -80,7 +80,7 @@ impl Journal {
     /// Records the end of an attempt as its agent judged it; its time is that of the command and of the checks.
     ///
     /// # Errors
-    /// As [`ActionLog::append`].
+    /// As [`crate::log::ActionLog::append`].
     pub async fn attempt_ended(
         &mut self,
         step: u64,
@@ -123,7 +123,7 @@ impl Journal {
     /// Records that a command could not be started.
     ///
     /// # Errors
-    /// As [`ActionLog::append`].
+    /// As [`crate::log::ActionLog::append`].
     pub async fn command_not_started(&mut self, step: u64, why: &str) -> Result<(), AppendError> {
         let Some(open) = self.open.get(&step) else {
             return Ok(());
