@@ -12,6 +12,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+#[path = "fuzz/targets/cast.rs"]
+mod cast;
 #[path = "fuzz/targets/configuration.rs"]
 mod configuration;
 #[path = "fuzz/targets/document.rs"]
@@ -68,4 +70,9 @@ fn no_document_is_read_otherwise_than_it_is_written() {
 #[test]
 fn every_playbook_is_read_whole_or_refused_with_its_places() {
     replay("playbook", playbook::check);
+}
+
+#[test]
+fn every_terminal_recording_is_whole_lines_without_secrets_however_it_is_cut() {
+    replay("cast", cast::check);
 }

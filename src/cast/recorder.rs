@@ -137,7 +137,7 @@ impl Cast {
                 return;
             }
             if tokio::time::timeout_at(gives_up_at, room).await.is_err() {
-                shared.lock().missing_bytes += text.len() as u64;
+                shared.push_or_miss(text);
                 return;
             }
         }
@@ -190,7 +190,19 @@ impl Shared {
     }
 
     fn push(&self, kind: EntryKind, text: &str) -> Taken {
+        self.push_locked(&mut self.lock(), kind, text)
+    }
+
+    /// Takes output, or counts it as missing. Both under one lock: a gap behind which nothing waits would wake no writer, and
+    /// everything that follows would belong to it.
+    fn push_or_miss(&self, text: &str) {
         let mut waiting = self.lock();
+        if self.push_locked(&mut waiting, EntryKind::Output, text) == Taken::NoRoom {
+            waiting.missing_bytes += text.len() as u64;
+        }
+    }
+
+    fn push_locked(&self, waiting: &mut Waiting, kind: EntryKind, text: &str) -> Taken {
         if waiting.is_closing || self.is_over.load(Ordering::Relaxed) {
             return Taken::Yes;
         }

@@ -13,8 +13,8 @@ use nix::sys::statvfs::fstatvfs;
 use super::entry::{EntryKind, write_entry};
 use super::recorder::{Shared, Waiting};
 
-/// Kept of the limit for the last marker, in bytes.
-const LAST_MARKER_BYTES: u64 = 256;
+/// Kept of the limit for markers, in bytes: that of the cut, and those of two gaps before it, of at most 150 bytes each.
+const LAST_MARKER_BYTES: u64 = 512;
 
 /// Encoded bytes at which a write is made.
 const WRITE_BYTES: usize = 256 * 1024;
@@ -149,6 +149,8 @@ impl Writer {
             );
             self.mark(&message);
             self.tell_once(format!("in the terminal recording {message}"));
+            // Should its marker be lost with the rest, it is part of what is told then.
+            n_output += waiting.missing_bytes;
         }
         self.flush(n_output);
         match self.gave_way {

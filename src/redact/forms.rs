@@ -3,6 +3,8 @@
 //! Owns the encodings. It never stores a value. Invariant: every form is decided by the secret alone, whatever stands
 //! before and after it.
 
+use super::MIN_SECRET_BYTES;
+
 /// Shortest part of a base64 form that is searched for, in characters: 48 bits, below which ordinary text would match.
 const MIN_BASE64_CHARS: usize = 8;
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -28,6 +30,10 @@ enum Space {
 /// All forms of a value, the value itself first, each one once.
 pub(super) fn forms(value: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = vec![value.to_vec(), json_escaped(value)];
+    for lines in with_other_line_ends(value) {
+        forms.push(json_escaped(&lines));
+        forms.push(lines);
+    }
     for (kept, space) in URL_FLAVOURS {
         for digits in [UPPER_HEX, LOWER_HEX] {
             forms.push(url_encoded(value, kept, space, digits));
@@ -45,6 +51,34 @@ pub(super) fn forms(value: &[u8]) -> Vec<Vec<u8>> {
         }
     }
     distinct
+}
+
+/// The value with its line ends as they become on the way: a terminal puts a carriage return before every line feed
+/// (`ONLCR` of termios(3)), and many readers make one line feed of both. None is shorter than what is searched for at all.
+fn with_other_line_ends(value: &[u8]) -> Vec<Vec<u8>> {
+    if !value.contains(&b'\n') {
+        return Vec::new();
+    }
+    let mut one_feed = Vec::with_capacity(value.len());
+    for &byte in value {
+        if byte == b'\n' {
+            one_feed.pop_if(|before| *before == b'\r');
+        }
+        one_feed.push(byte);
+    }
+    let with_returns = |lines: &[u8]| {
+        let mut shown = Vec::with_capacity(lines.len());
+        for &byte in lines {
+            if byte == b'\n' {
+                shown.push(b'\r');
+            }
+            shown.push(byte);
+        }
+        shown
+    };
+    let mut forms = vec![with_returns(&one_feed), with_returns(value), one_feed];
+    forms.retain(|form| form.len() >= MIN_SECRET_BYTES);
+    forms
 }
 
 /// The bytes as they stand inside a JSON string written by `serde_json`: quotes, backslashes and control characters
@@ -139,6 +173,26 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn line_ends_are_found_as_terminals_and_readers_make_them() {
+        for (value, shown) in [
+            ("first\nsecond\n", "first\r\nsecond\r\n"),
+            ("first\r\nsecond\r\n", "first\nsecond\n"),
+            ("first\r\nsecond\r\n", "first\r\r\nsecond\r\r\n"),
+            ("first\nsecond", "first\\r\\nsecond"),
+        ] {
+            assert!(
+                forms(value.as_bytes())
+                    .iter()
+                    .any(|form| form == shown.as_bytes()),
+                "{value:?} as {shown:?}"
+            );
+        }
+        // Four line feeds would be found everywhere.
+        let short = forms(b"\r\n\r\n\r\n\r\n");
+        assert!(short.iter().all(|form| form.len() >= MIN_SECRET_BYTES));
     }
 
     #[test]

@@ -154,6 +154,19 @@ async fn a_stream_waits_for_a_full_queue_no_longer_than_its_patience() {
 }
 
 #[tokio::test]
+async fn room_that_is_made_in_the_last_moment_is_used_and_ends_no_recording() {
+    let (cast, file, told) = begin(64 << 20);
+    let shared = cast.shared.clone().unwrap();
+    // The patience of a stream is over just when the writer has taken everything.
+    shared.push_or_miss("late ");
+    cast.output("and what follows").await;
+    assert!(cast.finish(LIMIT).await);
+    let texts: Vec<String> = entries(&file).into_iter().map(|entry| entry.text).collect();
+    assert_eq!(texts, ["late ", "and what follows"]);
+    assert!(told.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn a_disk_that_takes_nothing_is_told_once_and_holds_nobody() {
     let full = std::fs::OpenOptions::new()
         .append(true)
