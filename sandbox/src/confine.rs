@@ -9,7 +9,8 @@
 //!    be written;
 //! 3. the sandbox's identity, host name, loopback and private root, and the descriptor of its output directory;
 //! 4. limits, no_new_privs, capabilities;
-//! 5. not dumpable, descriptors closed, the death signal again because credentials changed.
+//! 5. not dumpable, descriptors closed, the death signal again because credentials changed;
+//! 6. the system call filter, which every launch inherits, last because it denies what the steps before need.
 
 use crate::failure::{At, Failure, Step};
 use crate::identity::{Identity, Starter};
@@ -19,7 +20,7 @@ use crate::plan::PlanSpec;
 use crate::policy::{Isolation, Network, OUTPUT};
 use crate::protocol::{Go, SetUp, not_asked_for};
 use crate::root;
-use crate::sys::{credential, descriptor, network, process};
+use crate::sys::{credential, descriptor, filter, network, process};
 use crate::wire::{self, Deadline};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -122,6 +123,7 @@ impl Child {
         }
         credential::forbid_dumps().at(Step::PrepareInit, "no dumps")?;
         self.close_descriptors()?;
+        missing.extend(filter_calls(plan)?);
         Ok(missing)
     }
 
@@ -178,6 +180,33 @@ impl Child {
 /// Whether it was gone before is told by the lifeline, since getppid is 0 across a pid namespace.
 fn die_with_helper() -> Result<(), Failure> {
     credential::die_with_parent(libc::SIGKILL).at(Step::PrepareInit, "the death signal")
+}
+
+/// Installs the filter. A kernel without filters is a missing layer; what a preset allows makes it a part of one.
+fn filter_calls(plan: &PlanSpec) -> Result<Option<MissingLayer>, Failure> {
+    let Some(program) = &plan.filter else {
+        return Ok(None);
+    };
+    match filter::install(program) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => {
+            let failure = Failure::new(Step::FilterCalls, "system calls", &error);
+            return Ok(Some(MissingLayer::new(Layer::Seccomp, failure.to_string())));
+        }
+        other => other.at(Step::FilterCalls, "system calls")?,
+    }
+    if plan.allowed_calls.is_empty() {
+        return Ok(None);
+    }
+    let allowed: Vec<_> = plan
+        .allowed_calls
+        .iter()
+        .map(|group| group.as_str())
+        .collect();
+    let reason = format!(
+        "only in part: the policy allows the calls of {}",
+        allowed.join(", ")
+    );
+    Ok(Some(MissingLayer::new(Layer::Seccomp, reason)))
 }
 
 fn raise_loopback() -> io::Result<()> {

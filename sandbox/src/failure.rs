@@ -40,6 +40,8 @@ pub enum Step {
     SetHostName,
     /// Capabilities, no_new_privs and limits.
     DropPrivileges,
+    /// The filter of system calls.
+    FilterCalls,
     /// The parent-death signal, the session and other attributes of the init.
     PrepareInit,
     /// The closing of inherited descriptors.
@@ -77,6 +79,7 @@ impl Step {
             Self::RaiseLoopback => "bring up the interface",
             Self::SetHostName => "set the host name to",
             Self::DropPrivileges => "drop",
+            Self::FilterCalls => "install the filter of",
             Self::PrepareInit => "prepare the in-sandbox init:",
             Self::CloseDescriptors => "close",
             Self::Exchange => "talk to",
@@ -132,7 +135,8 @@ impl Failure {
             | Step::PivotRoot
             | Step::RaiseLoopback
             | Step::SetHostName
-            | Step::DropPrivileges => refused,
+            | Step::DropPrivileges
+            | Step::FilterCalls => refused,
             Step::MapOwners
             | Step::CopyMount
             | Step::CheckSource

@@ -59,7 +59,7 @@ pub enum Layer {
     InSandboxInit,
     /// Landlock rules.
     Landlock,
-    /// A seccomp filter.
+    /// A seccomp filter that denies the whole table.
     Seccomp,
     /// Limits by control group.
     CgroupLimits,
@@ -94,7 +94,7 @@ impl Layer {
 
     /// Tells whether this build of the crate can enforce the layer at all.
     fn is_built(self) -> bool {
-        !matches!(self, Self::Landlock | Self::Seccomp | Self::CgroupLimits)
+        !matches!(self, Self::Landlock | Self::CgroupLimits)
     }
 
     /// Tells whether the layer is there without any namespace.

@@ -17,6 +17,7 @@ compile_error!("stockade-sandbox confines with Linux namespaces and builds on Li
 mod caller;
 mod confine;
 mod failure;
+mod filter;
 mod helper;
 mod host_mount;
 mod identity;
@@ -38,6 +39,7 @@ mod wire;
 
 pub use confine::HOST_NAME;
 pub use failure::{Failure, Step};
+pub use filter::{Call, CallGroup, Check, DENIALS, Denial, HIGHEST_CALL};
 pub use helper::{BuildError, DestroyError, Helper, helper_main};
 pub use identity::{NARROW_HOST_ID, SANDBOX_HOST_ID, SANDBOX_ID};
 pub use init::MAX_UNREPORTED_LAUNCHES;

@@ -3,6 +3,7 @@
 //! Owns the policy as data. Never opens or checks anything: that is the plan. Invariant: paths in a policy come from the
 //! operator, never from the agent.
 
+use crate::filter::CallGroup;
 use crate::plan::{Plan, PlanError};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -85,6 +86,8 @@ pub struct Policy {
     pub tmp_bytes: u64,
     /// Limit of [`OUTPUT`] in bytes, more than 0; without one there is no such directory, and neither without isolation.
     pub output_bytes: Option<u64>,
+    /// System calls that the filter allows although its table denies them. With any, the layer counts as missing.
+    pub allowed_calls: Vec<CallGroup>,
 }
 
 impl Policy {
@@ -99,6 +102,7 @@ impl Policy {
             network: Network::None,
             tmp_bytes: DEFAULT_TMP_BYTES,
             output_bytes: None,
+            allowed_calls: Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@ mod source;
 pub use source::PlanError;
 pub(crate) use source::open_exactly;
 
+use crate::filter::{CallGroup, DENIALS, Program};
 use crate::policy::{Access, Bind, Isolation, Network, OUTPUT, Policy};
 use crate::text::Text;
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,10 @@ pub(crate) struct PlanSpec {
     pub(crate) masks: Vec<Text>,
     /// Paths inside that are hidden where they exist and can be reached at all.
     pub(crate) system_masks: Vec<Text>,
+    /// The system call filter; none without isolation.
+    pub(crate) filter: Option<Program>,
+    /// What the filter allows beyond its table, for the report.
+    pub(crate) allowed_calls: Vec<CallGroup>,
 }
 
 /// A policy that was opened and checked, ready for [`Helper::build`](crate::Helper::build).
@@ -98,6 +103,8 @@ impl Plan {
                 links: Vec::new(),
                 masks: Vec::new(),
                 system_masks: Vec::new(),
+                filter: None,
+                allowed_calls: Vec::new(),
             },
             descriptors: Vec::new(),
         };
@@ -105,6 +112,8 @@ impl Plan {
             return Ok(plan);
         }
         plan.spec.output_bytes = policy.output_bytes.filter(|bytes| *bytes > 0);
+        plan.spec.filter = Some(Program::compile(DENIALS, &policy.allowed_calls));
+        plan.spec.allowed_calls.clone_from(&policy.allowed_calls);
         for path in SYSTEM {
             plan.add_system(Path::new(path))?;
         }

@@ -1,10 +1,10 @@
 //! Who the workload is, and what it cannot do to the init and the kernel.
 
-use crate::harness::{Starter, USER, for_each_starter, full, is_root, launch};
+use crate::harness::{Starter, USER, build, for_each_starter, full, is_root, launch};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use stockade_sandbox::{End, Layer, SANDBOX_HOST_ID};
+use stockade_sandbox::{CallGroup, End, Isolation, Layer, Policy, SANDBOX_HOST_ID};
 
 #[test]
 fn the_workload_has_an_unprivileged_id_on_the_host() {
@@ -122,7 +122,10 @@ fn switches_of_the_kernel_stay_closed() {
 #[test]
 fn mounts_cannot_be_changed_even_from_a_nested_user_namespace() {
     for_each_starter(|starter| {
-        let run = full(starter);
+        full(starter).shell("unshare -Urm true").refused();
+        let mut policy = Policy::new(Isolation::Full);
+        policy.allowed_calls = vec![CallGroup::Namespaces, CallGroup::Mounts];
+        let run = build(starter, &policy);
         for command in [
             "mount -t tmpfs none /tmp",
             "umount /etc/shadow",

@@ -9,6 +9,7 @@
 )]
 
 mod files;
+mod filter;
 mod harness;
 mod identity;
 mod killing;
