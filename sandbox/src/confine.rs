@@ -8,10 +8,11 @@
 //! 2. an own session and keyring, a higher out-of-memory score, and the argument list overwritten while /proc can still
 //!    be written;
 //! 3. the sandbox's identity, host name, loopback and private root, and the descriptor of its output directory;
-//! 4. limits, no_new_privs, capabilities;
+//! 4. the Landlock domain, then limits, no_new_privs, capabilities;
 //! 5. not dumpable, descriptors closed, the death signal again because credentials changed;
 //! 6. the system call filter, which every launch inherits, last because it denies what the steps before need.
 
+use crate::domain;
 use crate::failure::{At, Failure, Step};
 use crate::identity::{Identity, Starter};
 use crate::init::Init;
@@ -147,7 +148,10 @@ impl Child {
             Network::Host => missing.push(not_asked_for(Layer::NetworkNamespace)),
         }
         let planned = std::mem::take(&mut self.planned);
-        missing.extend(root::enter(plan, &planned, self.copied.take())?);
+        let entered = root::enter(plan, &planned, self.copied.take())?;
+        missing.extend(entered.missing);
+        // From here on nothing can be mounted.
+        missing.extend(domain::enter(plan, &entered.binds)?);
         Ok(missing)
     }
 

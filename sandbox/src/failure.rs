@@ -40,6 +40,8 @@ pub enum Step {
     SetHostName,
     /// Capabilities, no_new_privs and limits.
     DropPrivileges,
+    /// The Landlock domain.
+    RestrictFiles,
     /// The filter of system calls.
     FilterCalls,
     /// The parent-death signal, the session and other attributes of the init.
@@ -79,6 +81,7 @@ impl Step {
             Self::RaiseLoopback => "bring up the interface",
             Self::SetHostName => "set the host name to",
             Self::DropPrivileges => "drop",
+            Self::RestrictFiles => "restrict by Landlock",
             Self::FilterCalls => "install the filter of",
             Self::PrepareInit => "prepare the in-sandbox init:",
             Self::CloseDescriptors => "close",
@@ -136,6 +139,7 @@ impl Failure {
             | Step::RaiseLoopback
             | Step::SetHostName
             | Step::DropPrivileges
+            | Step::RestrictFiles
             | Step::FilterCalls => refused,
             Step::MapOwners
             | Step::CopyMount

@@ -57,7 +57,7 @@ pub enum Layer {
     OwnSession,
     /// An init that reaps, is not the workload and cannot be read by it.
     InSandboxInit,
-    /// Landlock rules.
+    /// A Landlock domain behind the private root.
     Landlock,
     /// A seccomp filter that denies the whole table.
     Seccomp,
@@ -94,7 +94,7 @@ impl Layer {
 
     /// Tells whether this build of the crate can enforce the layer at all.
     fn is_built(self) -> bool {
-        !matches!(self, Self::Landlock | Self::CgroupLimits)
+        !matches!(self, Self::CgroupLimits)
     }
 
     /// Tells whether the layer is there without any namespace.
@@ -139,11 +139,13 @@ pub struct Enforced {
     pub layers: Vec<Layer>,
     /// The layers that do not, with the reason for each.
     pub missing: Vec<MissingLayer>,
+    /// The kernel's version of Landlock, where that layer holds.
+    pub landlock_abi: Option<u32>,
 }
 
 impl Enforced {
     /// Sorts every layer into enforced and missing; `missing` is what the build reported.
-    pub(crate) fn new(tier: Tier, reported: Vec<MissingLayer>) -> Self {
+    pub(crate) fn new(tier: Tier, reported: Vec<MissingLayer>, landlock_abi: Option<u32>) -> Self {
         let mut missing = reported;
         let mut layers = Vec::new();
         for layer in Layer::ALL {
@@ -158,10 +160,12 @@ impl Enforced {
                 layers.push(layer);
             }
         }
+        let landlock_abi = landlock_abi.filter(|_| layers.contains(&Layer::Landlock));
         Self {
             tier,
             layers,
             missing,
+            landlock_abi,
         }
     }
 
@@ -180,7 +184,8 @@ mod tests {
     fn every_layer_is_either_enforced_or_missing() {
         for tier in [Tier::Full, Tier::None] {
             let reported = vec![MissingLayer::new(Layer::NetworkNamespace, "asked for")];
-            let enforced = Enforced::new(tier, reported);
+            let enforced = Enforced::new(tier, reported, Some(7));
+            assert_eq!(enforced.landlock_abi.is_some(), tier == Tier::Full);
             for layer in Layer::ALL {
                 let missing = enforced.missing.iter().filter(|m| m.layer == layer).count();
                 assert_eq!(usize::from(enforced.has(layer)) + missing, 1, "{layer:?}");

@@ -16,6 +16,7 @@ compile_error!("stockade-sandbox confines with Linux namespaces and builds on Li
 
 mod caller;
 mod confine;
+mod domain;
 mod failure;
 mod filter;
 mod helper;
@@ -47,7 +48,7 @@ pub use launch::{HIGHEST_EXTRA, Launch, LaunchError, MAX_EXTRA};
 pub use layer::{Enforced, Layer, MissingLayer, Tier};
 pub use plan::{Plan, PlanError};
 pub use policy::{
-    Access, Bind, DEFAULT_TMP_BYTES, HOME, Isolation, Network, OUTPUT, Policy, Workspace,
+    Access, Bind, DEFAULT_TMP_BYTES, HOME, Isolation, Landlock, Network, OUTPUT, Policy, Workspace,
 };
 pub use probe::{MAX_ANSWER_BYTES, MAX_SEEN_BYTES, Probe, Seen};
 pub use protocol::{Destruction, End, LaunchId, Report, Target};

@@ -47,6 +47,16 @@ pub enum Network {
     Host,
 }
 
+/// Whether files are confined a second time, behind the private root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Landlock {
+    /// By a Landlock domain, where the kernel has it.
+    Restrict,
+    /// No: a domain forbids every mount, also to programs that bring a sandbox of their own.
+    LeaveOff,
+}
+
 /// The directory that the agent works in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {
@@ -88,6 +98,8 @@ pub struct Policy {
     pub output_bytes: Option<u64>,
     /// System calls that the filter allows although its table denies them. With any, the layer counts as missing.
     pub allowed_calls: Vec<CallGroup>,
+    /// Whether files are confined a second time.
+    pub landlock: Landlock,
 }
 
 impl Policy {
@@ -103,6 +115,7 @@ impl Policy {
             tmp_bytes: DEFAULT_TMP_BYTES,
             output_bytes: None,
             allowed_calls: Vec::new(),
+            landlock: Landlock::Restrict,
         }
     }
 

@@ -55,6 +55,9 @@ pub struct Isolation {
     pub missing: Vec<MissingLayer>,
     /// The network that the workload sees: `none` or `host`.
     pub network: String,
+    /// The kernel's version of Landlock, where that layer is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landlock_abi: Option<u32>,
 }
 
 /// A layer that is not in force.

@@ -119,6 +119,7 @@ impl Workload {
                 })
                 .collect(),
             network: network.to_owned(),
+            landlock_abi: enforced.landlock_abi,
         }
     }
 

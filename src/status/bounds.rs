@@ -166,6 +166,7 @@ pub(super) fn bounded_isolation(isolation: &Isolation) -> Isolation {
             })
             .collect(),
         network: short(&isolation.network),
+        landlock_abi: isolation.landlock_abi,
     }
 }
 

@@ -115,6 +115,7 @@ impl Helper {
         let (reports, init_reports) = wire::pair().map_err(BuildError::Helper)?;
         let mut descriptors = vec![init_control.as_fd(), init_reports.as_fd()];
         descriptors.extend(plan.descriptors.iter().map(AsFd::as_fd));
+        let landlock_abi = plan.spec.domain.abi();
         let request = HelperRequest::Build {
             plan: plan.spec,
             limit: deadline,
@@ -126,7 +127,7 @@ impl Helper {
                 control,
                 reports,
                 pid,
-                Enforced::new(tier, missing),
+                Enforced::new(tier, missing, landlock_abi),
                 handed_over.into_iter().next(),
             )),
             Ok((HelperAnswer::Destroyed(_), _)) => Err(BuildError::Helper(unexpected())),

@@ -9,8 +9,9 @@ mod source;
 pub use source::PlanError;
 pub(crate) use source::open_exactly;
 
+use crate::domain::DomainSpec;
 use crate::filter::{CallGroup, DENIALS, Program};
-use crate::policy::{Access, Bind, Isolation, Network, OUTPUT, Policy};
+use crate::policy::{Access, Bind, Isolation, Landlock, Network, OUTPUT, Policy};
 use crate::text::Text;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -82,6 +83,8 @@ pub(crate) struct PlanSpec {
     pub(crate) filter: Option<Program>,
     /// What the filter allows beyond its table, for the report.
     pub(crate) allowed_calls: Vec<CallGroup>,
+    /// Whether there is a Landlock domain.
+    pub(crate) domain: DomainSpec,
 }
 
 /// A policy that was opened and checked, ready for [`Helper::build`](crate::Helper::build).
@@ -105,6 +108,9 @@ impl Plan {
                 system_masks: Vec::new(),
                 filter: None,
                 allowed_calls: Vec::new(),
+                domain: DomainSpec::LeaveOff {
+                    reason: "the policy leaves it off".to_owned(),
+                },
             },
             descriptors: Vec::new(),
         };
@@ -114,6 +120,10 @@ impl Plan {
         plan.spec.output_bytes = policy.output_bytes.filter(|bytes| *bytes > 0);
         plan.spec.filter = Some(Program::compile(DENIALS, &policy.allowed_calls));
         plan.spec.allowed_calls.clone_from(&policy.allowed_calls);
+        match policy.landlock {
+            Landlock::Restrict => plan.spec.domain = DomainSpec::of_kernel(),
+            Landlock::LeaveOff => {}
+        }
         for path in SYSTEM {
             plan.add_system(Path::new(path))?;
         }

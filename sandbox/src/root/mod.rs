@@ -38,13 +38,21 @@ const ROOT_BYTES: u64 = 1 << 20;
 /// One inode for each page: with fewer, small files fill the tmpfs before its bytes do.
 const BYTES_PER_INODE: u64 = 4_096;
 
+/// The private root, once it is entered.
+pub(crate) struct Entered {
+    /// The layers that the host does not allow.
+    pub(crate) missing: Vec<MissingLayer>,
+    /// The roots of the plan's binds, as they are mounted.
+    pub(crate) binds: Vec<OwnedFd>,
+}
+
 /// Makes the private root and enters it. `copied` are the binds that the launch helper could copy; else they are opened
-/// here by path. Returns the layers that the host does not allow.
+/// here by path.
 pub(crate) fn enter(
     spec: &PlanSpec,
     planned: &[OwnedFd],
     copied: Option<Vec<OwnedFd>>,
-) -> Result<Vec<MissingLayer>, Failure> {
+) -> Result<Entered, Failure> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
         .at(Step::RestrictMount, "/")?;
@@ -115,7 +123,7 @@ pub(crate) fn enter(
     nix::unistd::chdir("/").at(Step::PivotRoot, "/")?;
     let attributes = mount::READ_ONLY | mount::NO_SETUID | mount::NO_DEVICES;
     mount::restrict(root.as_fd(), attributes, Reach::One).at(Step::RestrictMount, "/")?;
-    Ok(missing)
+    Ok(Entered { missing, binds })
 }
 
 fn tmpfs(bytes: u64, mode: &str, name: &str) -> Result<OwnedFd, Failure> {

@@ -5,12 +5,13 @@
 
 #![allow(
     unsafe_code,
-    reason = "clone3, the mount descriptors, wait4, capset, seccomp and execve have no safe wrapper; they live here and nowhere else"
+    reason = "clone3, the mount descriptors, wait4, capset, seccomp, execve and the version of Landlock have no safe wrapper; they live here and nowhere else"
 )]
 
 pub(crate) mod credential;
 pub(crate) mod descriptor;
 pub(crate) mod filter;
+pub(crate) mod landlock;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod process;

@@ -6,7 +6,7 @@ use crate::harness::{
 use std::collections::BTreeMap;
 use std::path::Path;
 use stockade_sandbox::{
-    Access, CallGroup, DENIALS, End, Isolation, Layer, Policy, TerminalSize, Workspace,
+    Access, CallGroup, DENIALS, End, Isolation, Landlock, Layer, Policy, TerminalSize, Workspace,
 };
 
 /// Calls with six arguments of -1, which no call takes for good: without a filter they fail otherwise.
@@ -271,6 +271,7 @@ fn a_policy_that_allows_calls_is_reported_as_weaker() {
     for_each_starter(|starter| {
         let mut policy = Policy::new(Isolation::Full);
         policy.allowed_calls = vec![CallGroup::Namespaces, CallGroup::Mounts];
+        policy.landlock = Landlock::LeaveOff;
         let run = build(starter, &policy);
         run.shell("unshare -Urm mount -t tmpfs none /tmp").success();
         let missing = &run.sandbox.enforced().missing;

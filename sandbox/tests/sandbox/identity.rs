@@ -4,7 +4,7 @@ use crate::harness::{Starter, USER, build, for_each_starter, full, is_root, laun
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use stockade_sandbox::{CallGroup, End, Isolation, Layer, Policy, SANDBOX_HOST_ID};
+use stockade_sandbox::{CallGroup, End, Isolation, Landlock, Layer, Policy, SANDBOX_HOST_ID};
 
 #[test]
 fn the_workload_has_an_unprivileged_id_on_the_host() {
@@ -125,6 +125,7 @@ fn mounts_cannot_be_changed_even_from_a_nested_user_namespace() {
         full(starter).shell("unshare -Urm true").refused();
         let mut policy = Policy::new(Isolation::Full);
         policy.allowed_calls = vec![CallGroup::Namespaces, CallGroup::Mounts];
+        policy.landlock = Landlock::LeaveOff;
         let run = build(starter, &policy);
         for command in [
             "mount -t tmpfs none /tmp",

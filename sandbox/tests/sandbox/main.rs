@@ -8,6 +8,7 @@
     reason = "clippy allows them in test functions only, and the harness around those fails and reports like them"
 )]
 
+mod domain;
 mod files;
 mod filter;
 mod harness;

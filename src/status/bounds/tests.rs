@@ -50,6 +50,7 @@ fn the_largest_document_is_within_its_bound() {
             })
             .collect(),
         network: huge.clone(),
+        landlock_abi: Some(u32::MAX),
     });
     let mut large = action(u64::MAX);
     for text in [

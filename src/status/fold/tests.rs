@@ -168,6 +168,7 @@ fn listen_isolation_and_description_are_shown() {
             reason: "refused".to_owned(),
         }],
         network: "none".to_owned(),
+        landlock_abi: None,
     };
     feed(
         &mut fold,
