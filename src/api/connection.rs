@@ -8,13 +8,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::Request;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use futures_util::StreamExt as _;
+use futures_util::future::{BoxFuture, Either, ready};
+use futures_util::stream::FuturesUnordered;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::gate::Entrance;
@@ -45,14 +48,23 @@ impl Connection {
         let metrics = Arc::clone(&self.service.api().metrics);
         let limits = self.service.api().limits;
         let _open = Held::new(&metrics.connections_open);
-        let pulse = Pulse::new(self.progress);
+        let look_every = look_interval(&limits);
+        let pulse = Pulse::new(self.progress, look_every);
         let answering = service_fn(|request: Request<Incoming>| {
-            let (service, entrance) = (self.service.clone(), Arc::clone(&self.entrance));
-            let (local, pulse) = (self.local, pulse.clone());
             pulse.begin_answer();
-            async move {
-                let response = service.answer(&entrance, local, request).await;
-                Ok::<_, Infallible>(response.map(|body| WatchedBody::new(body, pulse)))
+            let watched = pulse.clone();
+            let watch = |response: Response<Body>| {
+                Ok::<_, Infallible>(response.map(|body| WatchedBody::new(body, watched)))
+            };
+            // What needs no waiting is answered in place: no clone of what all connections share, no future, no timer.
+            match self.service.at_once(&self.entrance, self.local, &request) {
+                Ok(response) => Either::Left(ready(watch(response))),
+                Err(route) => {
+                    let service = self.service.clone();
+                    Either::Right(Box::pin(async move {
+                        watch(service.answer(route, request).await)
+                    }))
+                }
             }
         });
         let io = TokioIo::new(WatchedIo::new(stream, pulse.clone()));
@@ -62,13 +74,17 @@ impl Connection {
             .header_read_timeout(None)
             .serve_connection(io, answering);
         let mut connection = pin!(connection);
-        let mut looks = tokio::time::interval(look_interval(&limits));
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut shutdown = pin!(self.shutdown.cancelled());
-        let mut is_ending = false;
+        // A future of this set is polled only when it was woken: a request pays neither for the timer nor for the shutdown.
+        let mut signs = FuturesUnordered::<BoxFuture<'_, Sign>>::new();
+        signs.push(Box::pin(look_after(look_every)));
+        signs.push(Box::pin(async {
+            self.shutdown.cancelled().await;
+            Sign::Shutdown
+        }));
         loop {
-            // Cancel safe: the connection and the shutdown are polled in place; a tick or cut that is lost comes again.
+            // Cancel safe: the connection and the set are polled in place.
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         // The client's doing in most cases: it went away, or sent what is no HTTP.
@@ -76,23 +92,43 @@ impl Connection {
                     }
                     return;
                 }
-                () = &mut shutdown, if !is_ending => {
-                    is_ending = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = self.cut.cancelled(), if is_ending => return,
-                _ = looks.tick() => match pulse.overdue(&limits) {
-                    None => {}
-                    Some(Cut::Idle | Cut::SlowHeaders) => return,
-                    Some(Cut::Stalled) => {
-                        metrics.slow_readers_cut.inc();
-                        tracing::info!("cut a connection that accepted no byte");
-                        return;
+                Some(sign) = signs.next() => match sign {
+                    Sign::Shutdown => {
+                        connection.as_mut().graceful_shutdown();
+                        signs.push(Box::pin(async {
+                            self.cut.cancelled().await;
+                            Sign::Cut
+                        }));
+                    }
+                    Sign::Cut => return,
+                    Sign::Look => match pulse.look(&limits) {
+                        None => signs.push(Box::pin(look_after(look_every))),
+                        Some(Cut::Idle | Cut::SlowHeaders) => return,
+                        Some(Cut::Stalled) => {
+                            metrics.slow_readers_cut.inc();
+                            tracing::info!("cut a connection that accepted no byte");
+                            return;
+                        }
                     }
                 }
             }
         }
     }
+}
+
+/// What the connection's task is woken for, beside the connection itself.
+enum Sign {
+    /// The API is to end.
+    Shutdown,
+    /// The drain is over.
+    Cut,
+    /// It is time to look at the pulse.
+    Look,
+}
+
+async fn look_after(interval: Duration) -> Sign {
+    tokio::time::sleep(interval).await;
+    Sign::Look
 }
 
 fn look_interval(limits: &Limits) -> Duration {

@@ -1,8 +1,8 @@
 //! The pulse of a connection: what it is doing and since when.
 //!
 //! Owns the watch over one connection's input and output, and over the body of its answer, from which the connection's
-//! task decides whether to cut it. It holds no timer itself, so that a request costs none. Invariant: a connection is
-//! never silent for longer than a limit without being seen here.
+//! task decides whether to cut it. It holds no timer and reads no clock: it counts the looks, which come at a
+//! fixed interval. Invariant: a connection is never silent for longer than a limit without being seen here.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,6 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
 use super::limits::Limits;
 
@@ -30,12 +29,15 @@ pub(super) enum Cut {
     Stalled,
 }
 
+/// Number of a look at the pulse: the clock of a connection, which costs a request nothing.
+type Look = u64;
+
 #[derive(Debug, Clone, Copy)]
 enum Doing {
     /// Waiting for a request.
-    Idle { since: Instant },
+    Idle { since: Look },
     /// Reading the headers of one.
-    Head { since: Instant },
+    Head { since: Look },
     /// Answering one.
     Answering,
 }
@@ -44,7 +46,9 @@ enum Doing {
 struct State {
     doing: Doing,
     /// Set while the kernel takes no byte.
-    stalled_since: Option<Instant>,
+    stalled_since: Option<Look>,
+    /// How often was looked.
+    looks: Look,
 }
 
 /// Counts the bytes that all connections got rid of, so that a drain sees whether anything moves.
@@ -59,27 +63,33 @@ impl Progress {
 
 /// Handle to the pulse of one connection.
 #[derive(Debug, Clone)]
-pub(super) struct Pulse {
+pub(super) struct Pulse(Arc<Inner>);
+
+/// One allocation for each connection, so that a handle's copy touches nothing that connections share.
+#[derive(Debug)]
+struct Inner {
     /// A std mutex: only the connection's own task takes it, and never across an await.
-    state: Arc<Mutex<State>>,
+    state: Mutex<State>,
     progress: Arc<Progress>,
+    look_every: Duration,
 }
 
 impl Pulse {
-    pub(super) fn new(progress: Arc<Progress>) -> Self {
-        Self {
-            state: Arc::new(Mutex::new(State {
-                doing: Doing::Idle {
-                    since: Instant::now(),
-                },
+    /// Begins a pulse that is looked at no more often than once in `look_every`.
+    pub(super) fn new(progress: Arc<Progress>, look_every: Duration) -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::new(State {
+                doing: Doing::Idle { since: 0 },
                 stalled_since: None,
-            })),
+                looks: 0,
+            }),
             progress,
-        }
+            look_every,
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request's headers are complete.
@@ -88,39 +98,45 @@ impl Pulse {
     }
 
     fn end_answer(&self) {
-        self.state().doing = Doing::Idle {
-            since: Instant::now(),
-        };
+        let mut state = self.state();
+        state.doing = Doing::Idle { since: state.looks };
     }
 
     fn read_bytes(&self) {
         let mut state = self.state();
         if let Doing::Idle { .. } = state.doing {
-            state.doing = Doing::Head {
-                since: Instant::now(),
-            };
+            state.doing = Doing::Head { since: state.looks };
         }
     }
 
     fn wrote(&self, outcome: &Poll<io::Result<usize>>) {
         match outcome {
             Poll::Ready(Ok(n_bytes)) => {
-                self.progress
+                let progress = &self.0.progress;
+                progress
                     .0
                     .fetch_add(u64::try_from(*n_bytes).unwrap_or(0), Ordering::Relaxed);
                 self.state().stalled_since = None;
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
-                self.state().stalled_since.get_or_insert_with(Instant::now);
+                let mut state = self.state();
+                let looks = state.looks;
+                state.stalled_since.get_or_insert(looks);
             }
         }
     }
 
-    /// Whether a limit has passed.
-    pub(super) fn overdue(&self, limits: &Limits) -> Option<Cut> {
-        let state = self.state();
-        let is_over = |since: Instant, limit: Duration| since.elapsed() >= limit;
+    /// Looks: tells whether a limit has passed. Never before it has, and within two looks after it.
+    pub(super) fn look(&self, limits: &Limits) -> Option<Cut> {
+        let mut state = self.state();
+        state.looks += 1;
+        let looks = state.looks;
+        // Something that began between two looks counts from the later one.
+        let is_over = |since: Look, limit: Duration| {
+            let n_whole = u32::try_from(looks - since - 1).unwrap_or(u32::MAX);
+            self.0.look_every.saturating_mul(n_whole) >= limit
+        };
         if state
             .stalled_since
             .is_some_and(|since| is_over(since, limits.write_stall))

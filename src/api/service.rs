@@ -8,7 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::header::{ALLOW, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use axum::response::IntoResponse;
@@ -98,44 +97,54 @@ impl Service {
         &self.shared.api
     }
 
-    /// Answers a request that came by `entrance`; `local` is our end of a TCP connection.
-    pub(super) async fn answer<B>(
-        mut self,
+    /// Answers a request that came by `entrance` where that takes no waiting; `local` is our end of a TCP connection.
+    ///
+    /// # Errors
+    /// The route whose handler is to answer, for [`Service::answer`].
+    pub(super) fn at_once<B>(
+        &self,
         entrance: &Entrance,
         local: Option<IpAddr>,
-        request: Request<B>,
-    ) -> Response<Body>
+        request: &Request<B>,
+    ) -> Result<Response<Body>, Route> {
+        let api = &self.shared.api;
+        let (route, response) = match entrance.check(request, local, &api.auth) {
+            Err(problem) => (Route::of(request.uri().path()), problem.into_response()),
+            Ok(Passage::Options(route)) => (Some(route), options(route)),
+            Ok(Passage::Handler(route)) => {
+                // The route that is polled hardest needs nothing that the router finds out.
+                let answer = match route {
+                    Route::Status => status::at_once(&self.shared, request),
+                    _ => None,
+                };
+                (Some(route), answer.ok_or(route)?.into_response())
+            }
+        };
+        Ok(self.dress(route, response))
+    }
+
+    /// Answers a request that has passed the gate for `route`, within the route's time.
+    pub(super) async fn answer<B>(mut self, route: Route, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
     {
-        let api = &self.shared.api;
-        let (route, mut response) = match entrance.check(&request, local, &api.auth) {
-            Err(problem) => (Route::of(request.uri().path()), problem.into_response()),
-            Ok(Passage::Options(route)) => (Some(route), options(route)),
-            Ok(Passage::Handler(route)) => {
-                let limit = match route {
-                    Route::Status | Route::Events => api.limits.request + MAX_WAIT,
-                    _ => api.limits.request,
-                };
-                let answer = async {
-                    if route == Route::Status {
-                        // The route that is polled hardest needs nothing that the router finds out.
-                        let request = request.map(Body::new);
-                        let answer = status::status(State(Arc::clone(&self.shared)), request).await;
-                        return answer.into_response();
-                    }
-                    let Ok(response) = self.router.call(request).await;
-                    response
-                };
-                let response = match tokio::time::timeout(limit, answer).await {
-                    Ok(response) => response,
-                    Err(_) => Problem::new(ProblemCode::TimedOut, "the answer took too long")
-                        .into_response(),
-                };
-                (Some(route), response)
+        let limits = &self.shared.api.limits;
+        let limit = match route {
+            Route::Status | Route::Events => limits.request + MAX_WAIT,
+            _ => limits.request,
+        };
+        let response = match tokio::time::timeout(limit, self.router.call(request)).await {
+            Ok(Ok(response)) => response,
+            Err(_) => {
+                Problem::new(ProblemCode::TimedOut, "the answer took too long").into_response()
             }
         };
+        self.dress(Some(route), response)
+    }
+
+    /// Gives an answer the headers that all have, and counts it.
+    fn dress(&self, route: Option<Route>, mut response: Response<Body>) -> Response<Body> {
         let headers = response.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(SAME_SITE_ONLY, HeaderValue::from_static("same-origin"));

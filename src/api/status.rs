@@ -79,17 +79,9 @@ pub(super) async fn status(
 ) -> Result<Response<Body>, Problem> {
     let board = &shared.api.board;
     let known = request.headers();
-    let (actions, wait) = match request.uri().query() {
-        None => (Actions::Tail, None),
-        Some(_) => {
-            let query: StatusQuery = parse_query(&request)?;
-            let wait = query.wait.as_deref().map(parse_wait).transpose()?.flatten();
-            (Actions::parse(query.actions.as_deref())?, wait)
-        }
-    };
+    let Asked { actions, wait } = Asked::of(&request)?;
     let mut rendered = board.rendered(now_ms());
     if let Some(wait) = wait
-        && request.method() != Method::HEAD
         && rendered.phase != Phase::Finished
         && (!known.contains_key(IF_NONE_MATCH) || is_known(known, &actions.etag(&rendered.etag)))
     {
@@ -100,30 +92,95 @@ pub(super) async fn status(
             () = shared.draining.cancelled() => board.rendered(now_ms()),
         };
     }
+    if actions != Actions::All {
+        return show(&rendered, actions, known);
+    }
     let etag = actions.etag(&rendered.etag);
     if is_known(known, &etag) {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        set_validators(&mut response, &etag)?;
-        return Ok(response);
+        return not_modified(&etag);
     }
-    let mut response = Response::new(body(&shared, actions, &rendered).await?);
+    let frame = board.frame(now_ms());
+    let frame = frame.map_err(|error| Problem::internal("cannot encode the status", error))?;
+    document(all_actions::body(frame, &shared.api.source).await?, &etag)
+}
+
+/// Gives the document where that takes no waiting, which is how it is polled; else none.
+pub(super) fn at_once<B>(
+    shared: &Shared,
+    request: &axum::http::Request<B>,
+) -> Option<Result<Response<Body>, Problem>> {
+    let actions = match Asked::of(request) {
+        Err(problem) => return Some(Err(problem)),
+        Ok(Asked { wait: Some(_), .. }) => return None,
+        Ok(Asked {
+            actions: Actions::All,
+            ..
+        }) => return None,
+        Ok(Asked { actions, .. }) => actions,
+    };
+    let rendered = shared.api.board.glance(now_ms());
+    Some(show(&rendered, actions, request.headers()))
+}
+
+/// What a request asks for.
+struct Asked {
+    actions: Actions,
+    /// None for `HEAD`, which has no document to wait for.
+    wait: Option<Duration>,
+}
+
+impl Asked {
+    fn of<B>(request: &axum::http::Request<B>) -> Result<Self, Problem> {
+        let now = |actions| {
+            Ok(Self {
+                actions,
+                wait: None,
+            })
+        };
+        match request.uri().query() {
+            None | Some("actions=tail") => now(Actions::Tail),
+            Some("actions=none") => now(Actions::None),
+            Some(_) => {
+                let query: StatusQuery = parse_query(request)?;
+                let wait = query.wait.as_deref().map(parse_wait).transpose()?.flatten();
+                Ok(Self {
+                    actions: Actions::parse(query.actions.as_deref())?,
+                    wait: wait.filter(|_| request.method() != Method::HEAD),
+                })
+            }
+        }
+    }
+}
+
+/// Shows a rendered document, unless the caller has it.
+fn show(
+    rendered: &Rendered,
+    actions: Actions,
+    known: &HeaderMap,
+) -> Result<Response<Body>, Problem> {
+    let etag = actions.etag(&rendered.etag);
+    if is_known(known, &etag) {
+        return not_modified(&etag);
+    }
+    let bytes = match actions {
+        Actions::None => &rendered.none,
+        Actions::Tail | Actions::All => &rendered.tail,
+    };
+    document(Body::from(bytes.clone()), &etag)
+}
+
+fn document(body: Body, etag: &str) -> Result<Response<Body>, Problem> {
+    let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, JSON);
-    set_validators(&mut response, &etag)?;
+    set_validators(&mut response, etag)?;
     Ok(response)
 }
 
-async fn body(shared: &Shared, actions: Actions, rendered: &Rendered) -> Result<Body, Problem> {
-    match actions {
-        Actions::Tail => Ok(Body::from(rendered.tail.clone())),
-        Actions::None => Ok(Body::from(rendered.none.clone())),
-        Actions::All => {
-            let frame = shared.api.board.frame(now_ms());
-            let frame =
-                frame.map_err(|error| Problem::internal("cannot encode the status", error))?;
-            all_actions::body(frame, &shared.api.source).await
-        }
-    }
+fn not_modified(etag: &str) -> Result<Response<Body>, Problem> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    set_validators(&mut response, etag)?;
+    Ok(response)
 }
 
 fn set_validators(response: &mut Response<Body>, etag: &str) -> Result<(), Problem> {
@@ -147,7 +204,9 @@ pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
 }
 
 /// Reads the query; a name that is given twice is refused, one that we do not know is not looked at.
-pub(super) fn parse_query<T: serde::de::DeserializeOwned>(request: &Request) -> Result<T, Problem> {
+pub(super) fn parse_query<T: serde::de::DeserializeOwned, B>(
+    request: &axum::http::Request<B>,
+) -> Result<T, Problem> {
     match Query::try_from_uri(request.uri()) {
         Ok(Query(query)) => Ok(query),
         Err(rejection) => Err(Problem::new(ProblemCode::BadRequest, rejection.body_text())),

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -217,6 +217,16 @@ impl StatusBoard {
             Err(TryLockError::WouldBlock) => return current,
         };
         self.render_and_swap(&rendering, now_ms)
+    }
+
+    /// Gives what [`StatusBoard::rendered`] does, for a short look: where it is not out of date no count that readers share is
+    /// touched. Not to be held across an await.
+    pub fn glance(&self, now_ms: u64) -> Guard<Arc<Rendered>> {
+        let current = self.current.load();
+        if self.is_out_of_date(&current, now_ms) {
+            return Guard::from_inner(self.rendered(now_ms));
+        }
+        current
     }
 
     fn rendering(&self) -> MutexGuard<'_, ()> {
