@@ -3,6 +3,8 @@
 //! Owns the HTTP/1.1 protocol of one stream and cuts it when a limit passes.
 
 use std::convert::Infallible;
+use std::error::Error as _;
+use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -87,6 +89,10 @@ impl Connection {
                 biased;
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
+                        if has_timed_out(&error) {
+                            // The kernel saw first what the pulse looks for: it has the same limit.
+                            metrics.slow_readers_cut.inc();
+                        }
                         // The client's doing in most cases: it went away, or sent what is no HTTP.
                         tracing::debug!(%error, "connection ended early");
                     }
@@ -124,6 +130,14 @@ enum Sign {
     Cut,
     /// It is time to look at the pulse.
     Look,
+}
+
+/// Whether the kernel gave the connection up because what was sent stayed unacknowledged, tcp(7).
+fn has_timed_out(error: &hyper::Error) -> bool {
+    error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
 async fn look_after(interval: Duration) -> Sign {
