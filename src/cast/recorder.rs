@@ -24,6 +24,10 @@ pub const FULL_PATIENCE: Duration = Duration::from_millis(250);
 /// How long entries are gathered before they are written: a crash of the supervisor takes no more than that from the cast.
 pub const GATHER_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Longest text of one entry. JSON writes a control character as six, so the line stays below what a reader takes,
+/// [`MAX_LINE_BYTES`](super::reader::MAX_LINE_BYTES).
+pub const MAX_ENTRY_BYTES: usize = 128 * 1024;
+
 /// Waiting text at which nothing more is gathered.
 const ENOUGH_BYTES: usize = 256 * 1024;
 
@@ -219,11 +223,16 @@ impl Shared {
         let was_empty = waiting.entries.is_empty();
         waiting.text.push_str(text);
         // Under the lock, so that the times of two streams are in the order of their entries.
-        waiting.entries.push(Pending {
-            at: self.began.elapsed(),
-            kind,
-            n_bytes: text.len(),
-        });
+        let at = self.began.elapsed();
+        let mut rest = text;
+        loop {
+            let n_bytes = rest.floor_char_boundary(MAX_ENTRY_BYTES);
+            rest = rest.get(n_bytes..).unwrap_or_default();
+            waiting.entries.push(Pending { at, kind, n_bytes });
+            if rest.is_empty() {
+                break;
+            }
+        }
         if was_empty || waiting.text.len() >= ENOUGH_BYTES {
             self.changed.notify_all();
         }

@@ -192,3 +192,30 @@ async fn a_disk_that_takes_nothing_is_told_once_and_holds_nobody() {
         "{told:?}"
     );
 }
+
+#[tokio::test]
+async fn no_entry_is_longer_than_what_a_reader_takes() {
+    let (cast, file, told) = begin(64 << 20);
+    // NUL is written as six characters, and the letters of three bytes cross the cut.
+    let text = "\0".repeat(MAX_WAITING_BYTES) + &"€".repeat(MAX_ENTRY_BYTES);
+    cast.output(&text).await;
+    cast.mark("");
+    assert!(cast.finish(LIMIT).await);
+    assert!(told.try_recv().is_err());
+    let n_bytes = file.metadata().unwrap().len();
+    let mut bytes = vec![0; usize::try_from(n_bytes).unwrap()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let (_, mut reader) = crate::cast::reader::CastReader::open(bytes.as_slice()).unwrap();
+    let mut shown = String::new();
+    let mut n_markers = 0;
+    while let Some(entry) = reader.next_entry().unwrap() {
+        match entry.kind {
+            EntryKind::Output => shown.push_str(&entry.text),
+            EntryKind::Marker | EntryKind::Resize => n_markers += 1,
+        }
+    }
+    assert_eq!(
+        (shown == text, n_markers, reader.n_passed_over),
+        (true, 1, 0)
+    );
+}
