@@ -6,6 +6,7 @@
 //! called `live` has such a run beside it. Everything stays on loopback. A block whose tool is missing is skipped aloud;
 //! with `STOCKADE_TEST_REQUIRE=all` it fails.
 
+#![cfg(feature = "operator")]
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,

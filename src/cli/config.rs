@@ -8,6 +8,7 @@ mod view;
 use std::process::ExitCode;
 
 use super::flags::{Explained, RunFlags, explain};
+use super::results::Results;
 use super::run::{refuse_writable_recordings, tell_faults};
 use super::{FAILURE, notice};
 use view::View;
@@ -48,10 +49,9 @@ pub fn main(arguments: Arguments) -> ExitCode {
             Ok(explained) => {
                 let n_set = explained.description.n_explicit_keys();
                 let keys = if n_set == 1 { "key" } else { "keys" };
-                notice::result(&format!(
+                answer(&format!(
                     "ok: the run description is valid, with {n_set} {keys} set"
-                ));
-                ExitCode::SUCCESS
+                ))
             }
             Err(code) => code,
         },
@@ -63,12 +63,17 @@ pub fn main(arguments: Arguments) -> ExitCode {
                 } else {
                     view.table()
                 };
-                notice::result(text.trim_end());
-                ExitCode::SUCCESS
+                answer(text.trim_end())
             }
             Err(code) => code,
         },
     }
+}
+
+fn answer(text: &str) -> ExitCode {
+    let mut results = Results::stdout();
+    results.line(text);
+    results.end(ExitCode::SUCCESS)
 }
 
 fn resolved(flags: RunFlags) -> Result<Explained, ExitCode> {

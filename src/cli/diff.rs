@@ -1,11 +1,12 @@
 //! `stockade diff`
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{FAILURE, notice, show};
+use super::place::Place;
+use super::results::Results;
+use super::{FAILURE, notice};
 use crate::progress::paint::{Colours, Tone};
 use crate::progress::quantity;
 use crate::review::account::Account;
@@ -31,9 +32,8 @@ pub struct Arguments {
     /// The second run
     #[arg(value_name = "B", default_value = "latest")]
     second: String,
-    /// The recordings directory
-    #[arg(long, value_name = "DIR", env = "STOCKADE_RECORDINGS")]
-    recordings: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -43,17 +43,22 @@ pub struct Arguments {
 pub fn main(arguments: &Arguments) -> ExitCode {
     match read(arguments) {
         Ok((first, second, comparison)) => {
+            let mut results = Results::stdout();
             if arguments.json {
                 let object = json!({"first": head(&first), "second": head(&second), "comparison": comparison});
-                notice::result(&object.to_string());
+                results.line(object.to_string());
             } else {
-                tell(&first, &second, &comparison, super::reach::colours());
+                let mut page = Page {
+                    results: &mut results,
+                    colours: super::reach::colours(),
+                };
+                page.tell(&first, &second, &comparison);
             }
-            if comparison.same {
+            results.end(if comparison.same {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::from(DIFFERENT)
-            }
+            })
         }
         Err(error) => {
             notice::error(&error);
@@ -63,9 +68,8 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 }
 
 fn read(arguments: &Arguments) -> Result<(Account, Account, Comparison), String> {
-    let recordings = arguments.recordings.as_deref();
     let side = |named: &str| -> Result<(Account, comparison::Side), String> {
-        let run = show::open(named, recordings)?;
+        let run = arguments.place.recording(named)?;
         let account = reading::read(&run, now_ms()).map_err(|error| chain(&error))?;
         let side = comparison::read(&run).map_err(|error| chain(&error))?;
         Ok((account, side))
@@ -102,129 +106,126 @@ fn head(account: &Account) -> serde_json::Value {
     })
 }
 
-fn tell(first: &Account, second: &Account, comparison: &Comparison, colours: Colours) {
-    for (sign, account) in [("a", first), ("b", second)] {
-        let took = account
-            .duration_ms
-            .map_or_else(String::new, |ms| format!(", {}", quantity::duration(ms)));
-        line(
-            colours,
-            Tone::Plain,
-            &format!(
-                "{sign} {}: {}, {} steps{took}",
-                account.run_id,
-                end(account),
-                account.actions.total
-            ),
-        );
-    }
-    for step in &comparison.steps {
-        tell_step(step, colours);
-    }
-    for (path, difference) in &comparison.artifacts {
-        let (sign, tone) = match difference {
-            ArtifactDifference::OnlyFirst => ("-", Tone::Bad),
-            ArtifactDifference::OnlySecond => ("+", Tone::Good),
-            ArtifactDifference::Changed => ("~", Tone::Warning),
-        };
-        line(
-            colours,
-            tone,
-            &format!("{sign} artifact {}", plain::line(path)),
-        );
-    }
-    if !comparison.aligned {
-        line(
-            colours,
-            Tone::Warning,
-            "the runs differ in more steps than are looked for: those in the middle are told as removed and added",
-        );
-    }
-    if comparison.n_left_out > 0 {
-        let text = format!("{} steps were not compared", comparison.n_left_out);
-        line(colours, Tone::Warning, &text);
-    }
-    let n_different = comparison.steps.iter().filter(|step| step.counts()).count();
-    let verdict = if comparison.same {
-        format!("same: {} steps alike", comparison.n_same)
-    } else {
-        format!(
-            "different: {n_different} steps and {} artifacts differ, {} steps alike",
-            comparison.artifacts.len(),
-            comparison.n_same
-        )
-    };
-    line(colours, Tone::Strong, &verdict);
+/// The lines for people.
+struct Page<'a> {
+    results: &'a mut Results,
+    colours: Colours,
 }
 
-fn tell_step(difference: &StepDifference, colours: Colours) {
-    match difference {
-        StepDifference::OnlyFirst { step } => {
-            line(colours, Tone::Bad, &format!("- {}", title(step)));
-        }
-        StepDifference::OnlySecond { step } => {
-            line(colours, Tone::Good, &format!("+ {}", title(step)));
-        }
-        StepDifference::Changed {
-            first,
-            second,
-            end,
-            result,
-            duration_factor,
-        } => {
-            let mut what = Vec::new();
-            if *end {
-                what.push(format!("{} -> {}", first.verdict(), second.verdict()));
-            }
-            if let Some(factor) = duration_factor {
-                let times = |ms: Option<u64>| quantity::duration(ms.unwrap_or(0));
-                what.push(format!(
-                    "{} -> {} ({factor:.1} times)",
-                    times(first.duration_ms),
-                    times(second.duration_ms)
-                ));
-            }
-            if *result {
-                what.push("another result".to_owned());
-            }
-            let tone = if difference.counts() {
-                Tone::Warning
-            } else {
-                Tone::Quiet
-            };
-            line(
-                colours,
-                tone,
+impl Page<'_> {
+    fn tell(&mut self, first: &Account, second: &Account, comparison: &Comparison) {
+        for (sign, account) in [("a", first), ("b", second)] {
+            let took = account
+                .duration_ms
+                .map_or_else(String::new, |ms| format!(", {}", quantity::duration(ms)));
+            self.line(
+                Tone::Plain,
                 &format!(
-                    "~ #{} {}: {}",
-                    second.step,
-                    what.join(", "),
-                    plain::line(&second.title())
+                    "{sign} {}: {}, {} steps{took}",
+                    account.run_id,
+                    end(account),
+                    account.actions.total
                 ),
             );
-            for (sign, step) in [("a", first), ("b", second)] {
-                if let Some(text) = step
-                    .result
-                    .as_deref()
-                    .or(step.error.as_deref())
-                    .filter(|_| *result)
-                {
-                    let text = text.lines().next().unwrap_or_default();
-                    line(
-                        colours,
-                        Tone::Quiet,
-                        &format!("    {sign} {}", plain::line(text)),
-                    );
+        }
+        for step in &comparison.steps {
+            self.tell_step(step);
+        }
+        for (path, difference) in &comparison.artifacts {
+            let (sign, tone) = match difference {
+                ArtifactDifference::OnlyFirst => ("-", Tone::Bad),
+                ArtifactDifference::OnlySecond => ("+", Tone::Good),
+                ArtifactDifference::Changed => ("~", Tone::Warning),
+            };
+            self.line(tone, &format!("{sign} artifact {}", plain::line(path)));
+        }
+        if !comparison.aligned {
+            self.line(Tone::Warning,
+            "the runs differ in more steps than are looked for: those in the middle are told as removed and added",
+        );
+        }
+        if comparison.n_left_out > 0 {
+            let text = format!("{} steps were not compared", comparison.n_left_out);
+            self.line(Tone::Warning, &text);
+        }
+        let n_different = comparison.steps.iter().filter(|step| step.counts()).count();
+        let verdict = if comparison.same {
+            format!("same: {} steps alike", comparison.n_same)
+        } else {
+            format!(
+                "different: {n_different} steps and {} artifacts differ, {} steps alike",
+                comparison.artifacts.len(),
+                comparison.n_same
+            )
+        };
+        self.line(Tone::Strong, &verdict);
+    }
+
+    fn tell_step(&mut self, difference: &StepDifference) {
+        match difference {
+            StepDifference::OnlyFirst { step } => {
+                self.line(Tone::Bad, &format!("- {}", title(step)));
+            }
+            StepDifference::OnlySecond { step } => {
+                self.line(Tone::Good, &format!("+ {}", title(step)));
+            }
+            StepDifference::Changed {
+                first,
+                second,
+                end,
+                result,
+                duration_factor,
+            } => {
+                let mut what = Vec::new();
+                if *end {
+                    what.push(format!("{} -> {}", first.verdict(), second.verdict()));
+                }
+                if let Some(factor) = duration_factor {
+                    let times = |ms: Option<u64>| quantity::duration(ms.unwrap_or(0));
+                    what.push(format!(
+                        "{} -> {} ({factor:.1} times)",
+                        times(first.duration_ms),
+                        times(second.duration_ms)
+                    ));
+                }
+                if *result {
+                    what.push("another result".to_owned());
+                }
+                let tone = if difference.counts() {
+                    Tone::Warning
+                } else {
+                    Tone::Quiet
+                };
+                self.line(
+                    tone,
+                    &format!(
+                        "~ #{} {}: {}",
+                        second.step,
+                        what.join(", "),
+                        plain::line(&second.title())
+                    ),
+                );
+                for (sign, step) in [("a", first), ("b", second)] {
+                    if let Some(text) = step
+                        .result
+                        .as_deref()
+                        .or(step.error.as_deref())
+                        .filter(|_| *result)
+                    {
+                        let text = text.lines().next().unwrap_or_default();
+                        self.line(Tone::Quiet, &format!("    {sign} {}", plain::line(text)));
+                    }
                 }
             }
         }
+    }
+
+    fn line(&mut self, tone: Tone, text: &str) {
+        let text = plain::fit(text, MAX_COLUMNS);
+        self.results.line(self.colours.paint(tone, &text));
     }
 }
 
 fn title(step: &StepView) -> String {
     format!("#{} {}", step.step, plain::line(&step.title()))
-}
-
-fn line(colours: Colours, tone: Tone, text: &str) {
-    notice::result(&colours.paint(tone, &plain::fit(text, MAX_COLUMNS)));
 }

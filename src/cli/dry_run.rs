@@ -4,16 +4,22 @@
 
 use std::process::ExitCode;
 
+use super::results::Results;
 use super::run::refuse_writable_recordings;
 use super::{FAILURE, notice};
 use crate::description::{RunDescription, SupervisorOptions};
 use crate::playbook::plan::Plan;
-use crate::supervisor::setup;
+use crate::run::ErrorCode;
+use crate::supervisor::{report_file, setup};
 
 /// Prints the plan: 0, or the exit status that the run would give for what stands in its way.
 pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) -> ExitCode {
     if let Err(refusal) = refuse_writable_recordings(description, &options.recordings) {
         notice::error(&refusal.to_string());
+        return ExitCode::from(FAILURE);
+    }
+    if let Some(Err(error)) = options.junit.as_deref().map(report_file::check) {
+        notice::error(&format!("{}: {error}", ErrorCode::SetupFailed.as_str()));
         return ExitCode::from(FAILURE);
     }
     let plan = match &description.playbook {
@@ -36,8 +42,9 @@ pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) ->
         },
     };
     let redactor = setup::redactor(description, options);
-    notice::result(&visible(&redactor.redact_text(plan.trim_end())));
-    ExitCode::SUCCESS
+    let mut results = Results::stdout();
+    results.line(visible(&redactor.redact_text(plan.trim_end())));
+    results.end(ExitCode::SUCCESS)
 }
 
 /// The text with control characters as escapes: a playbook from elsewhere must not be able to hide its commands from who

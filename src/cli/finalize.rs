@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, Signal};
 use stockade_entrypoint::{Cause, take_descriptor};
 
+use super::results::Results;
 use super::{FAILURE, notice};
 use crate::finalize::{Ending, Finalized, finalize};
 use crate::progress::clean;
@@ -68,8 +69,9 @@ pub fn main(arguments: &Arguments) -> ExitCode {
             ExitCode::from(finalized.exit_code)
         }
         Ok((finalized, _)) => {
-            report(&finalized);
-            ExitCode::SUCCESS
+            let mut results = Results::stdout();
+            report(&finalized, &mut results);
+            results.end(ExitCode::SUCCESS)
         }
         Err(error) if is_guardian => {
             notice::error(&format!("the record was not finalized: {error}"));
@@ -179,7 +181,7 @@ fn ending_line(document: &StatusDocument) -> String {
     )
 }
 
-fn report(finalized: &Finalized) {
+fn report(finalized: &Finalized, results: &mut Results) {
     let document = &finalized.document;
     let what = if finalized.was_terminal {
         "had its end"
@@ -191,13 +193,13 @@ fn report(finalized: &Finalized) {
         .as_ref()
         .map(|error| format!(" ({})", error.code))
         .unwrap_or_default();
-    notice::result(&format!(
+    results.line(format!(
         "run {} {what}: {}{code}",
         document.run_id,
         document.status.as_str()
     ));
     if finalized.cut_bytes > 0 {
-        notice::result(&format!(
+        results.line(format!(
             "{} bytes of a torn line were moved to events.torn",
             finalized.cut_bytes
         ));

@@ -1,17 +1,16 @@
-//! `stockade help`, `completions` and `man`: what people, shells and man(1) know of the commands, made from the commands
-//! themselves.
+//! `stockade completions` and `man`: what shells and man(1) know of the commands, made from the commands themselves.
 //!
 //! Owns no text of its own: names, help and values come from the one definition that also reads the command line.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Command, ValueEnum};
 use clap_complete::shells::{Bash, Fish, Zsh};
 
+use super::help::unknown;
+use super::results::Results;
 use super::{FAILURE, notice};
-use crate::description::keys::KEYS;
-use crate::description::variables::VARIABLES;
 
 /// Name of the program in both.
 const NAME: &str = "stockade";
@@ -32,35 +31,12 @@ enum Shell {
     Fish,
 }
 
-/// Which command.
-#[derive(Debug, clap::Args)]
-pub struct HelpArguments {
-    /// The command, as in: stockade help run
-    #[arg(value_name = "COMMAND")]
-    command: Vec<String>,
-}
-
 /// Which page.
 #[derive(Debug, clap::Args)]
 pub struct ManArguments {
     /// The command; without one, the page of stockade itself
     #[arg(value_name = "COMMAND")]
     command: Option<String>,
-}
-
-/// Prints the help of a command: 0, or 2 for a command that there is not.
-pub fn help(arguments: &HelpArguments, mut command: Command) -> ExitCode {
-    command.build();
-    let mut found = &mut command;
-    for name in &arguments.command {
-        match found.find_subcommand_mut(name) {
-            Some(known) => found = known,
-            None => return unknown(name),
-        }
-    }
-    // Nobody is left to be told when the terminal is gone.
-    let _ = found.print_help();
-    ExitCode::SUCCESS
 }
 
 /// Prints completions: 0, or 125 when they could not be written.
@@ -78,13 +54,6 @@ pub fn man(arguments: &ManArguments, command: Command) -> ExitCode {
         }
         None => unknown(arguments.command.as_deref().unwrap_or_default()),
     }
-}
-
-fn unknown(name: &str) -> ExitCode {
-    notice::error(&format!(
-        "there is no command {name:?}; stockade --help lists them"
-    ));
-    ExitCode::from(super::USAGE)
 }
 
 fn completion(shell: Shell, mut command: Command) -> Vec<u8> {
@@ -148,37 +117,9 @@ fn page(name: Option<&str>, mut command: Command) -> Option<io::Result<Vec<u8>>>
 }
 
 fn written(bytes: &[u8]) -> ExitCode {
-    match io::stdout().write_all(bytes) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            notice::error(&format!("stdout takes nothing: {error}"));
-            ExitCode::from(FAILURE)
-        }
-    }
-}
-
-/// Adds to the help of each flag of `run` the variable that says the same.
-pub fn with_variables(run: Command) -> Command {
-    run.mut_args(|argument| {
-        let variable = argument.get_long().and_then(variable_of);
-        let help = argument.get_help().map(ToString::to_string);
-        match (variable, help) {
-            (Some(variable), Some(help)) => argument.help(format!("{help} [env: {variable}]")),
-            _ => argument,
-        }
-    })
-}
-
-/// The variable that says the same as a flag of `run`.
-fn variable_of(flag: &str) -> Option<String> {
-    let of_key = KEYS
-        .iter()
-        .find(|key| key.flags.contains(&flag))
-        .map(|key| key.environment_name());
-    of_key.or_else(|| {
-        let row = VARIABLES.iter().find(|row| row.flag == Some(flag))?;
-        row.name.map(str::to_owned)
-    })
+    let mut results = Results::stdout();
+    results.bytes(bytes);
+    results.end(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]
@@ -242,17 +183,5 @@ mod tests {
             }
         }
         assert!(page(Some("sing"), command()).is_none());
-    }
-
-    #[test]
-    fn the_help_of_a_flag_names_its_variable() {
-        assert_eq!(
-            variable_of("timeout").as_deref(),
-            Some("STOCKADE_TIMEOUT_SECONDS")
-        );
-        assert_eq!(variable_of("listen").as_deref(), Some("STOCKADE_LISTEN"));
-        assert_eq!(variable_of("insecure-nothing"), None);
-        let help = command().render_help().to_string();
-        assert!(help.contains("run"), "{help}");
     }
 }

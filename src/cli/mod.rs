@@ -3,30 +3,41 @@
 //! Owns the commands and their exit statuses. The binary is several processes in one: `guardian`, `supervisor` and
 //! `sandbox-helper` are started by the program itself and never by people.
 
-pub mod config;
 mod dry_run;
-pub mod diff;
 pub mod finalize;
 pub mod flags;
-pub mod manual;
+pub mod help;
 pub mod notice;
+pub mod operator;
+pub mod place;
 pub mod prune;
-pub mod pin;
 pub mod reach;
-pub mod replay;
+pub mod results;
 pub mod run;
-pub mod show;
 pub mod status;
 pub mod stop;
-pub mod tail;
-pub mod schema;
 pub mod verify;
 
+#[cfg(feature = "operator")]
+pub mod config;
+#[cfg(feature = "operator")]
+pub mod diff;
+#[cfg(feature = "operator")]
+pub mod manual;
+#[cfg(feature = "operator")]
+pub mod pin;
+#[cfg(feature = "operator")]
+pub mod replay;
+#[cfg(feature = "operator")]
+pub mod schema;
+#[cfg(feature = "operator")]
+pub mod show;
+#[cfg(feature = "operator")]
+pub mod tail;
+
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::recordings::{RecordingsError, Store};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -40,7 +51,7 @@ pub const FAILURE: u8 = 125;
 const AFTER_HELP: &str = "\
 Examples:
   stockade run -- make test            run a command in a sandbox
-  stockade tail                        follow the run that was started last
+  stockade status                      say where the run is that was started last
   stockade stop latest --grace 2       end it, and everything that it started
 
 Each command tells its flags by --help. The documentation is in docs/, beginning with docs/tutorial.md.";
@@ -74,49 +85,26 @@ enum Command {
     /// Run a command or agent in a sandbox and record everything that it does
     #[command(after_help = AFTER_RUN_HELP)]
     Run(Box<run::Arguments>),
-    /// Check or show the description of a run, and start nothing
-    Config(config::Arguments),
     /// Say where a run is, or how it ended
     Status(status::Arguments),
-    /// Follow a run, live and from its recording
-    Tail(tail::Arguments),
     /// Ask a run to stop, and wait for its end
     Stop(stop::Arguments),
-    /// Print the JSON Schema of a file that people write
-    Schema(schema::Arguments),
-    /// Play a recording, as it was seen or as lines
-    Replay(replay::Arguments),
-    /// Show what happened in a run, on one screen
-    Show(show::Arguments),
-    /// Compare two runs step by step
-    Diff(diff::Arguments),
+    #[cfg(feature = "operator")]
+    #[command(flatten)]
+    Operator(operator::Command),
     /// Check a recording: lines, numbers, hash chain, and every file by the manifest
     Verify(verify::Arguments),
     /// Give the record of a run that was cut off a true end
     Finalize(finalize::Arguments),
     /// Remove old recordings
     Prune(prune::Arguments),
-    /// Keep a recording whatever the limits of pruning say
-    Pin(pin::Arguments),
     /// Print the help of a command
-    Help(manual::HelpArguments),
-    /// Print completions for a shell
-    Completions(manual::CompletionArguments),
-    /// Print a man page
-    Man(manual::ManArguments),
+    Help(help::Arguments),
 }
 
 /// All commands and flags, as help, completions and man pages have them.
 pub fn command() -> clap::Command {
-    Cli::command().mut_subcommand("run", manual::with_variables)
-}
-
-/// The recordings directory that a command means: the one that was named, else the default one.
-fn recordings_path(named: Option<&Path>) -> Result<PathBuf, RecordingsError> {
-    match named {
-        Some(path) => Ok(path.to_owned()),
-        None => Store::default_path(&|name| std::env::var_os(name)),
-    }
+    Cli::command().mut_subcommand("run", help::with_variables)
 }
 
 /// Does what the arguments say; `arguments` begins with the program's own name.
@@ -134,57 +122,15 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
                 return ExitCode::from(FAILURE);
             }
         }
-        Some(_) | None => {}
+        Some(word) => {
+            if let Some(code) = operator::refuse(word) {
+                return code;
+            }
+        }
+        None => {}
     }
-    match Cli::try_parse_from(&arguments) {
-        Ok(Cli {
-            command: Command::Run(arguments),
-        }) => run::main(*arguments),
-        Ok(Cli {
-            command: Command::Config(arguments),
-        }) => config::main(arguments),
-        Ok(Cli {
-            command: Command::Status(arguments),
-        }) => status::main(&arguments),
-        Ok(Cli {
-            command: Command::Tail(arguments),
-        }) => tail::main(&arguments),
-        Ok(Cli {
-            command: Command::Stop(arguments),
-        }) => stop::main(&arguments),
-        Ok(Cli {
-            command: Command::Schema(arguments),
-        }) => schema::main(&arguments),
-        Ok(Cli {
-            command: Command::Replay(arguments),
-        }) => replay::main(&arguments),
-        Ok(Cli {
-            command: Command::Show(arguments),
-        }) => show::main(&arguments),
-        Ok(Cli {
-            command: Command::Diff(arguments),
-        }) => diff::main(&arguments),
-        Ok(Cli {
-            command: Command::Verify(arguments),
-        }) => verify::main(&arguments),
-        Ok(Cli {
-            command: Command::Finalize(arguments),
-        }) => finalize::main(&arguments),
-        Ok(Cli {
-            command: Command::Prune(arguments),
-        }) => prune::main(&arguments),
-        Ok(Cli {
-            command: Command::Pin(arguments),
-        }) => pin::main(&arguments),
-        Ok(Cli {
-            command: Command::Help(arguments),
-        }) => manual::help(&arguments, command()),
-        Ok(Cli {
-            command: Command::Completions(arguments),
-        }) => manual::completions(&arguments, command()),
-        Ok(Cli {
-            command: Command::Man(arguments),
-        }) => manual::man(&arguments, command()),
+    let command = match Cli::try_parse_from(&arguments) {
+        Ok(Cli { command }) => command,
         Err(error) => {
             let error = match error.kind() {
                 // Help names the variables too; nobody else waits until they are looked up.
@@ -194,15 +140,24 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
                     .unwrap_or(error),
                 _ => error,
             };
-            let is_help = !error.use_stderr();
-            // Nobody is left to be told when the terminal is gone.
-            let _ = error.print();
-            if is_help {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(USAGE)
+            if error.use_stderr() {
+                // Nobody is left to be told when stderr is gone.
+                let _ = error.print();
+                return ExitCode::from(USAGE);
             }
+            return results::printed(error.print());
         }
+    };
+    match command {
+        Command::Run(arguments) => run::main(*arguments),
+        Command::Status(arguments) => status::main(&arguments),
+        Command::Stop(arguments) => stop::main(&arguments),
+        #[cfg(feature = "operator")]
+        Command::Operator(command) => command.main(),
+        Command::Verify(arguments) => verify::main(&arguments),
+        Command::Finalize(arguments) => finalize::main(&arguments),
+        Command::Prune(arguments) => prune::main(&arguments),
+        Command::Help(arguments) => help::main(&arguments, self::command()),
     }
 }
 

@@ -22,11 +22,6 @@ fn harmless(message: &str) -> String {
     lines.join("\n")
 }
 
-/// Writes one line of a result to stdout; false when it is closed.
-pub fn result(message: &str) -> bool {
-    writeln!(std::io::stdout(), "{message}").is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,9 @@
 //! `stockade pin RUN…`
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::place::Place;
+use super::results::Results;
 use super::{FAILURE, notice};
 use crate::recordings::directory::Creation;
 use crate::recordings::{Store, pin};
@@ -18,27 +19,25 @@ pub struct Arguments {
     /// Take the pins away instead
     #[arg(long)]
     unpin: bool,
-    /// The recordings directory
-    #[arg(long, value_name = "DIR", env = "STOCKADE_RECORDINGS")]
-    recordings: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// Sets or takes away pins: 0 when all is as it was asked for, 125 when a run is not there or a pin cannot be written.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    let store = match super::recordings_path(arguments.recordings.as_deref())
-        .and_then(|path| Store::open(&path))
-    {
+    let store = match arguments.place.path().and_then(|path| Store::open(&path)) {
         Ok(store) => store,
         Err(error) => {
             notice::error(&chain(&error));
             return ExitCode::from(FAILURE);
         }
     };
+    let mut results = Results::stdout();
     let mut is_done = true;
     for run in &arguments.runs {
         match one(&store, run, arguments.unpin) {
             Ok(done) => {
-                notice::result(&done);
+                results.line(done);
             }
             Err(error) => {
                 notice::error(&error);
@@ -46,11 +45,11 @@ pub fn main(arguments: &Arguments) -> ExitCode {
             }
         }
     }
-    if is_done {
+    results.end(if is_done {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(FAILURE)
-    }
+    })
 }
 
 fn one(store: &Store, run: &str, is_unpin: bool) -> Result<String, String> {

@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
+use super::place::Place;
+use super::results::Results;
 use super::{FAILURE, notice};
 use crate::description::quantity;
 use crate::recordings::prune::{self, Planned, PrunePlan, PruneReport, Retention};
@@ -19,9 +21,8 @@ use crate::text::measure;
 /// What to keep.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The recordings directory
-    #[arg(long, value_name = "DIR", env = "STOCKADE_RECORDINGS")]
-    recordings: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// Remove runs older than so many days
     #[arg(
         long,
@@ -72,9 +73,10 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         notice::error("nothing to prune by: give --keep-days, --keep-runs or --keep-bytes");
         return ExitCode::from(super::USAGE);
     }
-    match prune(arguments, &retention) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(FAILURE),
+    let mut results = Results::stdout();
+    match prune(arguments, &retention, &mut results) {
+        Ok(true) => results.end(ExitCode::SUCCESS),
+        Ok(false) => results.end(ExitCode::from(FAILURE)),
         Err(error) => {
             notice::error(&chain(&error));
             ExitCode::from(FAILURE)
@@ -82,8 +84,12 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn prune(arguments: &Arguments, retention: &Retention) -> Result<bool, RecordingsError> {
-    let path = super::recordings_path(arguments.recordings.as_deref())?;
+fn prune(
+    arguments: &Arguments,
+    retention: &Retention,
+    results: &mut Results,
+) -> Result<bool, RecordingsError> {
+    let path = arguments.place.path()?;
     let now = SystemTime::now();
     let (plan, report) = match Store::open(&path) {
         Ok(store) => {
@@ -107,14 +113,14 @@ fn prune(arguments: &Arguments, retention: &Retention) -> Result<bool, Recording
         Err(error) => return Err(error),
     };
     if arguments.json {
-        notice::result(&as_json(&plan, report.as_ref()).to_string());
+        results.line(as_json(&plan, report.as_ref()).to_string());
     } else {
-        tell(&plan, report.as_ref(), now);
+        tell(&plan, report.as_ref(), now, results);
     }
     Ok(plan.unreadable.is_empty() && report.is_none_or(|report| report.failed.is_empty()))
 }
 
-fn tell(plan: &PrunePlan, report: Option<&PruneReport>, now: SystemTime) {
+fn tell(plan: &PrunePlan, report: Option<&PruneReport>, now: SystemTime, results: &mut Results) {
     let (verb, verdict) = match report {
         None => ("would remove", "would be removed"),
         Some(_) => ("removed", "removed"),
@@ -126,11 +132,11 @@ fn tell(plan: &PrunePlan, report: Option<&PruneReport>, now: SystemTime) {
         if report.is_none_or(|report| report.removed.contains(&run.id)) {
             n_removed += 1;
             removed_bytes = removed_bytes.saturating_add(run.bytes);
-            notice::result(&line(verb, run, run.reason.as_str(), now));
+            results.line(line(verb, run, run.reason.as_str(), now));
         } else if report.is_some_and(|report| report.skipped.contains(&run.id)) {
             n_kept = n_kept.saturating_add(1);
             kept_bytes = kept_bytes.saturating_add(run.bytes);
-            notice::result(&format!(
+            results.line(format!(
                 "left alone {}: taken, pinned or named latest meanwhile",
                 run.id
             ));
@@ -141,17 +147,17 @@ fn tell(plan: &PrunePlan, report: Option<&PruneReport>, now: SystemTime) {
     }
     if let Some(report) = report {
         for id in &report.gone {
-            notice::result(&format!("gone {id}: somebody else removed it meanwhile"));
+            results.line(format!("gone {id}: somebody else removed it meanwhile"));
         }
         for (path, error) in &report.failed {
             notice::error(&format!("{}: {}", path.display(), chain(error)));
         }
     } else {
         for run in &plan.keep {
-            notice::result(&line("would keep", run, run.reason.as_str(), now));
+            results.line(line("would keep", run, run.reason.as_str(), now));
         }
     }
-    notice::result(&format!(
+    results.line(format!(
         "{} {verdict} ({}), {} kept ({})",
         measure::count(n_removed, "run"),
         measure::bytes(removed_bytes),

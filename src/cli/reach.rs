@@ -6,7 +6,8 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{FAILURE, notice, recordings_path};
+use super::place::Place;
+use super::{FAILURE, notice};
 use crate::client::{ClientError, Target, Token};
 use crate::description::credentials::read_secret_file;
 use crate::description::secret::Secret;
@@ -20,14 +21,8 @@ pub struct Reach {
     #[arg(value_name = "TARGET", default_value = "latest")]
     target: String,
 
-    /// Look for runs in DIR [default: $XDG_STATE_HOME/stockade/runs]
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "STOCKADE_RECORDINGS",
-        hide_env_values = true
-    )]
-    recordings: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 
     /// Read the token for the status API from FILE; a Unix socket needs none
     #[arg(
@@ -45,13 +40,7 @@ impl Reach {
     /// # Errors
     /// What is wrong with its name, for people.
     pub fn target(&self) -> Result<Target, String> {
-        let recordings = match recordings_path(self.recordings.as_deref()) {
-            Ok(recordings) => recordings,
-            // A path or an address needs no store.
-            Err(_) if self.target.contains('/') => PathBuf::new(),
-            Err(error) => return Err(chain(&error)),
-        };
-        Target::find(&self.target, &recordings).map_err(|error| chain(&error))
+        self.place.target(&self.target)
     }
 
     /// The token: of the file, else of `STOCKADE_TOKEN`, else none.

@@ -5,9 +5,8 @@
 //! harmless.
 
 use std::fs::File;
-use std::io::{BufReader, IsTerminal as _, Write as _};
+use std::io::{BufReader, IsTerminal as _};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,8 +15,10 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::libc::{SIGHUP, SIGINT, SIGTERM};
 
+use super::notice;
+use super::place::Place;
 use super::reach::{block_on, colours, fail};
-use super::{notice, show};
+use super::results::Results;
 use crate::cast::EntryKind;
 use crate::cast::pace::Pace;
 use crate::cast::reader::CastReader;
@@ -44,14 +45,8 @@ pub struct Arguments {
     #[arg(value_name = "TARGET", default_value = "latest")]
     target: String,
 
-    /// Look for runs in DIR [default: $XDG_STATE_HOME/stockade/runs]
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "STOCKADE_RECORDINGS",
-        hide_env_values = true
-    )]
-    recordings: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 
     /// Play N times as fast as it happened
     #[arg(long, value_name = "N", default_value = "1", value_parser = speed)]
@@ -92,8 +87,8 @@ fn max_wait(text: &str) -> Result<Duration, String> {
 enum Stopped {
     /// A signal asked for it.
     Signal(usize),
-    /// Nobody reads any more.
-    Closed,
+    /// Nobody takes any more.
+    Unwritten,
     /// There is nothing to play.
     Failed(String),
 }
@@ -103,11 +98,12 @@ struct Player {
     pace: Pace,
     from_step: u64,
     signal: Arc<AtomicUsize>,
+    results: Results,
 }
 
 /// Plays a run: 0 at its end, 128 + n when signal n ended it, 125 when there is nothing to play.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    let run = match show::open(&arguments.target, arguments.recordings.as_deref()) {
+    let run = match arguments.place.recording(&arguments.target) {
         Ok(run) => run,
         Err(error) => return fail(&error, None),
     };
@@ -122,6 +118,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         pace: Pace::new(arguments.speed, arguments.max_wait),
         from_step: arguments.from_step,
         signal,
+        results: Results::stdout(),
     };
     let cast = match open_cast(&run, arguments.log) {
         Ok(cast) => cast,
@@ -131,11 +128,11 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         Some(cast) => player.cast(cast),
         None => player.log(&run),
     };
-    match played {
-        Ok(()) | Err(Stopped::Closed) => ExitCode::SUCCESS,
+    player.results.end(match played {
+        Ok(()) | Err(Stopped::Unwritten) => ExitCode::SUCCESS,
         Err(Stopped::Signal(signo)) => ExitCode::from(u8::try_from(128 + signo).unwrap_or(u8::MAX)),
         Err(Stopped::Failed(error)) => fail(&error, None),
-    }
+    })
 }
 
 /// The terminal recording; none when there is none, or the log is wanted.
@@ -154,8 +151,7 @@ impl Player {
     fn cast(&mut self, file: File) -> Result<(), Stopped> {
         let failed = |error: crate::cast::reader::CastError| Stopped::Failed(chain(&error));
         let (_, mut reader) = CastReader::open(BufReader::new(file)).map_err(failed)?;
-        let mut out = std::io::stdout().lock();
-        let is_terminal = out.is_terminal();
+        let is_terminal = std::io::stdout().is_terminal();
         let played = loop {
             let entry = match reader.next_entry() {
                 Ok(Some(entry)) => entry,
@@ -175,15 +171,12 @@ impl Player {
             if let Err(stopped) = self.wait(entry.at) {
                 break Err(stopped);
             }
-            let written = out.write_all(entry.text.as_bytes());
-            if written.and_then(|()| out.flush()).is_err() {
-                break Err(Stopped::Closed);
+            if !(self.results.bytes(&entry.text) && self.results.flush()) {
+                break Err(Stopped::Unwritten);
             }
         };
         if is_terminal {
-            let _ = out
-                .write_all(TERMINAL_AS_BEFORE.as_bytes())
-                .and_then(|()| out.flush());
+            self.results.bytes(TERMINAL_AS_BEFORE);
         }
         if reader.n_passed_over > 0 {
             notice::error(&format!(
@@ -218,7 +211,7 @@ impl Player {
             self.all_was_played()
         });
         teller.finish(&mut |text| {
-            notice::result(&text);
+            self.results.line(text);
         });
         played.map_err(Stopped::Failed).flatten()
     }
@@ -251,12 +244,13 @@ impl Player {
             self.pace.wait_before(at);
         }
         self.wait(at)?;
-        let mut is_open = true;
-        teller.tell(&ts, &event, &mut |text| is_open &= notice::result(&text));
-        if is_open {
+        let mut is_taken = true;
+        let results = &mut self.results;
+        teller.tell(&ts, &event, &mut |text| is_taken &= results.line(text));
+        if is_taken {
             Ok(())
         } else {
-            Err(Stopped::Closed)
+            Err(Stopped::Unwritten)
         }
     }
 

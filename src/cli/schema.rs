@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::notice;
+use super::results::Results;
 
 /// Which schema.
 #[derive(Debug, clap::Args)]
@@ -20,12 +20,13 @@ enum Kind {
     Description,
 }
 
-/// Prints the schema.
+/// Prints the schema: 0, or 125 when it could not be written.
 pub fn main(arguments: &Arguments) -> ExitCode {
     let schema = match arguments.kind {
         Kind::Playbook => crate::playbook::schema::schema(),
         Kind::Description => crate::description::schema::schema(),
     };
-    notice::result(&format!("{schema:#}"));
-    ExitCode::SUCCESS
+    let mut results = Results::stdout();
+    results.line(format!("{schema:#}"));
+    results.end(ExitCode::SUCCESS)
 }

@@ -1,11 +1,11 @@
 //! `stockade show`
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::place::Place;
+use super::results::Results;
 use super::{FAILURE, notice};
-use crate::recordings::find;
 use crate::review::account::Account;
 use crate::review::reading;
 use crate::review::screen::{self, Size};
@@ -18,9 +18,8 @@ pub struct Arguments {
     /// The run: latest, a run id, or a run's directory
     #[arg(value_name = "RUN", default_value = "latest")]
     run: String,
-    /// The recordings directory
-    #[arg(long, value_name = "DIR", env = "STOCKADE_RECORDINGS")]
-    recordings: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -29,14 +28,15 @@ pub struct Arguments {
 /// Shows what happened in a run: 0 when it was shown, 125 when the recording cannot be read.
 pub fn main(arguments: &Arguments) -> ExitCode {
     match read(arguments) {
-        Ok(account) if arguments.json => {
-            notice::result(&serde_json::to_string(&account).unwrap_or_default());
-            ExitCode::SUCCESS
-        }
         Ok(account) => {
-            let text = screen::render(&account, size(), super::reach::colours());
-            notice::result(text.trim_end());
-            ExitCode::SUCCESS
+            let text = if arguments.json {
+                serde_json::to_string(&account).unwrap_or_default()
+            } else {
+                screen::render(&account, size(), super::reach::colours())
+            };
+            let mut results = Results::stdout();
+            results.line(text.trim_end());
+            results.end(ExitCode::SUCCESS)
         }
         Err(error) => {
             notice::error(&error);
@@ -46,22 +46,8 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 }
 
 fn read(arguments: &Arguments) -> Result<Account, String> {
-    let run = open(&arguments.run, arguments.recordings.as_deref())?;
+    let run = arguments.place.recording(&arguments.run)?;
     reading::read(&run, now_ms()).map_err(|error| chain(&error))
-}
-
-/// Opens the recording that is named.
-pub(super) fn open(
-    named: &str,
-    recordings: Option<&std::path::Path>,
-) -> Result<crate::recordings::RunDir, String> {
-    let store = match super::recordings_path(recordings) {
-        Ok(store) => store,
-        // A path needs no store.
-        Err(error) if !named.contains('/') => return Err(chain(&error)),
-        Err(_) => PathBuf::new(),
-    };
-    find::find(named, &store).map_err(|error| chain(&error))
 }
 
 /// The size of the terminal; what is assumed where standard output is none.

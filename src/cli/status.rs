@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::notice;
 use super::reach::{Reach, block_on, colours, fail, fail_client};
+use super::results::Results;
 use crate::client::follow::connect;
 use crate::client::{ClientError, Found, Liveness, Target, Token};
 use crate::progress::clean::summary;
@@ -78,16 +79,15 @@ pub fn main(arguments: &Arguments) -> ExitCode {
             ExitCode::from(LAST_KNOWN)
         }
     };
+    let mut results = Results::stdout();
     if arguments.json {
-        notice::result(String::from_utf8_lossy(&bytes).trim_end());
+        results.line(bytes.trim_ascii_end());
     } else {
         for line in lines(&document, &source, &target, colours()) {
-            if !notice::result(&line) {
-                break;
-            }
+            results.line(line);
         }
     }
-    code
+    results.end(code)
 }
 
 async fn ask(

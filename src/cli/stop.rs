@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use super::notice;
 use super::reach::{Reach, block_on, colours, fail, fail_client};
-use crate::api::limits::MAX_GRACE_SECONDS;
+use super::results::Results;
+use crate::api::limits::{MAX_GRACE_SECONDS, MAX_REASON_CHARS};
 use crate::client::follow::{Extent, Want, connect};
 use crate::client::{ClientError, Ending, Follower, Item, Liveness, Target, Token};
 use crate::event::{Complete, Event, EventType};
@@ -29,8 +30,8 @@ pub struct Arguments {
     #[command(flatten)]
     reach: Reach,
 
-    /// Say why, for the record
-    #[arg(long, value_name = "TEXT")]
+    /// Say why, for the record: at most 1,024 characters
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: Option<String>,
 
     /// Give the workload so many seconds to end by itself [default: what the run was given]
@@ -62,6 +63,15 @@ enum Stopped {
     Over(Option<Box<Complete>>),
     /// It has not ended within the limit.
     NotYet(Duration),
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    match text.chars().count() {
+        n_chars if n_chars > MAX_REASON_CHARS => Err(format!(
+            "it has {n_chars} characters; give at most {MAX_REASON_CHARS}"
+        )),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 fn grace(text: &str) -> Result<f64, String> {
@@ -97,7 +107,11 @@ pub fn main(arguments: &Arguments) -> ExitCode {
             }
             fail_client(&error)
         }
-        Ok(Ok(stopped)) => tell(&name, stopped),
+        Ok(Ok(stopped)) => {
+            let mut results = Results::stdout();
+            let code = tell(&name, stopped, &mut results);
+            results.end(code)
+        }
     }
 }
 
@@ -160,34 +174,34 @@ async fn stop(
     }
 }
 
-fn tell(name: &str, stopped: Stopped) -> ExitCode {
+fn tell(name: &str, stopped: Stopped, results: &mut Results) -> ExitCode {
     match stopped {
         Stopped::Before(document) => {
             let status = document.status.as_str();
-            notice::result(&format!("run {} had ended: {status}", document.run_id));
+            results.line(format!("run {} had ended: {status}", document.run_id));
             ExitCode::SUCCESS
         }
         Stopped::Left => {
-            notice::result(&format!(
+            results.line(format!(
                 "nobody works on {name} any more, and its record has no end; stockade finalize gives it one"
             ));
             ExitCode::SUCCESS
         }
         Stopped::Asked => {
-            notice::result(&format!("{name} was asked to stop"));
+            results.line(format!("{name} was asked to stop"));
             ExitCode::SUCCESS
         }
         Stopped::Over(end) => {
             match end {
                 Some(end) => {
-                    notice::result(&format!("{name}: {}", ending(&end, colours())));
-                    notice::result(
-                        &survivors(&end.survivors)
+                    results.line(format!("{name}: {}", ending(&end, colours())));
+                    results.line(
+                        survivors(&end.survivors)
                             .unwrap_or_else(|| "no process had to be killed".to_owned()),
                     );
                 }
                 None => {
-                    notice::result(&format!("{name} has ended"));
+                    results.line(format!("{name} has ended"));
                 }
             }
             ExitCode::SUCCESS

@@ -1,9 +1,9 @@
 //! `stockade tail [TARGET]`: follows a run, live and from its recording.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use super::reach::{Reach, block_on, colours, fail, fail_client};
+use super::results::Results;
 use super::{FAILURE, notice};
 use crate::client::follow::Extent;
 use crate::client::follow::Want;
@@ -52,6 +52,7 @@ fn event_type(name: &str) -> Result<EventType, String> {
 struct Printer {
     json: bool,
     teller: Teller,
+    results: Results,
     end: Option<Box<Complete>>,
 }
 
@@ -75,6 +76,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     let mut printer = Printer {
         json: arguments.json,
         teller: Teller::new(colours(), Detail::Full, form, form),
+        results: Results::stdout(),
         end: None,
     };
     let types = arguments.types.clone();
@@ -121,17 +123,18 @@ impl Printer {
         let event = serde_json::from_slice::<Event>(line).ok();
         let mut wanted = true;
         if self.json {
-            wanted = print(line);
+            wanted = self.results.line(line);
         } else if let Some(event) = &event {
             let ts = time_of(line);
+            let results = &mut self.results;
             self.teller
-                .tell(&ts, event, &mut |text| wanted &= print(text.as_bytes()));
+                .tell(&ts, event, &mut |text| wanted &= results.line(text));
         }
         if let Some(Event::Complete(complete)) = event {
             if let Some(text) = survivors(&complete.survivors)
                 && !self.json
             {
-                wanted &= print(text.as_bytes());
+                wanted &= self.results.line(text);
             }
             self.end = Some(complete);
         }
@@ -140,11 +143,12 @@ impl Printer {
 
     fn finish(mut self, ending: Ending, extent: Extent) -> ExitCode {
         if !self.json {
+            let results = &mut self.results;
             self.teller.finish(&mut |text| {
-                print(text.as_bytes());
+                results.line(text);
             });
         }
-        match (ending, self.end) {
+        let code = match (ending, self.end) {
             (Ending::Terminal, Some(end)) => ExitCode::from(exit_status(
                 end.error.map(|error| error.code),
                 &end.outcome,
@@ -159,16 +163,9 @@ impl Printer {
                 );
                 ExitCode::from(FAILURE)
             }
-        }
+        };
+        self.results.end(code)
     }
-}
-
-/// Prints a line; false when nobody reads any more.
-fn print(line: &[u8]) -> bool {
-    let mut out = std::io::stdout().lock();
-    out.write_all(line)
-        .and_then(|()| out.write_all(b"\n"))
-        .is_ok()
 }
 
 /// The time stamp of a line.

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::results::Results;
 use super::{FAILURE, notice};
 use crate::log::verify::{KeptHead, VerifyReport, verify};
 use crate::recordings::{RunDir, inventory, layout};
@@ -35,12 +36,13 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         .and_then(|run_dir| check(&run_dir));
     match report {
         Ok((report, n_files)) => {
-            print(&report, n_files, arguments.json);
-            if report.sound {
+            let mut results = Results::stdout();
+            print(&report, n_files, arguments.json, &mut results);
+            results.end(if report.sound {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::from(NOT_SOUND)
-            }
+            })
         }
         Err(error) => {
             notice::error(&error);
@@ -73,20 +75,20 @@ fn kept_head(run_dir: &RunDir) -> Option<KeptHead> {
     })
 }
 
-fn print(report: &VerifyReport, n_files: u64, as_json: bool) {
+fn print(report: &VerifyReport, n_files: u64, as_json: bool, results: &mut Results) {
     if as_json {
         let mut object = serde_json::to_value(report).unwrap_or_default();
         if let Some(fields) = object.as_object_mut() {
             fields.insert("n_files".to_owned(), n_files.into());
         }
-        notice::result(&object.to_string());
+        results.line(object.to_string());
         return;
     }
     for finding in &report.findings {
-        notice::result(finding);
+        results.line(finding);
     }
     let verdict = if report.sound { "sound" } else { "not sound" };
-    notice::result(&format!(
+    results.line(format!(
         "{verdict}: {} events, head {} at event {}, {n_files} files as the manifest says",
         report.n_events, report.head, report.last_seq
     ));

@@ -35,6 +35,12 @@ pub enum ClientError {
         /// The limit that passed.
         limit: Duration,
     },
+    /// The stream ended in good order, at once and without an event.
+    #[error("{address} ended its stream at once and without an event")]
+    Empty {
+        /// Who was asked.
+        address: Address,
+    },
     /// The answer is a refusal.
     #[error("{address} refuses: {detail} ({status}{})", code.as_deref().map(|code| format!(" {code}")).unwrap_or_default())]
     Refused {
@@ -94,6 +100,7 @@ impl ClientError {
             Self::Unreachable { .. }
             | Self::Broken { .. }
             | Self::Silent { .. }
+            | Self::Empty { .. }
             | Self::OtherRun { .. }
             | Self::NoAddress { .. } => true,
             Self::Refused { status, .. } => *status >= 500,
@@ -118,6 +125,7 @@ impl ClientError {
             | Self::Unreachable { .. }
             | Self::Broken { .. }
             | Self::Silent { .. }
+            | Self::Empty { .. }
             | Self::Foreign { .. }
             | Self::OtherRun { .. }
             | Self::NoAddress { .. }

@@ -4,7 +4,8 @@
 //! given. Invariant: each event that passes the filter is given once and in order; the cursor is the number of the last
 //! event, whatever the source.
 
-use std::os::fd::AsFd;
+mod recorded;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +13,12 @@ use http_body_util::BodyExt as _;
 use hyper::{Method, Response, StatusCode, body::Incoming};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::address::Address;
 use super::connection::{Connection, Token};
 use super::error::ClientError;
 use super::frames::{Form, Frame, FrameReader};
 use super::target::{Liveness, Target};
-use crate::event::{Event, EventType};
-use crate::log::frame::Framing;
-use crate::log::{Next, Selection, Source, TypeSet};
+use crate::event::EventType;
 use crate::recordings::RunDir;
 use crate::status::StatusDocument;
 
@@ -33,9 +33,6 @@ pub const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// How long a status API may be out of reach in one piece before the follower gives up.
 pub const CONTACT_LIMIT: Duration = Duration::from_secs(60);
-
-/// Bytes that are read of a recording at a time.
-const READ_BYTES: usize = 256 * 1024;
 
 /// What a follower gives.
 #[derive(Debug)]
@@ -119,7 +116,9 @@ pub struct Follower<'a> {
 enum Ended {
     For(Ending),
     /// The stream was cut before its end.
-    Cut(Option<ClientError>),
+    Cut(ClientError),
+    /// The API ended it in good order; its recording may have more.
+    InGoodOrder(Address),
 }
 
 impl<'a> Follower<'a> {
@@ -152,20 +151,40 @@ impl<'a> Follower<'a> {
     ) -> Result<Ending, ClientError> {
         let mut backoff = MIN_BACKOFF;
         let mut lost_at: Option<Instant> = None;
+        let mut seen = None;
         loop {
             // Before the attempt: nobody can begin to work on a run that was left.
             let liveness = self.target.liveness()?;
             if let (Liveness::Left, Some(run)) = (liveness, self.target.run()) {
                 return self.read_recording(run, take).await;
             }
-            let before = self.after;
+            let (before, asked_at) = (self.after, Instant::now());
             let error = match self.ask_api(take).await {
                 Ok(Ended::For(ending)) => return Ok(ending),
-                Ok(Ended::Cut(error)) => error,
+                Ok(Ended::Cut(error)) => Some(error),
+                // Whoever never gives anything is no API of a run. A stream that lasted was ended by something between.
+                Ok(Ended::InGoodOrder(address)) => {
+                    let is_empty = self.after == before && asked_at.elapsed() < MAX_BACKOFF;
+                    is_empty.then_some(ClientError::Empty { address })
+                }
                 Err(error) if error.is_contact() => Some(error),
                 Err(error) => return Err(error),
             };
-            if self.after != before {
+            if let (
+                Some(ClientError::NoAddress { .. }),
+                Liveness::Alive,
+                Some(run),
+                Extent::ToTheEnd,
+            ) = (&error, liveness, self.target.run(), self.extent)
+            {
+                // Whether or not it will ever have an API: its log grows before our eyes.
+                if let Some(ending) = self.read_what_was_added(run, &mut seen, take).await? {
+                    return Ok(ending);
+                }
+                (backoff, lost_at) = (MIN_BACKOFF, None);
+                continue;
+            }
+            if self.after != before || error.is_none() {
                 (backoff, lost_at) = (MIN_BACKOFF, None);
             }
             if let Some(error) = error {
@@ -266,26 +285,25 @@ impl<'a> Follower<'a> {
                     return Ok(Ended::For(Ending::Asked));
                 }
             }
-            let broken = match timeout(SILENCE_LIMIT, response.body_mut().frame()).await {
+            let cut = match timeout(SILENCE_LIMIT, response.body_mut().frame()).await {
                 Ok(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
                         frames.push(&data);
                     }
                     continue;
                 }
-                Ok(Some(Err(source))) => Some(ClientError::Broken {
+                Ok(Some(Err(source))) => ClientError::Broken {
                     address: connection.address().clone(),
                     source,
-                }),
+                },
                 Ok(None) if form == Form::Ndjson => return Ok(Ended::For(Ending::Asked)),
-                // The API ended in good order; its recording may have more.
-                Ok(None) => None,
-                Err(_) => Some(ClientError::Silent {
+                Ok(None) => return Ok(Ended::InGoodOrder(connection.address().clone())),
+                Err(_) => ClientError::Silent {
                     address: connection.address().clone(),
                     limit: SILENCE_LIMIT,
-                }),
+                },
             };
-            return Ok(Ended::Cut(broken));
+            return Ok(Ended::Cut(cut));
         }
     }
 
@@ -302,71 +320,6 @@ impl<'a> Follower<'a> {
         self.after = seq;
         let want = take(Item::Event { seq, line });
         (want, is_terminal(line))
-    }
-
-    async fn read_recording(
-        &mut self,
-        run: &RunDir,
-        take: &mut impl FnMut(Item<'_>) -> Want,
-    ) -> Result<Ending, ClientError> {
-        let (source, found) = Source::open_recorded(run.as_fd()).map_err(ClientError::Log)?;
-        if self.epoch.is_some() && self.epoch != found.epoch {
-            let to = last_kept(&source).await?;
-            if to < self.after {
-                self.after = to;
-                if take(Item::Rewound { to }) == Want::Nothing {
-                    return Ok(Ending::Asked);
-                }
-            }
-        }
-        let last = source.bounds().published_seq;
-        if self.epoch.is_none() && self.after > last {
-            let after = std::mem::take(&mut self.after);
-            if take(Item::Beyond { after, last }) == Want::Nothing {
-                return Ok(Ending::Asked);
-            }
-        }
-        if self.epoch.is_some() && take(Item::FromRecording) == Want::Nothing {
-            return Ok(Ending::Asked);
-        }
-        let types = if self.types.is_empty() {
-            TypeSet::ALL
-        } else {
-            TypeSet::of(self.types.iter().copied())
-        };
-        let selection = Selection {
-            framing: Framing::Ndjson,
-            types,
-        };
-        let mut reader = source.reader(self.after, selection);
-        while !reader.is_finished() {
-            let want = match reader.read(READ_BYTES).await.map_err(ClientError::Log)? {
-                None => break,
-                Some(Next::Gap { from, to }) => {
-                    self.after = to;
-                    take(Item::Gap { from, to })
-                }
-                Some(Next::Frames(frames)) => {
-                    let mut want = Want::More;
-                    for line in frames.split(|byte| *byte == b'\n') {
-                        if let Some(seq) = seq_of(line)
-                            && want == Want::More
-                        {
-                            (want, _) = self.event(seq, line, take);
-                        }
-                    }
-                    want
-                }
-            };
-            if want == Want::Nothing {
-                return Ok(Ending::Asked);
-            }
-        }
-        Ok(if found.terminal_seq.is_some() {
-            Ending::Terminal
-        } else {
-            Ending::WithoutEnd
-        })
     }
 }
 
@@ -395,34 +348,6 @@ pub async fn connect(
     Err(refused.unwrap_or(ClientError::Token))
 }
 
-/// The last event before the log was begun anew, as the last `log.opened` of a recording tells.
-async fn last_kept(source: &std::sync::Arc<Source>) -> Result<u64, ClientError> {
-    let selection = Selection {
-        framing: Framing::Ndjson,
-        types: TypeSet::of([EventType::LogOpened]),
-    };
-    let mut reader = source.reader(0, selection);
-    let mut last_kept = 0;
-    while let Some(next) = reader.read(READ_BYTES).await.map_err(ClientError::Log)? {
-        let Next::Frames(frames) = next else { continue };
-        for line in frames.split(|byte| *byte == b'\n') {
-            if let Ok(Event::LogOpened(opened)) = serde_json::from_slice(line) {
-                last_kept = opened.first_seq.saturating_sub(1);
-            }
-        }
-    }
-    Ok(last_kept)
-}
-
-fn seq_of(line: &[u8]) -> Option<u64> {
-    let rest = line.strip_prefix(b"{\"seq\":")?;
-    let n_digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    std::str::from_utf8(rest.get(..n_digits)?)
-        .ok()?
-        .parse()
-        .ok()
-}
-
 /// True for the terminal event. The type stands behind the time stamp, so it is looked for at the beginning of the line.
 fn is_terminal(line: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
@@ -438,6 +363,7 @@ fn is_terminal(line: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::recorded::seq_of;
     use super::*;
 
     #[test]

@@ -1,17 +1,15 @@
 //! Which run a person means: `latest`, a run id, a run's directory, a socket or an address.
 //!
-//! Owns the words of `TARGET` and the look into a run's directory. It makes and changes nothing there. Invariant: whether a
+//! Owns the look into a run's directory; what a recording may be called is the rule of `recordings`. It makes and changes nothing there. Invariant: whether a
 //! run is alive is told by its lock, never by an address that does not answer.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::address::Address;
 use super::error::ClientError;
+use crate::recordings::find::{self, FindError};
 use crate::recordings::lock::Holder;
-use crate::recordings::{RecordingsError, RunDir, Store, layout};
-use crate::run::RunId;
-use crate::run::id::LATEST;
+use crate::recordings::{RecordingsError, RunDir, layout};
 use crate::status::StatusDocument;
 
 /// Largest `status.json` that is read, in bytes: four times what a document may have.
@@ -36,28 +34,9 @@ pub enum TargetError {
         /// What was given.
         text: String,
     },
-    /// There is no run yet.
-    #[error("there is no run in {}; start one by stockade run, or name another place by --recordings", recordings.display())]
-    NoRunYet {
-        /// The recordings directory.
-        recordings: PathBuf,
-    },
-    /// There is no run of that name.
-    #[error("there is no run {id} in {}; name another place by --recordings", recordings.display())]
-    NoSuchRun {
-        /// The run id.
-        id: RunId,
-        /// The recordings directory.
-        recordings: PathBuf,
-    },
-    /// The directory cannot be used.
-    #[error("{} is no run's directory", path.display())]
-    Directory {
-        /// What was given.
-        path: PathBuf,
-        /// Why.
-        source: RecordingsError,
-    },
+    /// There is no such recording.
+    #[error(transparent)]
+    Recording(FindError),
 }
 
 /// A run that somebody named.
@@ -92,37 +71,25 @@ pub struct Found {
 }
 
 impl Target {
-    /// Finds what `text` names; `recordings` is the directory of all runs.
+    /// Finds what `text` names: an address, or a recording by the rule of [`find()`](find::find).
     ///
     /// # Errors
     /// When it names nothing.
-    pub fn find(text: &str, recordings: &Path) -> Result<Self, TargetError> {
-        if let Some(address) = Address::parse(text) {
-            return match address {
-                Ok(address) => Ok(Self::Remote(address)),
-                Err(expected) => Err(TargetError::Address {
-                    text: text.to_owned(),
-                    expected,
-                }),
-            };
-        }
-        if text == LATEST {
-            return latest(recordings);
-        }
-        if text.contains('/') || text == "." || text == ".." {
-            return open(Path::new(text));
-        }
-        let id: RunId = text.parse().map_err(|_| TargetError::Form {
-            text: text.to_owned(),
-        })?;
-        let path = recordings.join(id.as_str());
-        if path.is_dir() {
-            open(&path)
-        } else {
-            Err(TargetError::NoSuchRun {
-                id,
-                recordings: recordings.to_owned(),
-            })
+    pub fn find(
+        text: &str,
+        store: &dyn Fn() -> Result<PathBuf, RecordingsError>,
+    ) -> Result<Self, TargetError> {
+        match Address::parse(text) {
+            Some(Ok(address)) => Ok(Self::Remote(address)),
+            Some(Err(expected)) => Err(TargetError::Address {
+                text: text.to_owned(),
+                expected,
+            }),
+            None => match find::find(text, store) {
+                Ok(run) => Ok(Self::Recorded(run)),
+                Err(FindError::Form { named: text }) => Err(TargetError::Form { text }),
+                Err(error) => Err(TargetError::Recording(error)),
+            },
         }
     }
 
@@ -193,41 +160,6 @@ impl Target {
     }
 }
 
-fn open(path: &Path) -> Result<Target, TargetError> {
-    RunDir::open(path)
-        .map(Target::Recorded)
-        .map_err(|source| unusable(path, source))
-}
-
-/// Opens the newest run, by the rule of all commands: what the link names, and where it leads nowhere the last one.
-fn latest(recordings: &Path) -> Result<Target, TargetError> {
-    let no_run_yet = || TargetError::NoRunYet {
-        recordings: recordings.to_owned(),
-    };
-    let store = match Store::open(recordings) {
-        Ok(store) => store,
-        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Err(no_run_yet()),
-        Err(error) => return Err(unusable(recordings, error)),
-    };
-    let id = store
-        .latest()
-        .map_err(|source| unusable(recordings, source))?;
-    let id = id.ok_or_else(no_run_yet)?;
-    match store.open_run(&id) {
-        Ok(Some(run)) => Ok(Target::Recorded(run)),
-        // It was removed since.
-        Ok(None) => Err(no_run_yet()),
-        Err(source) => Err(unusable(&recordings.join(id.as_str()), source)),
-    }
-}
-
-fn unusable(path: &Path, source: RecordingsError) -> TargetError {
-    TargetError::Directory {
-        path: path.to_owned(),
-        source,
-    }
-}
-
 fn liveness(run: &RunDir) -> Result<Liveness, ClientError> {
     match Holder::of(run).map_err(ClientError::Lock)? {
         Holder::Somebody => Ok(Liveness::Alive),
@@ -242,13 +174,13 @@ mod tests {
     #[test]
     fn a_name_that_names_nothing_says_what_would() {
         let empty = tempfile::tempdir().unwrap();
-        let say = |text: &str| Target::find(text, empty.path()).unwrap_err().to_string();
+        let say = |text: &str| {
+            let found = Target::find(text, &|| Ok(empty.path().to_owned()));
+            found.unwrap_err().to_string()
+        };
         assert!(say("latest").contains("there is no run in"));
-        assert!(say("fox").contains("there is no run fox in"));
-        assert!(say("Fox!").contains("give latest, a run id"));
-        assert!(say("./fox").contains("is no run's directory"));
+        assert!(say("Fox!").contains("unix:PATH or http://HOST:PORT"));
         assert!(say("http://x").contains("http://127.0.0.1:8090"));
-        assert!(!empty.path().join("fox").exists());
     }
 
     #[test]
@@ -258,7 +190,7 @@ mod tests {
         std::fs::create_dir(&run).unwrap();
         std::os::unix::fs::symlink("fox", store.path().join("latest")).unwrap();
         for text in ["fox", "latest", run.to_str().unwrap()] {
-            let target = Target::find(text, store.path()).unwrap();
+            let target = Target::find(text, &|| Ok(store.path().to_owned())).unwrap();
             assert_eq!(target.run().unwrap().id().as_str(), "fox", "{text}");
             assert_eq!(target.liveness().unwrap(), Liveness::Left);
             assert!(target.look().unwrap().is_none());
@@ -267,25 +199,5 @@ mod tests {
                 Err(ClientError::NoAddress { .. })
             ));
         }
-    }
-
-    #[test]
-    fn latest_is_a_run_of_the_store_whatever_the_link_says() {
-        let (store, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let link = store.path().join("latest");
-        let outside = elsewhere.path().join("other");
-        std::fs::create_dir(store.path().join("fox")).unwrap();
-        std::fs::create_dir(&outside).unwrap();
-        for leads_to in [Path::new("gone"), &outside] {
-            std::os::unix::fs::symlink(leads_to, &link).unwrap();
-            let target = Target::find("latest", store.path()).unwrap();
-            assert_eq!(target.run().unwrap().path(), store.path().join("fox"));
-            std::fs::remove_file(&link).unwrap();
-        }
-        assert!(Target::find("latest", store.path()).is_ok());
-        let absent = store.path().join("absent");
-        let error = Target::find("latest", &absent).unwrap_err();
-        assert!(matches!(error, TargetError::NoRunYet { .. }), "{error}");
-        assert!(!absent.exists());
     }
 }

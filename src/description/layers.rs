@@ -10,6 +10,7 @@ use super::keys::{Exposure, KEYS, Key, Shape};
 use super::origin::Origin;
 use super::spelling;
 use super::value::{Given, Value, shown_name};
+use super::variables::VARIABLES;
 
 /// The faults found so far.
 #[derive(Default)]
@@ -261,8 +262,20 @@ fn unknown_member(group: &str, name: &str, given: &Given, faults: &mut Faults) {
 }
 
 fn unknown_key(name: &str, origin: &Origin, faults: &mut Faults) {
-    let names = KEYS.iter().flat_map(Key::names);
-    let expected = suggestion(name, names, "docs/configuration.md lists all keys");
+    let option = name.replace('_', "-");
+    let option = VARIABLES
+        .iter()
+        .find(|row| row.flag == Some(option.as_str()));
+    let expected = match option.and_then(|row| Some((row.flag?, row.name))) {
+        Some((flag, variable)) => {
+            let variable = variable.map_or_else(String::new, |name| format!(" or {name}"));
+            format!("it is an option of the process and no key of a run; give --{flag}{variable}")
+        }
+        None => {
+            let names = KEYS.iter().flat_map(Key::names);
+            suggestion(name, names, "docs/configuration.md lists all keys")
+        }
+    };
     faults.add_without_value(ErrorKind::UnknownKey, shown_name(name), origin, expected);
 }
 

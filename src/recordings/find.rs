@@ -1,7 +1,8 @@
 //! Which recording a person means: `latest`, a run id, or a path.
 //!
-//! Owns the one rule for all commands that read recordings. It makes nothing and changes nothing.
+//! Owns the one rule for all commands, also for those that ask a run which goes on. It makes nothing and changes nothing.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::error::RecordingsError;
@@ -13,88 +14,103 @@ use crate::run::id::LATEST;
 /// No recording was found.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
-    /// What was named is neither a run of the store nor a directory.
+    /// The text is no form of a name.
     #[error(
-        "there is no run {named:?} in {}; name a run id, `latest`, or the path of a run's directory",
-        store.display()
+        "{named:?} names no run: give latest, a run id, or a run's directory (with a slash in it)"
     )]
-    NotFound {
-        /// What was named.
+    Form {
+        /// What was given.
         named: String,
+    },
+    /// There is no run of that name.
+    #[error("there is no run {id} in {}; name another place by --recordings", store.display())]
+    NoSuchRun {
+        /// The run id.
+        id: RunId,
         /// The store that was looked into.
         store: PathBuf,
     },
     /// The store has no run at all.
-    #[error("there is no run in {}", store.display())]
-    Empty {
+    #[error("there is no run in {}; start one by stockade run, or name another place by --recordings", store.display())]
+    NoRunYet {
         /// The store that was looked into.
         store: PathBuf,
     },
-    /// Something was found and cannot be opened.
-    #[error("cannot open the recording {named:?}")]
-    Recordings {
-        /// What was named.
-        named: String,
+    /// A directory cannot be used.
+    #[error("{} is no run's directory", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
         /// Why.
         source: RecordingsError,
     },
+    /// Nobody named a store, and there is no default one.
+    #[error("cannot tell where runs are looked for")]
+    Store(#[source] RecordingsError),
 }
 
 /// Opens the recording that `named` means: a path where it has a `/` or is `.` or `..`, the newest run for `latest`, else a
-/// run id of the store, else a directory of that name below the current one.
+/// run id of the store. A path needs no store: `store` is asked for the other two alone.
 ///
 /// # Errors
 /// When there is none, or it cannot be opened.
-pub fn find(named: &str, store: &Path) -> Result<RunDir, FindError> {
-    let failed = |source| FindError::Recordings {
-        named: named.to_owned(),
-        source,
-    };
+pub fn find(
+    named: &str,
+    store: &dyn Fn() -> Result<PathBuf, RecordingsError>,
+) -> Result<RunDir, FindError> {
     if named.contains('/') || matches!(named, "." | "..") {
-        return RunDir::open(Path::new(named)).map_err(failed);
+        return RunDir::open(Path::new(named)).map_err(|source| unusable(Path::new(named), source));
     }
-    if let Some(run) = in_store(named, store)? {
-        return Ok(run);
+    let id: Option<RunId> = match named {
+        LATEST => None,
+        named => Some(named.parse().map_err(|_| FindError::Form {
+            named: named.to_owned(),
+        })?),
+    };
+    let path = store().map_err(FindError::Store)?;
+    let nothing = |id: Option<RunId>| match id {
+        Some(id) => FindError::NoSuchRun {
+            id,
+            store: path.clone(),
+        },
+        None => FindError::NoRunYet {
+            store: path.clone(),
+        },
+    };
+    let store = match Store::open(&path) {
+        Ok(store) => store,
+        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Err(nothing(id)),
+        Err(error) => return Err(unusable(&path, error)),
+    };
+    let newest = match &id {
+        Some(_) => None,
+        None => store.latest().map_err(|source| unusable(&path, source))?,
+    };
+    let Some(meant) = id.as_ref().or(newest.as_ref()) else {
+        return Err(nothing(None));
+    };
+    match store.open_run(meant) {
+        Ok(Some(run)) => Ok(run),
+        // The newest one was removed since.
+        Ok(None) => Err(nothing(id)),
+        Err(source) => Err(unusable(&path.join(meant.as_str()), source)),
     }
-    if Path::new(named).is_dir() {
-        return RunDir::open(Path::new(named)).map_err(failed);
-    }
-    Err(FindError::NotFound {
-        named: named.to_owned(),
-        store: store.to_owned(),
-    })
 }
 
-fn in_store(named: &str, path: &Path) -> Result<Option<RunDir>, FindError> {
-    let failed = |source| FindError::Recordings {
-        named: named.to_owned(),
+fn unusable(path: &Path, source: RecordingsError) -> FindError {
+    FindError::Directory {
+        path: path.to_owned(),
         source,
-    };
-    if !path.is_dir() {
-        return Ok(None);
     }
-    let store = Store::open(path).map_err(failed)?;
-    let id: RunId = if named == LATEST {
-        match store.latest().map_err(failed)? {
-            Some(id) => id,
-            None => {
-                return Err(FindError::Empty {
-                    store: path.to_owned(),
-                });
-            }
-        }
-    } else {
-        match named.parse() {
-            Ok(id) => id,
-            Err(_) => return Ok(None),
-        }
-    };
-    store.open_run(&id).map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn find_in(named: &str, store: &Path) -> Result<RunDir, FindError> {
+        find(named, &|| Ok(store.to_owned()))
+    }
 
     #[test]
     fn a_recording_is_found_by_id_by_path_and_as_the_latest() {
@@ -106,27 +122,58 @@ mod tests {
         store.point_latest_at(&"one".parse().unwrap()).unwrap();
         let by_path = root.path().join("two").display().to_string();
         for (named, expected) in [("two", "two"), (by_path.as_str(), "two"), ("latest", "one")] {
-            let found = find(named, root.path()).unwrap();
+            let found = find_in(named, root.path()).unwrap();
             assert_eq!(found.id().as_str(), expected, "{named}");
         }
         for named in ["three", "../x", "", "Not An Id"] {
-            assert!(find(named, root.path()).is_err(), "{named}");
+            assert!(find_in(named, root.path()).is_err(), "{named}");
         }
     }
 
     #[test]
-    fn latest_is_the_newest_run_where_the_link_leads_nowhere() {
+    fn a_name_that_names_nothing_says_what_would() {
+        let empty = tempfile::tempdir().unwrap();
+        let say = |named: &str| find_in(named, empty.path()).unwrap_err().to_string();
+        assert!(say("latest").contains("there is no run in"));
+        assert!(say("fox").contains("there is no run fox in"));
+        assert!(say("Fox!").contains("give latest, a run id"));
+        assert!(say("./fox").contains("is no run's directory"));
+        assert!(!empty.path().join("fox").exists());
+        let absent = empty.path().join("absent");
+        for (named, expected) in [("latest", "there is no run in"), ("fox", "no run fox")] {
+            let error = find_in(named, &absent).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(!absent.exists());
+    }
+
+    #[test]
+    fn a_path_needs_no_store() {
         let root = tempfile::tempdir().unwrap();
-        assert!(matches!(
-            find("latest", root.path()),
-            Err(FindError::Empty { .. })
-        ));
-        let store = Store::open_or_create(root.path()).unwrap();
-        store.create_run(&"one".parse().unwrap()).unwrap();
-        std::os::unix::fs::symlink("gone", root.path().join("latest")).unwrap();
-        assert_eq!(find("latest", root.path()).unwrap().id().as_str(), "one");
-        std::fs::remove_file(root.path().join("latest")).unwrap();
-        std::os::unix::fs::symlink("../../etc", root.path().join("latest")).unwrap();
-        assert_eq!(find("latest", root.path()).unwrap().id().as_str(), "one");
+        let run = root.path().join("fox");
+        std::fs::create_dir(&run).unwrap();
+        let nowhere = || Err(RecordingsError::NoDefault);
+        let found = find(run.to_str().unwrap(), &nowhere).unwrap();
+        assert_eq!(found.id().as_str(), "fox");
+        for named in ["latest", "fox"] {
+            let error = find(named, &nowhere).unwrap_err();
+            assert!(matches!(error, FindError::Store(_)), "{named}: {error}");
+        }
+    }
+
+    #[test]
+    fn latest_is_a_run_of_the_store_whatever_the_link_says() {
+        let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let link = root.path().join("latest");
+        let outside = elsewhere.path().join("other");
+        std::fs::create_dir(root.path().join("fox")).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        for leads_to in [Path::new("gone"), Path::new("../../etc"), &outside] {
+            std::os::unix::fs::symlink(leads_to, &link).unwrap();
+            let found = find_in("latest", root.path()).unwrap();
+            assert_eq!(found.path(), root.path().join("fox"));
+            std::fs::remove_file(&link).unwrap();
+        }
+        assert!(find_in("latest", root.path()).is_ok());
     }
 }

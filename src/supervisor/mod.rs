@@ -18,7 +18,7 @@ pub mod link;
 pub mod listeners;
 pub mod observer;
 mod record;
-mod report_file;
+pub(crate) mod report_file;
 mod retention;
 mod sealing;
 pub mod setup;

@@ -31,7 +31,7 @@ pub(super) struct ReportFile {
 
 /// The copy cannot go there.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReportFileError {
+pub(crate) enum ReportFileError {
     /// The directory cannot be opened, or the place in it cannot be looked at.
     #[error("the directory of --junit = {} cannot be used: {source}", path.display())]
     Directory {
@@ -66,6 +66,14 @@ enum Occupant {
     Other(&'static str),
 }
 
+/// Whether a run could begin with a copy at `path`; changes nothing.
+///
+/// # Errors
+/// As the run would give.
+pub(crate) fn check(path: &Path) -> Result<(), ReportFileError> {
+    ReportFile::look(path).map(|_| ())
+}
+
 impl ReportFile {
     /// Opens the directory of `path`, at which there is nothing or a regular file; the file is removed.
     ///
@@ -76,14 +84,24 @@ impl ReportFile {
             path: path.to_owned(),
             source,
         };
+        let (this, is_there) = Self::look(path)?;
+        if is_there {
+            // It would be read as the report of this run.
+            this.remove_earlier().map_err(unusable)?;
+        }
+        Ok(this)
+    }
+
+    /// Opens the directory of `path`, changes nothing, and tells whether a regular file is there.
+    fn look(path: &Path) -> Result<(Self, bool), ReportFileError> {
+        let unusable = |source| ReportFileError::Directory {
+            path: path.to_owned(),
+            source,
+        };
         let this = Self::open_directory(path).map_err(unusable)?;
         let what = match this.occupant().map_err(unusable)? {
-            Occupant::Absent => return Ok(this),
-            // It would be read as the report of this run.
-            Occupant::File => {
-                this.remove_earlier().map_err(unusable)?;
-                return Ok(this);
-            }
+            Occupant::Absent => return Ok((this, false)),
+            Occupant::File => return Ok((this, true)),
             Occupant::Link => "a link",
             Occupant::Other(what) => what,
         };

@@ -19,7 +19,9 @@ mod adapter;
 mod guardrails;
 mod output;
 mod clients;
+mod build;
 mod command_run;
+#[cfg(feature = "operator")]
 mod config;
 mod crate_under_supervision;
 mod group_signals;
@@ -41,9 +43,15 @@ mod flood;
 mod process;
 mod crash_finalize;
 mod disk_names;
+#[cfg(feature = "operator")]
 mod recordings;
 mod terminal;
+#[cfg(feature = "operator")]
 mod people;
+#[cfg(feature = "operator")]
+mod following;
+mod results;
 mod cast;
 mod live;
+#[cfg(feature = "operator")]
 mod replay;

@@ -2,14 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::run::{Capture, binary, kill};
+use crate::harness::asked::{ask, asked};
+use crate::harness::run::{Capture, kill};
 use crate::harness::wait::until_within;
 use crate::harness::{DEADLINE, Run, RunBuilder, until};
 
@@ -30,33 +29,6 @@ fn gated() -> Run {
 
 fn open_gate(run: &Run) {
     std::fs::write(run.directory.path().join("workspace/go"), "").unwrap();
-}
-
-/// The binary, asked about the recordings of a run.
-fn asked(recordings: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary());
-    command
-        .args(arguments)
-        .arg("--recordings")
-        .arg(recordings)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-fn ask(recordings: &Path, arguments: &[&str]) -> (i32, String, String) {
-    told(&asked(recordings, arguments).output().unwrap())
-}
-
-fn told(output: &Output) -> (i32, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.code().unwrap_or(-1),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
 }
 
 fn recordings(run: &Run) -> std::path::PathBuf {

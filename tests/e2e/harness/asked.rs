@@ -1,0 +1,34 @@
+//! The commands that ask about recordings, and what they answer.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use super::run::binary;
+
+/// The binary, asked about the recordings of a run.
+pub fn asked(recordings: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .args(arguments)
+        .arg("--recordings")
+        .arg(recordings)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Its exit code, stdout and stderr.
+pub fn ask(recordings: &Path, arguments: &[&str]) -> (i32, String, String) {
+    told(&asked(recordings, arguments).output().unwrap())
+}
+
+fn told(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code().unwrap_or(-1),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
