@@ -93,9 +93,11 @@ fn measure(scale: &Scale, named: &[&str]) -> (Vec<String>, Report) {
         dir
     };
     let is_wanted = |row: &str| named.is_empty() || named.contains(&row);
-    let static_binary = (is_wanted("size") || is_wanted("start"))
-        .then(|| size::static_binary(&mut report, scale, &stockade))
-        .flatten();
+    let static_binaries = (is_wanted("size") || is_wanted("start"))
+        .then(|| size::static_binaries(&mut report, scale, &stockade));
+    let static_binary = static_binaries
+        .as_ref()
+        .and_then(|binaries| binaries.whole.as_deref());
     for row in ROWS.into_iter().filter(|row| is_wanted(row)) {
         println!("{row}");
         match row {
@@ -107,12 +109,12 @@ fn measure(scale: &Scale, named: &[&str]) -> (Vec<String>, Report) {
                 &mut report,
                 scale,
                 &dir(row),
-                &programs(&stockade, static_binary.as_deref()),
+                &programs(&stockade, static_binary),
             ),
             "launch" => launch::run(&mut report, scale, &stockade),
             _ => {
-                if let Some(path) = &static_binary {
-                    size::run(&mut report, path);
+                if let Some(binaries) = &static_binaries {
+                    size::run(&mut report, binaries);
                 }
             }
         }
