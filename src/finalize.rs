@@ -6,6 +6,8 @@
 //! `status.json`: then that end is appended, for a terminal status never changes. The caller holds the run's lock.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use stockade_entrypoint::Cause;
@@ -22,6 +24,9 @@ use crate::status::fold::{Described, StatusFold};
 
 /// Largest `spec.json` and `stop.json` that are read, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Longest wait for the end of a killed process in a control group that is to be removed.
+const GROUP_LIMIT: Duration = Duration::from_secs(1);
 
 /// Largest `status.json` that is read, in bytes.
 const MAX_STATUS_BYTES: u64 = 4 * 1024 * 1024;
@@ -160,6 +165,7 @@ pub fn finalize(
     run_dir
         .write_status(&bytes)
         .map_err(FinalizeError::Recordings)?;
+    remove_groups(&document);
     repair_cast(run_dir);
     // What a run without a mount namespace left in /tmp when it was killed.
     if let Err(error) = crate::recordings::staging::remove_left_over(run_dir) {
@@ -191,6 +197,16 @@ pub fn finalize(
         document,
         exit_code,
     })
+}
+
+/// Removes the control group of a sandbox that nobody was left to take down. The run is over, so what is in it may go.
+fn remove_groups(document: &StatusDocument) {
+    let named = document.isolation.iter();
+    let groups: Vec<PathBuf> = named
+        .flat_map(|isolation| isolation.groups.iter().map(PathBuf::from))
+        .collect();
+    let n_removed = stockade_sandbox::remove_recorded_groups(&groups, GROUP_LIMIT);
+    tracing::debug!(n_removed, "control groups of the run are gone");
 }
 
 /// Cuts a torn last line off the terminal recording; a recording that cannot be repaired hides nothing of the run.

@@ -34,7 +34,9 @@ fn report(outcome: Result<(), Box<dyn Error>>) -> ExitCode {
 
 fn drive(isolation: Isolation, mark: &str) -> Result<(), Box<dyn Error>> {
     let helper = Helper::spawn(&std::env::current_exe()?, &["sandbox-helper"])?;
-    let sandbox = helper.build(Policy::new(isolation).plan()?, Duration::from_secs(10))?;
+    let mut policy = Policy::new(isolation);
+    policy.group = Some(mark.to_owned());
+    let sandbox = helper.build(policy.plan()?, Duration::from_secs(10))?;
     let script = format!("sleep {mark} & setsid setsid -f sleep {mark}; exec sleep {mark}");
     let null = || File::options().read(true).write(true).open("/dev/null");
     sandbox.launch(Launch {

@@ -4,14 +4,16 @@
 //! Invariant: when the set-up is reported ready, the process has no privilege, no descriptor and no text of its parents.
 //!
 //! Order:
-//! 1. a death signal and a wait for the id maps: if the launch helper is gone by then, the socket tells;
+//! 1. the control group, before anything is used that it limits; a death signal and a wait for the id maps: if the launch
+//!    helper is gone by then, the socket tells; the namespace of control groups, which begins at the own one;
 //! 2. an own session and keyring, a higher out-of-memory score, and the argument list overwritten while /proc can still
 //!    be written;
 //! 3. the sandbox's identity, host name, loopback and private root, and the descriptor of its output directory;
-//! 4. the Landlock domain, then limits, no_new_privs, capabilities;
+//! 4. the Landlock domain, then limits of each process and the choice of processors, no_new_privs, capabilities;
 //! 5. not dumpable, descriptors closed, the death signal again because credentials changed;
 //! 6. the system call filter, which every launch inherits, last because it denies what the steps before need.
 
+use crate::cgroup::Joins;
 use crate::domain;
 use crate::failure::{At, Failure, Step};
 use crate::identity::{Identity, Starter};
@@ -26,6 +28,7 @@ use crate::wire::{self, Deadline};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::{Mode, umask};
@@ -36,8 +39,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 /// Host name of every sandbox.
 pub const HOST_NAME: &str = "stockade";
 
-/// Out-of-memory score of all that runs in a sandbox: above the supervisor's, below what is sure to be chosen first.
-const OUT_OF_MEMORY_SCORE: &str = "500";
+/// Out-of-memory score of the in-sandbox init: above the supervisor's, and below that of each launch, so that a group that
+/// is out of memory loses what filled it and keeps what reports on it.
+const OUT_OF_MEMORY_SCORE: &str = "400";
 
 /// More capabilities than any kernel has; the loop ends at the first that does not exist.
 const MAX_CAPABILITIES: libc::c_ulong = 64;
@@ -50,10 +54,13 @@ pub(crate) struct Child {
     pub(crate) control: OwnedFd,
     pub(crate) reports: OwnedFd,
     pub(crate) lifeline: OwnedFd,
+    pub(crate) joins: Joins,
     pub(crate) planned: Vec<OwnedFd>,
     pub(crate) copied: Option<Vec<OwnedFd>>,
     /// The output directory, once it is made.
     pub(crate) output: Option<OwnedFd>,
+    /// The control group in which launches are born, where the init is not in it.
+    pub(crate) birthplace: Option<OwnedFd>,
     pub(crate) deadline: Deadline,
 }
 
@@ -74,6 +81,7 @@ impl Child {
                     self.lifeline,
                     plan.isolation,
                     has_proc,
+                    self.birthplace,
                 )
                 .and_then(|init| init.run(missing, self.output));
             }
@@ -86,11 +94,16 @@ impl Child {
 
     fn confine(&mut self, plan: &PlanSpec) -> Result<Vec<MissingLayer>, Failure> {
         let isolated = plan.isolation == Isolation::Full;
+        self.joins.enter_lists().at(Step::JoinGroup, "tasks")?;
         if isolated {
             die_with_helper()?;
         }
         wire::receive_before::<Go>(self.lifeline.as_fd(), self.deadline)
             .at(Step::Exchange, "the launch helper")?;
+        if isolated {
+            unshare(CloneFlags::CLONE_NEWCGROUP)
+                .at(Step::CreateNamespaces, "the view of control groups")?;
+        }
         let _ = nix::unistd::setsid();
         // Not every host grants it, and nothing is weaker without it.
         let _ = fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE);
@@ -112,9 +125,11 @@ impl Child {
             }
         } else {
             credential::adopt_orphans().at(Step::PrepareInit, "the adoption of orphans")?;
+            self.birthplace = self.joins.unified.take();
         }
         umask(Mode::from_bits_truncate(0o022));
         setrlimit(Resource::RLIMIT_CORE, 0, 0).at(Step::DropPrivileges, "core dumps")?;
+        plan.limits.apply().at(Step::DropPrivileges, "limits")?;
         credential::forbid_new_privileges().at(Step::DropPrivileges, "new privileges")?;
         if isolated {
             drop_capabilities().at(Step::DropPrivileges, "capabilities")?;
@@ -155,7 +170,7 @@ impl Child {
         Ok(missing)
     }
 
-    /// Leaves three sockets, the output directory until it is handed over, and /dev/null as standard input, output and error.
+    /// Leaves three sockets, the output directory until it is handed over, the group of the launches, and /dev/null as standard input, output and error.
     fn close_descriptors(&self) -> Result<(), Failure> {
         let null = nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
             .at(Step::CloseDescriptors, "/dev/null")?;
@@ -166,6 +181,7 @@ impl Child {
         let mut kept: Vec<u32> = [&self.control, &self.reports, &self.lifeline]
             .into_iter()
             .chain(&self.output)
+            .chain(&self.birthplace)
             .map(|descriptor| descriptor.as_raw_fd().unsigned_abs())
             .collect();
         kept.sort_unstable();

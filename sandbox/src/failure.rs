@@ -12,6 +12,8 @@ use std::io;
 pub enum Step {
     /// The child of the launch helper, in new namespaces.
     CreateNamespaces,
+    /// The control group of the sandbox.
+    JoinGroup,
     /// The uid and gid maps of the user namespace.
     WriteIdMaps,
     /// The translation of file owners on a bind that the workload may write.
@@ -67,6 +69,7 @@ impl Step {
     fn attempt(self) -> &'static str {
         match self {
             Self::CreateNamespaces => "create the namespaces",
+            Self::JoinGroup => "join the control group by",
             Self::WriteIdMaps => "write the id maps",
             Self::MapOwners => "map the file owners of",
             Self::ChangeIdentity => "change to the sandbox's identity",
@@ -141,7 +144,8 @@ impl Failure {
             | Step::DropPrivileges
             | Step::RestrictFiles
             | Step::FilterCalls => refused,
-            Step::MapOwners
+            Step::JoinGroup
+            | Step::MapOwners
             | Step::CopyMount
             | Step::CheckSource
             | Step::MakeEntry

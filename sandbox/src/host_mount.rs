@@ -84,7 +84,8 @@ fn restrict(bind: &BindSpec, copied: BorrowedFd<'_>) -> Result<(), Failure> {
 /// Makes a user namespace whose maps take the owner on disk to the sandbox's id on the host.
 fn id_namespace(bind: &BindSpec, identity: Identity) -> Result<OwnedFd, Failure> {
     let (ours, theirs) = wire::pair().at(Step::MapOwners, &bind.source)?;
-    let child = clone_into(libc::CLONE_NEWUSER).at(Step::CreateNamespaces, "the id-mapped bind")?;
+    let child =
+        clone_into(libc::CLONE_NEWUSER, None).at(Step::CreateNamespaces, "the id-mapped bind")?;
     let Some(pid) = child else {
         drop(ours);
         let _ = wire::wait_readable(theirs.as_fd(), Deadline::after(UNTIL_CLOSED));

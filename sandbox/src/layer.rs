@@ -3,6 +3,7 @@
 //! Owns the closed lists of tiers and layers and their wire names. Never claims a layer that the build did not report.
 //! Invariant: every layer is in exactly one of `layers` and `missing`.
 
+use crate::cgroup::EnforcedLimit;
 use serde::{Deserialize, Serialize};
 
 /// A set of layers that a host allows.
@@ -61,7 +62,7 @@ pub enum Layer {
     Landlock,
     /// A seccomp filter that denies the whole table.
     Seccomp,
-    /// Limits by control group.
+    /// Memory, processes and processors are limited by control group, as far as the policy limits them.
     CgroupLimits,
 }
 
@@ -92,11 +93,6 @@ impl Layer {
         Self::CgroupLimits,
     ];
 
-    /// Tells whether this build of the crate can enforce the layer at all.
-    fn is_built(self) -> bool {
-        !matches!(self, Self::CgroupLimits)
-    }
-
     /// Tells whether the layer is there without any namespace.
     fn holds_without_namespaces(self) -> bool {
         matches!(
@@ -108,6 +104,7 @@ impl Layer {
                 | Self::InSandboxInit
                 | Self::UnprivilegedId
                 | Self::NoCapabilities
+                | Self::CgroupLimits
         )
     }
 }
@@ -141,6 +138,8 @@ pub struct Enforced {
     pub missing: Vec<MissingLayer>,
     /// The kernel's version of Landlock, where that layer holds.
     pub landlock_abi: Option<u32>,
+    /// The limits of the policy, each with what holds it.
+    pub limits: Vec<EnforcedLimit>,
 }
 
 impl Enforced {
@@ -152,9 +151,7 @@ impl Enforced {
             if missing.iter().any(|entry| entry.layer == layer) {
                 continue;
             }
-            if !layer.is_built() {
-                missing.push(MissingLayer::new(layer, "not in this build"));
-            } else if tier == Tier::None && !layer.holds_without_namespaces() {
+            if tier == Tier::None && !layer.holds_without_namespaces() {
                 missing.push(MissingLayer::new(layer, "isolation none was asked for"));
             } else {
                 layers.push(layer);
@@ -166,6 +163,7 @@ impl Enforced {
             layers,
             missing,
             landlock_abi,
+            limits: Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@
 compile_error!("stockade-sandbox confines with Linux namespaces and builds on Linux only");
 
 mod caller;
+mod cgroup;
 mod confine;
 mod domain;
 mod failure;
@@ -25,6 +26,7 @@ mod identity;
 mod init;
 mod launch;
 mod layer;
+mod limit;
 mod plan;
 mod policy;
 mod probe;
@@ -38,6 +40,10 @@ mod terminal;
 mod text;
 mod wire;
 
+pub use cgroup::{
+    EnforcedLimit, GROUP_PREFIX, GroupReading, LimitKind, Means, remove_recorded_groups,
+    remove_stale_groups,
+};
 pub use confine::HOST_NAME;
 pub use failure::{Failure, Step};
 pub use filter::{Call, CallGroup, Check, DENIALS, Denial, HIGHEST_CALL};
@@ -48,7 +54,8 @@ pub use launch::{HIGHEST_EXTRA, Launch, LaunchError, MAX_EXTRA};
 pub use layer::{Enforced, Layer, MissingLayer, Tier};
 pub use plan::{Plan, PlanError};
 pub use policy::{
-    Access, Bind, DEFAULT_TMP_BYTES, HOME, Isolation, Landlock, Network, OUTPUT, Policy, Workspace,
+    Access, Bind, DEFAULT_TMP_BYTES, HOME, Isolation, Landlock, Limits, Network, OUTPUT, Policy,
+    Workspace,
 };
 pub use probe::{MAX_ANSWER_BYTES, MAX_SEEN_BYTES, Probe, Seen};
 pub use protocol::{Destruction, End, LaunchId, Report, Target};

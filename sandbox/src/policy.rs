@@ -79,6 +79,21 @@ pub struct Bind {
     pub access: Access,
 }
 
+/// What bounds a sandbox as a whole. What is absent is not limited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory, in bytes; tmpfs and files in memory included.
+    pub memory_bytes: Option<u64>,
+    /// Swap beside it, in bytes; nothing without a limit of memory.
+    pub swap_bytes: u64,
+    /// Processes and threads of the workload.
+    pub pids: Option<u32>,
+    /// Processors, in thousandths: 1,500 is one and a half.
+    pub cpu_millis: Option<u32>,
+    /// The size of a file that the workload writes, in bytes.
+    pub file_bytes: Option<u64>,
+}
+
 /// What is asked for a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -100,6 +115,11 @@ pub struct Policy {
     pub allowed_calls: Vec<CallGroup>,
     /// Whether files are confined a second time.
     pub landlock: Landlock,
+    /// The limits.
+    pub limits: Limits,
+    /// The name of the control group, behind [`GROUP_PREFIX`](crate::GROUP_PREFIX); without one there is none, and limits
+    /// hold by other means.
+    pub group: Option<String>,
 }
 
 impl Policy {
@@ -116,6 +136,8 @@ impl Policy {
             output_bytes: None,
             allowed_calls: Vec::new(),
             landlock: Landlock::Restrict,
+            limits: Limits::default(),
+            group: None,
         }
     }
 

@@ -30,8 +30,12 @@ pub(crate) struct Answer<T> {
 /// Supervisor to launch helper.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum HelperRequest {
-    /// Build a sandbox. Descriptors: the init's control socket, its report socket, then one for each bind.
-    Build { plan: PlanSpec, limit: Duration },
+    /// Build a sandbox. Descriptors: the init's control socket, its report socket, those of the control group, then one for
+    /// each bind.
+    Build {
+        plan: Box<PlanSpec>,
+        limit: Duration,
+    },
     /// Kill a sandbox's init and what it leaves.
     Destroy { pid: i32, limit: Duration },
 }

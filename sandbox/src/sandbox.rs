@@ -4,6 +4,7 @@
 //! Invariant: when the handle is dropped the init sees both sockets close, kills everything and ends.
 
 use crate::caller::{CallError, Caller};
+use crate::cgroup::{ControlGroup, GroupReading};
 use crate::failure::Failure;
 use crate::launch::{Launch, LaunchError};
 use crate::layer::Enforced;
@@ -44,6 +45,8 @@ pub struct Sandbox {
     init_pid: i32,
     enforced: Enforced,
     output: Option<OwnedFd>,
+    /// Last, because a group can be removed only when the sockets are closed and the init has ended.
+    group: Option<ControlGroup>,
 }
 
 impl Sandbox {
@@ -60,6 +63,42 @@ impl Sandbox {
             init_pid,
             enforced,
             output,
+            group: None,
+        }
+    }
+
+    /// The same with its control group.
+    pub(crate) fn with_group(self, group: Option<ControlGroup>) -> Self {
+        Self { group, ..self }
+    }
+
+    /// Returns what the kernel counted for the sandbox, if it has a control group. A few small files are read.
+    #[must_use]
+    pub fn group_reading(&self) -> Option<GroupReading> {
+        self.group.as_ref().map(ControlGroup::read)
+    }
+
+    /// Begins a new peak of memory where the kernel can: version 1, and version 2 from Linux 6.12 on.
+    pub fn begin_peak(&self) {
+        if let Some(group) = &self.group {
+            group.begin_peak();
+        }
+    }
+
+    /// Returns the directories of the control group, for whoever has to remove them when everything else is dead; see
+    /// [`remove_recorded_groups`](crate::remove_recorded_groups).
+    #[must_use]
+    pub fn group_directories(&self) -> Vec<PathBuf> {
+        self.group
+            .as_ref()
+            .map(ControlGroup::directories)
+            .unwrap_or_default()
+    }
+
+    /// Kills all that is in the control group, in an isolated sandbox its init as well, if the kernel has a step for that.
+    pub(crate) fn kill_group(&self) {
+        if let Some(group) = &self.group {
+            let _ = group.kill();
         }
     }
 

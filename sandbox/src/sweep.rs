@@ -7,11 +7,13 @@ use crate::process_table::{self, Entry};
 use crate::sys::process::{self, Ended, Wait};
 use crate::sys::signal;
 use crate::wire::{self, Deadline};
+use nix::fcntl::{OFlag, openat};
 use nix::libc;
+use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Most names that a report of killed processes carries.
 pub const MAX_REPORTED_NAMES: usize = 32;
@@ -73,9 +75,11 @@ pub(crate) fn reap_ended(reaped: &mut dyn FnMut(Ended)) -> io::Result<bool> {
     }
 }
 
-/// Kills all descendants of the calling process but the spared subtrees, until none is left or the deadline is over.
+/// Kills all descendants of the calling process but the spared subtrees, until none is left or the deadline is over. Those
+/// in a control group die first and at once, if one is given; the rest is what left it.
 pub(crate) fn kill_descendants(
     spared: &[i32],
+    group: Option<BorrowedFd<'_>>,
     deadline: Deadline,
     reaped: &mut dyn FnMut(Ended),
 ) -> io::Result<KillReport> {
@@ -87,6 +91,13 @@ pub(crate) fn kill_descendants(
         if live.is_empty() || deadline.left().is_zero() {
             reap_ended(reaped)?;
             return Ok(tally.finish(live.len()));
+        }
+        if let Some(group) = group {
+            // Who is killed with its parent may be reaped before it is looked at again.
+            for entry in &live {
+                tally.count(entry);
+            }
+            let _ = kill_group(group);
         }
         let mut awaited = Vec::new();
         let mut refused = 0;
@@ -112,6 +123,14 @@ pub(crate) fn kill_descendants(
         }
         reap_ended(reaped)?;
     }
+}
+
+/// Kills what is in a control group of version 2 (Linux 5.14).
+fn kill_group(directory: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    let kill = openat(directory, "cgroup.kill", flags, Mode::empty())?;
+    nix::unistd::write(kill, b"1")?;
+    Ok(())
 }
 
 /// Signals a process, its descendants and its session, and looks again for what was forked in the meantime. The process

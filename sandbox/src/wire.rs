@@ -177,6 +177,12 @@ pub(crate) fn wait_readable(descriptor: BorrowedFd<'_>, deadline: Deadline) -> i
     }
 }
 
+/// Lets time pass, for what the kernel tells nobody of. No signal can cut it short where all are blocked; elsewhere a
+/// shorter pause does no harm.
+pub(crate) fn pause(time: Duration) {
+    let _ = poll(&mut [], Deadline::after(time).timeout());
+}
+
 /// Waits without limit until one of the descriptors is ready, and tells for each whether it is.
 pub(crate) fn wait_any<const N: usize>(
     wanted: [(BorrowedFd<'_>, PollFlags); N],

@@ -153,6 +153,22 @@ pub struct RunFlags {
     #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     pub limit_output: Option<String>,
 
+    /// Give the workload so much memory: bytes, or 512MiB, 2GiB [default: 2GiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub memory: Option<String>,
+
+    /// Give the workload so much swap beside its memory [default: 0]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub swap: Option<String>,
+
+    /// Let the workload have so many processes and threads [default: 1024]
+    #[arg(long, value_name = "COUNT", help_heading = "Limits")]
+    pub pids: Option<String>,
+
+    /// Give the workload so many processors, such as 1.5 [default: all]
+    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
+    pub cpus: Option<String>,
+
     /// Keep the recordings of all runs in DIR [default: $XDG_STATE_HOME/stockade/runs]
     #[arg(long, value_name = "DIR", help_heading = "Recording")]
     pub recordings: Option<String>,
@@ -359,6 +375,10 @@ impl FlagReader<'_> {
         self.scalar("linger_seconds", "linger", flags.linger);
         self.scalar("max_steps", "max-steps", flags.max_steps);
         self.scalar("limits.output", "limit-output", flags.limit_output);
+        self.scalar("limits.memory", "memory", flags.memory);
+        self.scalar("limits.swap", "swap", flags.swap);
+        self.scalar("limits.pids", "pids", flags.pids);
+        self.scalar("limits.cpus", "cpus", flags.cpus);
         self.scalar("network", "net", flags.net);
         self.scalar("output_schema", "output-schema", flags.output_schema);
         self.scalar("output_file", "output-file", flags.output_file);

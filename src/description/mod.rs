@@ -23,6 +23,7 @@ mod environment;
 mod file;
 mod guardrails;
 mod layers;
+mod limits;
 mod maps;
 mod mounts;
 mod output;

@@ -55,7 +55,7 @@ impl RunDescription {
             "guardrails": self.guardrails,
             "tty": self.tty,
             "interactive": self.interactive,
-            "limits": { "output": self.limits.output_bytes },
+            "limits": self.limits.public(),
             "network": self.network,
             "isolation": self.isolation,
             "mounts": mounts,

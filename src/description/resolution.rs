@@ -17,7 +17,7 @@ use super::maps::MAX_ARGUMENT_BYTES;
 use super::origin::Origin;
 use super::playbook::Replacement;
 use super::settings::{
-    Access, Adapter, Durability, Isolation, Limits, Mount, Network, OnError, OnFull, Recording,
+    Access, Adapter, Durability, Isolation, Mount, Network, OnError, OnFull, Recording,
 };
 use super::sight::Sight;
 use super::supervisor::{self, SupervisorOptions};
@@ -180,7 +180,7 @@ impl Checker<'_> {
         let guardrails = self.guardrails(max_steps, &origins);
         let tty = self.tty(adapter);
         let interactive = self.switch("interactive", false);
-        let output_bytes = self.number("limits.output", Unit::Bytes, KIB..=1024 * GIB, GIB);
+        let limits = self.limits();
         let (isolation, network, mounts) = self.confinement(workspace_mode, &origins);
         RunDescription {
             run_id,
@@ -202,7 +202,7 @@ impl Checker<'_> {
             tty,
             interactive,
             guardrails,
-            limits: Limits { output_bytes },
+            limits,
             network,
             isolation,
             mounts,

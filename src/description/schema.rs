@@ -58,6 +58,8 @@ fn types(type_text: &str) -> Option<Value> {
         Some(json!("string"))
     } else if begins_with(&["an integer", "seconds", "bytes"]) {
         Some(json!(["integer", "string"]))
+    } else if begins_with(&["a number"]) {
+        Some(json!(["number", "string"]))
     } else if begins_with(&["a boolean"]) {
         Some(json!(["boolean", "string"]))
     } else if begins_with(&["a list"]) {

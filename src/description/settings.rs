@@ -63,6 +63,27 @@ pub struct Mount {
 pub struct Limits {
     /// The most output that is recorded, in bytes.
     pub output_bytes: u64,
+    /// Memory, in bytes; that of an outer control group counts if it is less.
+    pub memory_bytes: u64,
+    /// Swap beside it, in bytes.
+    pub swap_bytes: u64,
+    /// Processes and threads.
+    pub pids: u32,
+    /// Processors, in thousandths; none for all that there are.
+    pub cpu_millis: Option<u32>,
+}
+
+impl Limits {
+    /// The limits under their keys, as the file has them.
+    pub(super) fn public(&self) -> serde_json::Value {
+        serde_json::json!({
+            "output": self.output_bytes,
+            "memory": self.memory_bytes,
+            "swap": self.swap_bytes,
+            "pids": self.pids,
+            "cpus": self.cpu_millis.map(|millis| f64::from(millis) / 1_000.0),
+        })
+    }
 }
 
 /// The result that a run has to give.

@@ -58,6 +58,23 @@ pub struct Isolation {
     /// The kernel's version of Landlock, where that layer is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landlock_abi: Option<u32>,
+    /// The limits of the workload, each with what holds it.
+    #[serde(default)]
+    pub limits: Vec<EnforcedLimit>,
+    /// Directories of the sandbox's control group, one in each hierarchy; `finalize` removes them behind a run that could not.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub groups: Vec<String>,
+}
+
+/// A limit of the workload, and what holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnforcedLimit {
+    /// Its name: `memory`, `swap`, `pids`, `cpus` or `file-size`.
+    pub limit: String,
+    /// Its value: bytes, a count, or thousandths of a processor.
+    pub value: u64,
+    /// What holds it: `cgroup-v2`, `cgroup-v1`, `rlimit`, `affinity` or `sampled`.
+    pub by: String,
 }
 
 /// A layer that is not in force.

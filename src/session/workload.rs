@@ -17,8 +17,9 @@ use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
 use crate::agent::{Exit, NotStarted, SandboxState};
+use crate::event::Isolation;
 use crate::event::action::ProcessUsage;
-use crate::event::{Isolation, lifecycle::MissingLayer};
+use crate::event::lifecycle::{EnforcedLimit, MissingLayer};
 use crate::run::ErrorCode;
 
 /// Longest time that building the sandbox may take; it takes milliseconds.
@@ -120,7 +121,25 @@ impl Workload {
                 .collect(),
             network: network.to_owned(),
             landlock_abi: enforced.landlock_abi,
+            limits: enforced
+                .limits
+                .iter()
+                .map(|held| EnforcedLimit {
+                    limit: wire_name(&held.limit),
+                    value: held.value,
+                    by: wire_name(&held.by),
+                })
+                .collect(),
+            groups: self.groups(),
         }
+    }
+
+    /// Directories of the control group; a path that is no text cannot be named on record, and none of ours is.
+    fn groups(&self) -> Vec<String> {
+        let directories = self.sandbox.group_directories().into_iter();
+        directories
+            .filter_map(|directory| directory.into_os_string().into_string().ok())
+            .collect()
     }
 
     /// The output directory inside the sandbox, if there is one; it can be read when nothing lives there any more.

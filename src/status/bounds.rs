@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::text;
 use crate::event::Action;
 use crate::event::action::Truncated;
-use crate::event::lifecycle::{Isolation, MissingLayer};
+use crate::event::lifecycle::{EnforcedLimit, Isolation, MissingLayer};
 
 /// Most actions in a document: a screenful for a person; the whole is in the log.
 pub const MAX_ACTIONS: usize = 100;
@@ -54,8 +54,14 @@ pub(super) const LABEL_BYTES: usize = 256;
 pub(super) const MAX_NAMES: usize = 64;
 /// Share of a name or of a layer's reason.
 pub(super) const NAME_BYTES: usize = 256;
+/// Most limits that are told; there are five.
+const MAX_LIMITS: usize = 8;
+/// Most directories of a control group: one in each hierarchy that is used.
+const MAX_GROUPS: usize = 8;
+/// Share of such a directory; a longer one is of no use, and the file system hardly allows it.
+const GROUP_BYTES: usize = 4 << 10;
 /// Names in the document: layers, missing layers with reasons, survivors, and single ones (tiers, addresses).
-const N_NAMES: usize = 4 * MAX_NAMES + 16;
+const N_NAMES: usize = 4 * MAX_NAMES + 2 * MAX_LIMITS + 16;
 /// Field names, numbers and punctuation of the document, at most.
 const FRAME_BYTES: usize = 8 << 10;
 
@@ -67,6 +73,7 @@ const _: () = assert!(
         + MAX_TRANSITIONS * TRANSITION_BYTES
         + 2 * MAX_LABELS * LABEL_BYTES
         + N_NAMES * NAME_BYTES
+        + MAX_GROUPS * GROUP_BYTES
         + FRAME_BYTES
         <= MAX_DOCUMENT_BYTES
 );
@@ -167,6 +174,22 @@ pub(super) fn bounded_isolation(isolation: &Isolation) -> Isolation {
             .collect(),
         network: short(&isolation.network),
         landlock_abi: isolation.landlock_abi,
+        limits: isolation
+            .limits
+            .iter()
+            .take(MAX_LIMITS)
+            .map(|held| EnforcedLimit {
+                limit: short(&held.limit),
+                value: held.value,
+                by: short(&held.by),
+            })
+            .collect(),
+        groups: isolation
+            .groups
+            .iter()
+            .take(MAX_GROUPS)
+            .map(|group| cut_ref(group, GROUP_BYTES))
+            .collect(),
     }
 }
 

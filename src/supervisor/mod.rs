@@ -358,6 +358,10 @@ impl Supervisor {
             Ok(workload) => workload,
             Err(end) => return self.end_early(recorder, end).await,
         };
+        // Of runs whose processes were all killed at once; no start waits for it, and nobody needs to know how many.
+        drop(tokio::task::spawn_blocking(
+            stockade_sandbox::remove_stale_groups,
+        ));
         // Not before: the launch helper has inherited what it and the workload keep.
         descriptors.raise();
         let isolation = workload.isolation(

@@ -222,6 +222,16 @@ pub fn policy(description: &RunDescription, recordings: &Path) -> sandbox::Polic
         Network::None => sandbox::Network::None,
         Network::Host => sandbox::Network::Host,
     };
+    let limits = &description.limits;
+    policy.limits = sandbox::Limits {
+        memory_bytes: Some(limits.memory_bytes),
+        swap_bytes: limits.swap_bytes,
+        pids: Some(limits.pids),
+        cpu_millis: limits.cpu_millis,
+        file_bytes: None,
+    };
+    // The same id may be in use in another directory of recordings.
+    policy.group = Some(format!("{}-{}", description.run_id, std::process::id()));
     if description.isolation == Isolation::Full {
         policy.workspace = Some(sandbox::Workspace {
             host: description.workspace.clone(),

@@ -40,6 +40,7 @@ mod artifacts;
 mod stop;
 mod preparation;
 mod flood;
+mod limits;
 mod process;
 mod crash_finalize;
 mod disk_names;

@@ -2,6 +2,7 @@
 //!
 //! Owns the parent's half of a build. Never leaves a child behind when it fails.
 
+use crate::cgroup::Joins;
 use crate::confine::Child;
 use crate::failure::{At, Failure, Step};
 use crate::host_mount::{self, Owners};
@@ -36,6 +37,7 @@ pub(super) fn build(
         let error = io::Error::from(io::ErrorKind::InvalidInput);
         return Err(Failure::new(Step::Exchange, "the supervisor", &error));
     };
+    let joins = Joins::take(plan.limits.group.as_ref(), &mut descriptors);
     let planned: Vec<OwnedFd> = descriptors.collect();
     let isolation = plan.isolation;
     let mut missing = Vec::new();
@@ -45,8 +47,15 @@ pub(super) fn build(
         (identity, copied) = copy_binds(&plan, &planned, identity, &mut missing)?;
     }
     let (ours, lifeline) = wire::pair().at(Step::PrepareInit, "the lifeline")?;
-    let child = clone_into(namespaces(&plan)).at(Step::CreateNamespaces, "the sandbox")?;
-    let Some(pid) = child else {
+    // Without isolation only the launches are born in the group, so that it can be killed without the init.
+    let birthplace = joins.birthplace().filter(|_| isolation == Isolation::Full);
+    let (child, is_in_group) = match clone_into(namespaces(&plan), birthplace) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && birthplace.is_some() => {
+            (clone_into(namespaces(&plan), None), false)
+        }
+        other => (other, birthplace.is_some()),
+    };
+    let Some(pid) = child.at(Step::CreateNamespaces, "the sandbox")? else {
         drop(ours);
         let child = Child {
             plan,
@@ -54,9 +63,11 @@ pub(super) fn build(
             control,
             reports,
             lifeline,
+            joins,
             planned,
             copied,
             output: None,
+            birthplace: None,
             deadline,
         };
         child.run();
@@ -64,6 +75,9 @@ pub(super) fn build(
     drop(lifeline);
     let outcome = (|| {
         if isolation == Isolation::Full {
+            if !is_in_group {
+                joins.attach(pid).at(Step::JoinGroup, "cgroup.procs")?;
+            }
             identity.write_maps(pid)?;
         }
         wire::send(ours.as_fd(), &Go, &[]).at(Step::Exchange, "the in-sandbox init")?;
@@ -99,13 +113,13 @@ fn namespaces(plan: &PlanSpec) -> i32 {
     }
 }
 
-/// The namespaces that every isolated sandbox has.
+/// The namespaces that every isolated sandbox is born in. That of control groups begins where a process is when it is made,
+/// so the child makes it once it is in its group.
 const SHARED_NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP;
+    | libc::CLONE_NEWUTS;
 
 type Copies = Option<Vec<OwnedFd>>;
 

@@ -6,7 +6,8 @@
 use crate::caller::{CallError, Caller};
 use crate::failure::Failure;
 use crate::layer::{Enforced, Tier};
-use crate::plan::Plan;
+use crate::limit::Limiting;
+use crate::plan::{Plan, PlanSpec};
 use crate::policy::Isolation;
 use crate::protocol::{Destruction, HelperAnswer, HelperRequest};
 use crate::sandbox::Sandbox;
@@ -111,25 +112,35 @@ impl Helper {
             Isolation::Full => Tier::Full,
             Isolation::None => Tier::None,
         };
+        let isolation = plan.spec.isolation;
+        // Before the request, so that the first process is never outside of it; a failed build drops it.
+        let limiting = Limiting::prepare(&plan.limits, plan.group.as_deref(), isolation)
+            .map_err(BuildError::Helper)?;
+        let landlock_abi = plan.spec.domain.abi();
+        let spec = PlanSpec {
+            limits: limiting.spec,
+            ..plan.spec
+        };
         let (control, init_control) = wire::pair().map_err(BuildError::Helper)?;
         let (reports, init_reports) = wire::pair().map_err(BuildError::Helper)?;
         let mut descriptors = vec![init_control.as_fd(), init_reports.as_fd()];
+        descriptors.extend(limiting.descriptors.iter().map(AsFd::as_fd));
         descriptors.extend(plan.descriptors.iter().map(AsFd::as_fd));
-        let landlock_abi = plan.spec.domain.abi();
         let request = HelperRequest::Build {
-            plan: plan.spec,
+            plan: Box::new(spec),
             limit: deadline,
         };
         match self.call(request, &descriptors, deadline) {
             Err(error) => Err(BuildError::Helper(error)),
             Ok((HelperAnswer::Refused(failure), _)) => Err(BuildError::SetUp(failure)),
-            Ok((HelperAnswer::Built { pid, missing }, handed_over)) => Ok(Sandbox::new(
-                control,
-                reports,
-                pid,
-                Enforced::new(tier, missing, landlock_abi),
-                handed_over.into_iter().next(),
-            )),
+            Ok((HelperAnswer::Built { pid, mut missing }, handed_over)) => {
+                missing.extend(limiting.missing);
+                let mut enforced = Enforced::new(tier, missing, landlock_abi);
+                enforced.limits = limiting.enforced;
+                let output = handed_over.into_iter().next();
+                let sandbox = Sandbox::new(control, reports, pid, enforced, output);
+                Ok(sandbox.with_group(limiting.group))
+            }
             Ok((HelperAnswer::Destroyed(_), _)) => Err(BuildError::Helper(unexpected())),
         }
     }
@@ -143,6 +154,8 @@ impl Helper {
         sandbox: &Sandbox,
         deadline: Duration,
     ) -> Result<Destruction, DestroyError> {
+        // In one step where the kernel has it; the launch helper reaps, and sweeps what it has not.
+        sandbox.kill_group();
         let request = HelperRequest::Destroy {
             pid: sandbox.init_pid(),
             limit: deadline,

@@ -5,17 +5,19 @@
 //! ends by the end of its socket or by SIGKILL, never by another signal.
 
 use super::birth;
+use crate::cgroup;
 use crate::policy::Isolation;
 use crate::protocol::{Answer, Destruction, HelperAnswer, HelperRequest, Request};
 use crate::sweep::{self, KillReport};
 use crate::sys::process::Ended;
 use crate::sys::{credential, descriptor, signal};
+use crate::text::Text;
 use crate::wire::{self, Deadline, Received};
 use nix::libc;
 use nix::poll::PollFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
@@ -23,6 +25,10 @@ use std::time::Duration;
 
 /// Time to end what is left when the supervisor is gone.
 const LAST_SWEEP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Most sandboxes whose control groups are removed at the end; the supervisor removes each with its sandbox, and this process
+/// those of a supervisor that died.
+const MAX_REMEMBERED_GROUPS: usize = 1_024;
 
 /// A sandbox's init that is not reaped yet.
 #[derive(Debug)]
@@ -64,6 +70,7 @@ fn run() -> io::Result<()> {
         supervisor,
         child_signals: SignalFd::with_flags(&wanted, flags)?,
         living: HashMap::new(),
+        groups: VecDeque::new(),
     };
     let outcome = server.serve();
     server.end()?;
@@ -74,6 +81,8 @@ struct Server {
     supervisor: OwnedFd,
     child_signals: SignalFd,
     living: HashMap<i32, Living>,
+    /// Directories of control groups, the newest last.
+    groups: VecDeque<Vec<Text>>,
 }
 
 impl Server {
@@ -114,7 +123,13 @@ impl Server {
         match request {
             HelperRequest::Build { plan, limit } => {
                 let isolation = plan.isolation;
-                match birth::build(plan, descriptors, Deadline::after(limit)) {
+                let group = plan.limits.group.as_ref();
+                self.groups
+                    .extend(group.map(|group| group.directories.clone()));
+                if self.groups.len() > MAX_REMEMBERED_GROUPS {
+                    self.groups.pop_front();
+                }
+                match birth::build(*plan, descriptors, Deadline::after(limit)) {
                     Err(failure) => Ok((HelperAnswer::Refused(failure), None)),
                     Ok(born) => {
                         let living = Living {
@@ -184,7 +199,7 @@ impl Server {
     fn sweep(&mut self, deadline: Deadline) -> io::Result<KillReport> {
         let spared: Vec<i32> = self.living.keys().copied().collect();
         let living = &mut self.living;
-        sweep::kill_descendants(&spared, deadline, &mut |ended| {
+        sweep::kill_descendants(&spared, None, deadline, &mut |ended| {
             living.remove(&ended.pid);
         })
     }
@@ -197,6 +212,10 @@ impl Server {
                 let _ = signal::send(pid, libc::SIGKILL);
             }
         }
-        sweep::kill_descendants(&[], deadline, &mut |_| {}).map(drop)
+        sweep::kill_descendants(&[], None, deadline, &mut |_| {})?;
+        for directory in self.groups.drain(..).flatten() {
+            let _ = cgroup::remove_directory(directory.as_path(), deadline.left());
+        }
+        Ok(())
     }
 }

@@ -15,6 +15,7 @@ use crate::wire::{self, Deadline};
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::SigSet;
+use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,12 +28,13 @@ const EXEC_LIMIT: Duration = Duration::from_secs(5);
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 
 /// The steps that a child may report, by their index on the pipe.
-const CHILD_STEPS: [Step; 5] = [
+const CHILD_STEPS: [Step; 6] = [
     Step::NewSession,
     Step::PlaceDescriptors,
     Step::EnterDirectory,
     Step::Execute,
     Step::Exchange,
+    Step::JoinGroup,
 ];
 
 /// Launches and returns the child's pid as the init sees it.
@@ -40,6 +42,7 @@ pub(super) fn start(
     launch: &LaunchSpec,
     descriptors: &[OwnedFd],
     isolation: Isolation,
+    birthplace: Option<&Birthplace>,
 ) -> Result<i32, Failure> {
     let program = launch
         .arguments
@@ -61,7 +64,9 @@ pub(super) fn start(
         .at(Step::EnterDirectory, &launch.directory)?;
     let highest = targets.iter().copied().max().unwrap_or(2);
     let (listen, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).at(Step::Fork, &program)?;
-    let Some(pid) = process::clone_into(0).at(Step::Fork, &program)? else {
+    let Some(pid) = process::clone_into(0, birthplace.and_then(Birthplace::to_be_born_in))
+        .at(Step::Fork, &program)?
+    else {
         let child = Child {
             targets: &targets,
             descriptors,
@@ -69,6 +74,7 @@ pub(super) fn start(
             directory: &directory,
             work: &work,
             isolation,
+            attach: birthplace.and_then(Birthplace::to_be_attached_to),
         };
         child.run(tell.as_fd());
     };
@@ -122,6 +128,46 @@ fn image(launch: &LaunchSpec) -> io::Result<Image> {
     Ok(Image::new(candidates, arguments, environment))
 }
 
+/// The control group of version 2 in which launches are born, where the init is not in it.
+#[derive(Debug)]
+pub(crate) struct Birthplace {
+    directory: OwnedFd,
+    was_killed: bool,
+}
+
+impl Birthplace {
+    pub(crate) fn new(directory: OwnedFd) -> Self {
+        Self {
+            directory,
+            was_killed: false,
+        }
+    }
+
+    /// The directory, for a kill of everything in it. The kernel then kills whatever is born there by a process of another
+    /// group: it compares the number of kills of the parent's group (`kill_seq` in `cgroup_css_set_fork`). What comes later
+    /// attaches itself, which costs a grace period.
+    pub(super) fn mark_killed(&mut self) -> BorrowedFd<'_> {
+        self.was_killed = true;
+        self.directory.as_fd()
+    }
+
+    fn to_be_born_in(&self) -> Option<BorrowedFd<'_>> {
+        (!self.was_killed).then(|| self.directory.as_fd())
+    }
+
+    fn to_be_attached_to(&self) -> Option<BorrowedFd<'_>> {
+        self.was_killed.then(|| self.directory.as_fd())
+    }
+}
+
+/// Moves the calling process into a group.
+fn attach_to(group: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    let list = nix::fcntl::openat(group, "cgroup.procs", flags, Mode::empty())?;
+    nix::unistd::write(list, b"0")?;
+    Ok(())
+}
+
 /// What the child becomes.
 enum Work<'a> {
     Program(Image),
@@ -136,6 +182,7 @@ struct Child<'a> {
     directory: &'a CString,
     work: &'a Work<'a>,
     isolation: Isolation,
+    attach: Option<BorrowedFd<'a>>,
 }
 
 impl Child<'_> {
@@ -163,6 +210,11 @@ impl Child<'_> {
     }
 
     fn prepare(&self) -> Result<(), (Step, io::Error)> {
+        if let Some(group) = self.attach
+            && let Err(error) = attach_to(group)
+        {
+            return Err((Step::JoinGroup, error));
+        }
         if let Err(errno) = nix::unistd::setsid() {
             return Err((Step::NewSession, errno.into()));
         }

@@ -11,6 +11,7 @@
 
 mod launching;
 
+use self::launching::Birthplace;
 use crate::failure::{Failure, Step};
 use crate::layer::MissingLayer;
 use crate::policy::Isolation;
@@ -35,6 +36,9 @@ use std::time::Duration;
 /// Most launches whose report was not taken yet; each costs the init a table entry or a queued report.
 pub const MAX_UNREPORTED_LAUNCHES: usize = 4_096;
 
+/// Out-of-memory score of everything that is launched: above the init's, below what is sure to be chosen first.
+const OUT_OF_MEMORY_SCORE: &str = "500";
+
 /// Time for the last sweep without a pid namespace, after which the init leaves the rest to the launch helper.
 const LAST_SWEEP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -54,6 +58,8 @@ pub(crate) struct Init {
     child_signals: SignalFd,
     isolation: Isolation,
     has_proc: bool,
+    /// The control group in which launches are born; none where they are in the init's.
+    birthplace: Option<Birthplace>,
     running: HashMap<i32, Running>,
     unsent: VecDeque<Report>,
     next_launch: u64,
@@ -68,6 +74,7 @@ impl Init {
         lifeline: OwnedFd,
         isolation: Isolation,
         has_proc: bool,
+        birthplace: Option<OwnedFd>,
     ) -> io::Result<Self> {
         signal::block_all()?;
         let mut wanted = SigSet::empty();
@@ -80,6 +87,7 @@ impl Init {
             child_signals: SignalFd::with_flags(&wanted, flags)?,
             isolation,
             has_proc,
+            birthplace: birthplace.map(Birthplace::new),
             running: HashMap::new(),
             unsent: VecDeque::new(),
             next_launch: 1,
@@ -179,14 +187,29 @@ impl Init {
             return InitAnswer::Failed(Failure::new(Step::Fork, "the launch", &error));
         }
         let started = process::monotonic();
-        match launching::start(launch, descriptors, self.isolation) {
+        match launching::start(
+            launch,
+            descriptors,
+            self.isolation,
+            self.birthplace.as_ref(),
+        ) {
             Err(failure) => InitAnswer::Failed(failure),
             Ok(pid) => {
+                self.offer_to_out_of_memory_killer(pid);
                 let launch = LaunchId(self.next_launch);
                 self.next_launch += 1;
                 self.running.insert(pid, Running { launch, started });
                 InitAnswer::Started { launch, pid }
             }
+        }
+    }
+
+    /// Raises the score of a launch above the init's, so that who fills memory is killed before who reports it. Not before
+    /// the exec: until then the child is as unreadable as the init, and its files in /proc are not its own.
+    fn offer_to_out_of_memory_killer(&self, pid: i32) {
+        if self.has_proc {
+            // Not every host grants it, and no limit is weaker without it.
+            let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OUT_OF_MEMORY_SCORE);
         }
     }
 
@@ -249,7 +272,10 @@ impl Init {
         let deadline = Deadline::after(limit);
         let mut ended = Vec::new();
         let report = match self.isolation {
-            Isolation::None => sweep::kill_descendants(&[], deadline, &mut |one| ended.push(one)),
+            Isolation::None => {
+                let group = self.birthplace.as_mut().map(Birthplace::mark_killed);
+                sweep::kill_descendants(&[], group, deadline, &mut |one| ended.push(one))
+            }
             Isolation::Full => self.kill_namespace(&mut ended),
         };
         for one in ended {

@@ -11,7 +11,8 @@ pub(crate) use source::open_exactly;
 
 use crate::domain::DomainSpec;
 use crate::filter::{CallGroup, DENIALS, Program};
-use crate::policy::{Access, Bind, Isolation, Landlock, Network, OUTPUT, Policy};
+use crate::limit::LimitSpec;
+use crate::policy::{Access, Bind, Isolation, Landlock, Limits, Network, OUTPUT, Policy};
 use crate::text::Text;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -73,6 +74,8 @@ pub(crate) struct PlanSpec {
     pub(crate) network: Network,
     pub(crate) tmp_bytes: u64,
     pub(crate) output_bytes: Option<u64>,
+    /// What the first process does about limits; complete when the request is sent.
+    pub(crate) limits: LimitSpec,
     pub(crate) binds: Vec<BindSpec>,
     pub(crate) links: Vec<LinkSpec>,
     /// Paths inside that must be hidden.
@@ -92,6 +95,8 @@ pub(crate) struct PlanSpec {
 pub struct Plan {
     pub(crate) spec: PlanSpec,
     pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) limits: Limits,
+    pub(crate) group: Option<String>,
 }
 
 impl Plan {
@@ -102,6 +107,7 @@ impl Plan {
                 network: policy.network,
                 tmp_bytes: policy.tmp_bytes,
                 output_bytes: None,
+                limits: LimitSpec::default(),
                 binds: Vec::new(),
                 links: Vec::new(),
                 masks: Vec::new(),
@@ -113,6 +119,8 @@ impl Plan {
                 },
             },
             descriptors: Vec::new(),
+            limits: policy.limits,
+            group: policy.group.clone(),
         };
         if policy.isolation == Isolation::None {
             return Ok(plan);

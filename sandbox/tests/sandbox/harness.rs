@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use stockade_sandbox::{
-    Access, End, Helper, Isolation, Launch, LaunchError, LaunchId, Policy, Report, Sandbox,
+    Access, End, Helper, Isolation, Launch, LaunchError, LaunchId, Limits, Policy, Report, Sandbox,
     Workspace,
 };
 use tempfile::TempDir;
@@ -155,6 +155,14 @@ pub(crate) fn null() -> File {
         .write(true)
         .open("/dev/null")
         .expect("null device")
+}
+
+/// Makes a policy with limits and a control group that no other test has.
+pub(crate) fn with_limits(isolation: Isolation, limits: Limits) -> Policy {
+    let mut policy = Policy::new(isolation);
+    policy.limits = limits;
+    policy.group = Some(format!("test-{}", mark()));
+    policy
 }
 
 /// Makes a launch with /dev/null as standard input, output and error.

@@ -11,6 +11,7 @@
 mod domain;
 mod files;
 mod filter;
+mod groups;
 mod harness;
 mod identity;
 mod killing;

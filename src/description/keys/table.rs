@@ -243,21 +243,39 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "limits.memory",
-        type_text: "a size",
-        purpose: "The memory of the workload.",
-        ..UNSUPPORTED
+        flags: &["memory"],
+        type_text: "bytes, or text such as `512MiB` or `2GiB`",
+        bounds: "16 MiB to 16 TiB; no more than an outer control group has",
+        default: "2 GiB",
+        purpose: "The memory of the workload, its files in `/tmp`, home, `/dev/shm` and `/output` included. A program that takes more is killed.",
+        ..HONOURED
+    },
+    Key {
+        name: "limits.swap",
+        flags: &["swap"],
+        type_text: "bytes, or text such as `512MiB` or `2GiB`",
+        bounds: "0 to 16 TiB",
+        default: "0",
+        purpose: "The swap of the workload, beside its memory.",
+        ..HONOURED
     },
     Key {
         name: "limits.pids",
+        flags: &["pids"],
         type_text: "an integer",
-        purpose: "The processes and threads of the workload.",
-        ..UNSUPPORTED
+        bounds: "1 to 1,000,000",
+        default: "1,024",
+        purpose: "The processes and threads of the workload; beyond it the kernel refuses more (EAGAIN).",
+        ..HONOURED
     },
     Key {
         name: "limits.cpus",
-        type_text: "a number",
-        purpose: "The processors of the workload.",
-        ..UNSUPPORTED
+        flags: &["cpus"],
+        type_text: "a number such as `1.5`",
+        bounds: "0.01 to 1,024, at most three places",
+        default: "all",
+        purpose: "The processors of the workload: its share of their time, and so many of them, rounded up, that programs see.",
+        ..HONOURED
     },
     Key {
         name: "limits.disk",

@@ -33,8 +33,14 @@ fn a_bare_command_gets_every_default() {
     assert_eq!(run.grace, Duration::from_secs(8));
     assert_eq!(run.linger, Duration::ZERO);
     assert_eq!(run.max_steps, 50);
-    let output_bytes = 1 << 30;
-    assert_eq!(run.limits, Limits { output_bytes });
+    let limits = Limits {
+        output_bytes: 1 << 30,
+        memory_bytes: 2 << 30,
+        swap_bytes: 0,
+        pids: 1_024,
+        cpu_millis: None,
+    };
+    assert_eq!(run.limits, limits);
     assert_eq!(run.network, Network::None);
     assert_eq!(run.isolation, Isolation::Full);
     assert_eq!(run.mounts, []);

@@ -159,7 +159,7 @@ fn the_public_view_has_the_keys_of_the_file() {
         },
         "tty": false,
         "interactive": false,
-        "limits": { "output": 1 << 30 },
+        "limits": { "output": 1 << 30, "memory": 2_u64 << 30, "swap": 0, "pids": 1_024, "cpus": null },
         "network": "none",
         "isolation": "full",
         "mounts": [{ "source": real.join("plain").to_str(), "target": "/p", "access": "read-only" }],

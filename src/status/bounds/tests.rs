@@ -51,6 +51,15 @@ fn the_largest_document_is_within_its_bound() {
             .collect(),
         network: huge.clone(),
         landlock_abi: Some(u32::MAX),
+        limits: vec![
+            EnforcedLimit {
+                limit: huge.clone(),
+                value: u64::MAX,
+                by: huge.clone(),
+            };
+            100
+        ],
+        groups: vec![huge.clone(); 100],
     });
     let mut large = action(u64::MAX);
     for text in [

@@ -169,6 +169,8 @@ fn listen_isolation_and_description_are_shown() {
         }],
         network: "none".to_owned(),
         landlock_abi: None,
+        limits: Vec::new(),
+        groups: Vec::new(),
     };
     feed(
         &mut fold,
