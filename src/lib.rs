@@ -19,6 +19,7 @@ pub mod description;
 pub mod playbook;
 pub mod agent;
 pub mod guardrail;
+pub mod egress;
 pub mod control;
 pub mod api;
 pub mod client;

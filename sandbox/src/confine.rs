@@ -8,7 +8,8 @@
 //!    helper is gone by then, the socket tells; the namespace of control groups, which begins at the own one;
 //! 2. an own session and keyring, a higher out-of-memory score, and the argument list overwritten while /proc can still
 //!    be written;
-//! 3. the sandbox's identity, host name, loopback and private root, and the descriptor of its output directory;
+//! 3. the sandbox's identity, host name, loopback, the proxy's listener, the private root, and the descriptor of its output
+//!    directory;
 //! 4. the Landlock domain, then limits of each process and the choice of processors, no_new_privs, capabilities;
 //! 5. not dumpable, descriptors closed, the death signal again because credentials changed;
 //! 6. the system call filter, which every launch inherits, last because it denies what the steps before need.
@@ -20,8 +21,8 @@ use crate::identity::{Identity, Starter};
 use crate::init::Init;
 use crate::layer::{Layer, MissingLayer};
 use crate::plan::PlanSpec;
-use crate::policy::{Isolation, Network, OUTPUT};
-use crate::protocol::{Go, SetUp, not_asked_for};
+use crate::policy::{Isolation, Network, OUTPUT, PROXY_ADDRESS};
+use crate::protocol::{Go, HandedOver, SetUp, not_asked_for};
 use crate::root;
 use crate::sys::{credential, descriptor, filter, network, process};
 use crate::wire::{self, Deadline};
@@ -34,6 +35,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::{Mode, umask};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Host name of every sandbox.
@@ -57,8 +59,8 @@ pub(crate) struct Child {
     pub(crate) joins: Joins,
     pub(crate) planned: Vec<OwnedFd>,
     pub(crate) copied: Option<Vec<OwnedFd>>,
-    /// The output directory, once it is made.
-    pub(crate) output: Option<OwnedFd>,
+    /// What is made for the supervisor.
+    pub(crate) handed_over: HandedOver,
     /// The control group in which launches are born, where the init is not in it.
     pub(crate) birthplace: Option<OwnedFd>,
     pub(crate) deadline: Deadline,
@@ -83,7 +85,7 @@ impl Child {
                     has_proc,
                     self.birthplace,
                 )
-                .and_then(|init| init.run(missing, self.output));
+                .and_then(|init| init.run(missing, self.handed_over));
             }
             Err(failure) => {
                 let _ = wire::send(self.lifeline.as_fd(), &SetUp::Failed(failure), &[]);
@@ -121,7 +123,7 @@ impl Child {
                 let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
                 let output = nix::fcntl::open(OUTPUT, flags | OFlag::O_CLOEXEC, Mode::empty())
                     .at(Step::PrepareInit, OUTPUT)?;
-                self.output = Some(output);
+                self.handed_over.output = Some(output);
             }
         } else {
             credential::adopt_orphans().at(Step::PrepareInit, "the adoption of orphans")?;
@@ -160,6 +162,11 @@ impl Child {
         let mut missing = Vec::new();
         match plan.network {
             Network::None => raise_loopback().at(Step::RaiseLoopback, "lo")?,
+            Network::Proxy => {
+                raise_loopback().at(Step::RaiseLoopback, "lo")?;
+                let listener = TcpListener::bind(PROXY_ADDRESS).at(Step::Listen, PROXY_ADDRESS)?;
+                self.handed_over.listener = Some(listener.into());
+            }
             Network::Host => missing.push(not_asked_for(Layer::NetworkNamespace)),
         }
         let planned = std::mem::take(&mut self.planned);
@@ -170,7 +177,8 @@ impl Child {
         Ok(missing)
     }
 
-    /// Leaves three sockets, the output directory until it is handed over, the group of the launches, and /dev/null as standard input, output and error.
+    /// Leaves three sockets, what is handed over until it is, the group of the launches, and /dev/null as standard input,
+    /// output and error.
     fn close_descriptors(&self) -> Result<(), Failure> {
         let null = nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
             .at(Step::CloseDescriptors, "/dev/null")?;
@@ -180,7 +188,7 @@ impl Child {
         drop(null);
         let mut kept: Vec<u32> = [&self.control, &self.reports, &self.lifeline]
             .into_iter()
-            .chain(&self.output)
+            .chain(self.handed_over.descriptors())
             .chain(&self.birthplace)
             .map(|descriptor| descriptor.as_raw_fd().unsigned_abs())
             .collect();

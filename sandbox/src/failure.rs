@@ -38,6 +38,8 @@ pub enum Step {
     PivotRoot,
     /// The loopback interface.
     RaiseLoopback,
+    /// The listener of the proxy.
+    Listen,
     /// The host name.
     SetHostName,
     /// Capabilities, no_new_privs and limits.
@@ -82,6 +84,7 @@ impl Step {
             Self::MaskPath => "mask",
             Self::PivotRoot => "change the root to",
             Self::RaiseLoopback => "bring up the interface",
+            Self::Listen => "listen on",
             Self::SetHostName => "set the host name to",
             Self::DropPrivileges => "drop",
             Self::RestrictFiles => "restrict by Landlock",
@@ -151,6 +154,7 @@ impl Failure {
             | Step::MakeEntry
             | Step::AttachMount
             | Step::MaskPath
+            | Step::Listen
             | Step::PrepareInit
             | Step::CloseDescriptors
             | Step::Exchange

@@ -54,8 +54,8 @@ pub use launch::{HIGHEST_EXTRA, Launch, LaunchError, MAX_EXTRA};
 pub use layer::{Enforced, Layer, MissingLayer, Tier};
 pub use plan::{Plan, PlanError};
 pub use policy::{
-    Access, Bind, DEFAULT_TMP_BYTES, HOME, Isolation, Landlock, Limits, Network, OUTPUT, Policy,
-    Workspace,
+    Access, Bind, DEFAULT_TMP_BYTES, HOME, Isolation, Landlock, Limits, Network, OUTPUT,
+    PROXY_ADDRESS, Policy, Workspace,
 };
 pub use probe::{MAX_ANSWER_BYTES, MAX_SEEN_BYTES, Probe, Seen};
 pub use protocol::{Destruction, End, LaunchId, Report, Target};

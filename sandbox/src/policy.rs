@@ -6,6 +6,7 @@
 use crate::filter::CallGroup;
 use crate::plan::{Plan, PlanError};
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// Home directory of the workload in tier full: an empty tmpfs.
@@ -13,6 +14,9 @@ pub const HOME: &str = "/home/agent";
 
 /// Directory of a full sandbox into which the workload puts what its supervisor is to take out: a tmpfs of its own.
 pub const OUTPUT: &str = "/output";
+
+/// Where the workload of [`Network::Proxy`] finds the way out: a port that HTTP proxies often have, on its own loopback.
+pub const PROXY_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128);
 
 /// Default limit of /tmp, home and /dev/shm together.
 pub const DEFAULT_TMP_BYTES: u64 = 512 << 20;
@@ -43,6 +47,8 @@ pub enum Access {
 pub enum Network {
     /// A namespace of its own with loopback only.
     None,
+    /// The same, with a listener on [`PROXY_ADDRESS`] that is handed to the supervisor: it alone leads out.
+    Proxy,
     /// The host's.
     Host,
 }

@@ -5,12 +5,13 @@
 
 use crate::failure::Failure;
 use crate::layer::{Layer, MissingLayer};
-use crate::plan::PlanSpec;
+use crate::plan::{PlanSpec, Planned};
 use crate::probe::Probe;
 use crate::sweep::KillReport;
 use crate::terminal::TerminalSize;
 use crate::text::Text;
 use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// A request with its number.
@@ -43,7 +44,7 @@ pub(crate) enum HelperRequest {
 /// Launch helper to supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum HelperAnswer {
-    /// Descriptor: the output directory, if the plan has one.
+    /// Descriptors: those of [`HandedOver`].
     Built {
         pid: i32,
         missing: Vec<MissingLayer>,
@@ -61,6 +62,36 @@ pub struct Destruction {
     pub swept: KillReport,
 }
 
+/// What a sandbox hands to its supervisor: in this order, as far as its plan has it.
+#[derive(Debug, Default)]
+pub(crate) struct HandedOver {
+    /// The output directory.
+    pub(crate) output: Option<OwnedFd>,
+    /// The listener of the proxy.
+    pub(crate) listener: Option<OwnedFd>,
+}
+
+impl HandedOver {
+    /// Sorts what came by what was planned; none when it is not that.
+    pub(crate) fn received(plan: Planned, descriptors: Vec<OwnedFd>) -> Option<Self> {
+        let mut descriptors = descriptors.into_iter();
+        let mut next = |is_planned: bool| match is_planned {
+            true => descriptors.next().map(Some),
+            false => Some(None),
+        };
+        let handed_over = Self {
+            output: next(plan.output)?,
+            listener: next(plan.listener)?,
+        };
+        descriptors.next().is_none().then_some(handed_over)
+    }
+
+    /// The descriptors, to be sent.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.output.iter().chain(&self.listener)
+    }
+}
+
 /// Launch helper to the child that becomes the init: the id maps are written.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Go;
@@ -68,7 +99,7 @@ pub(crate) struct Go;
 /// The child to the launch helper: how the set-up ended.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum SetUp {
-    /// Descriptor: the output directory, if the plan has one.
+    /// Descriptors: those of [`HandedOver`].
     Ready(Vec<MissingLayer>),
     Failed(Failure),
 }

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::launch::{Launch, LaunchError};
 use crate::layer::Enforced;
 use crate::probe::Probe;
-use crate::protocol::{InitAnswer, InitRequest, LaunchId, LaunchSpec, Report, Target};
+use crate::protocol::{HandedOver, InitAnswer, InitRequest, LaunchId, LaunchSpec, Report, Target};
 use crate::sweep::KillReport;
 use crate::sys::signal;
 use crate::terminal::{Terminal, TerminalSize};
@@ -44,7 +44,7 @@ pub struct Sandbox {
     reports: OwnedFd,
     init_pid: i32,
     enforced: Enforced,
-    output: Option<OwnedFd>,
+    handed_over: HandedOver,
     /// Last, because a group can be removed only when the sockets are closed and the init has ended.
     group: Option<ControlGroup>,
 }
@@ -55,14 +55,14 @@ impl Sandbox {
         reports: OwnedFd,
         init_pid: i32,
         enforced: Enforced,
-        output: Option<OwnedFd>,
+        handed_over: HandedOver,
     ) -> Self {
         Self {
             control: Caller::new(control),
             reports,
             init_pid,
             enforced,
-            output,
+            handed_over,
             group: None,
         }
     }
@@ -243,7 +243,14 @@ impl Sandbox {
     /// descriptor is held, also when nothing of the sandbox lives any more.
     #[must_use]
     pub fn output(&self) -> Option<BorrowedFd<'_>> {
-        self.output.as_ref().map(AsFd::as_fd)
+        self.handed_over.output.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Returns the listener on [`PROXY_ADDRESS`](crate::PROXY_ADDRESS), if the policy asked for it. What is accepted on it
+    /// comes from the sandbox.
+    #[must_use]
+    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.handed_over.listener.as_ref().map(AsFd::as_fd)
     }
 
     /// Returns the init's pid on the host.

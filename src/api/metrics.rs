@@ -14,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::egress::EgressCounters;
 use super::guardrails::GuardrailCounters;
 use super::route::Route;
 use crate::run::Phase;
@@ -87,6 +88,8 @@ pub struct Metrics {
     pub actions: Counter,
     /// What the guardrails decided.
     pub guardrails: GuardrailCounters,
+    /// What the egress proxy decided and carried.
+    pub egress: EgressCounters,
     /// Processes that had to be killed at the end.
     pub survivors_killed: Counter,
     /// Event streams that are open.
@@ -129,6 +132,7 @@ impl Default for Metrics {
             "Decisions of the guardrails",
             guardrails.family(),
         );
+        let egress = EgressCounters::register(&mut registry);
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -168,6 +172,7 @@ impl Default for Metrics {
             log_healthy,
             actions,
             guardrails,
+            egress,
             survivors_killed,
             readers_connected,
             connections_open,
@@ -255,6 +260,8 @@ mod tests {
             "stockade_readers_connected 0",
             "stockade_slow_readers_cut_total 0",
             "stockade_guardrail_decisions_total{rule=\"repeated_cycle\",decision=\"hint\"} 0",
+            "stockade_egress_connections_total{decision=\"deny\"} 0",
+            "stockade_egress_bytes_total{direction=\"received\"} 0",
             "stockade_guardrail_decisions_total{rule=\"consecutive_errors\",decision=\"stop\"} 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in {text}");

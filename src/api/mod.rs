@@ -18,6 +18,7 @@ pub mod events;
 mod extent;
 mod gate;
 pub mod guardrails;
+pub mod egress;
 mod health;
 pub mod limits;
 pub mod listener;

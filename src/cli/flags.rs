@@ -121,7 +121,7 @@ pub struct RunFlags {
     #[arg(long, value_name = "DIR", help_heading = "What the workload sees")]
     pub credentials_dir: Option<String>,
 
-    /// Open the network: none or host [default: none]
+    /// Open the network: none, host, or allow=RULES such as allow=example.com,*.example.org [default: none]
     #[arg(long, value_name = "NETWORK", help_heading = "What the workload sees")]
     pub net: Option<String>,
 

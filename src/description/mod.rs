@@ -26,6 +26,7 @@ mod layers;
 mod limits;
 mod maps;
 mod mounts;
+mod network;
 mod output;
 mod playbook;
 mod profile;
@@ -45,6 +46,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::egress::BlockList;
 use crate::guardrail::Guardrails;
 use crate::run::RunId;
 
@@ -115,6 +117,8 @@ pub struct RunDescription {
     pub limits: Limits,
     /// What the workload reaches.
     pub network: Network,
+    /// Names that the egress proxy denies whatever `network` allows; empty unless it is the way out, or none is.
+    pub blocked_domains: BlockList,
     /// The isolation that the run requires.
     pub isolation: Isolation,
     /// More files and directories of the host.

@@ -66,6 +66,9 @@ impl RunDescription {
         if let Some(recording) = view.get_mut("recording").and_then(Value::as_object_mut) {
             recording.extend(self.artifacts.public());
         }
+        if let Some(guardrails) = view.get_mut("guardrails").and_then(Value::as_object_mut) {
+            guardrails.insert("blocked_domains".to_owned(), json!(self.blocked_domains));
+        }
         // The longest first, so that a secret that holds another one is masked whole.
         let mut secrets: Vec<&Secret> = self.secrets().map(|(_, secret)| secret).collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));

@@ -182,6 +182,7 @@ impl Checker<'_> {
         let interactive = self.switch("interactive", false);
         let limits = self.limits();
         let (isolation, network, mounts) = self.confinement(workspace_mode, &origins);
+        let blocked_domains = self.blocked_domains(&network);
         RunDescription {
             run_id,
             task,
@@ -204,6 +205,7 @@ impl Checker<'_> {
             guardrails,
             limits,
             network,
+            blocked_domains,
             isolation,
             mounts,
             output: self.output(workspace_mode),
@@ -345,7 +347,7 @@ impl Checker<'_> {
         workspace_mode: Access,
         origins: &BTreeMap<String, Origin>,
     ) -> (Isolation, Network, Vec<Mount>) {
-        let network = self.choice("network", &["gateway", "allow="], Network::default());
+        let network = self.network();
         let is_network_named =
             origins.contains_key("network") && !self.faults.has_any(&["network"]);
         let isolation = self.choice("isolation", &["container"], Isolation::default());
@@ -359,10 +361,15 @@ impl Checker<'_> {
             let expected = format!("with isolation = \"none\" nothing enforces it; {remedy}");
             self.faults.add(ErrorKind::Conflict, key, &given, expected);
         };
-        if is_network_named && network == Network::None {
+        let needs_namespace = match &network {
+            Network::None => Some("none"),
+            Network::Allow(_) => Some("allow"),
+            Network::Host => None,
+        };
+        if let (true, Some(value)) = (is_network_named, needs_namespace) {
             refuse(
                 "network",
-                "none",
+                value,
                 "give \"host\", or leave isolation at \"full\"",
             );
         }

@@ -54,7 +54,9 @@ fn property(key: &Key) -> Value {
 /// The kinds of value that a key takes, from its type for people; none where any kind may be right.
 fn types(type_text: &str) -> Option<Value> {
     let begins_with = |words: &[&str]| words.iter().any(|word| type_text.starts_with(word));
-    if begins_with(&["text", "a path"]) {
+    if begins_with(&["text, or a table"]) {
+        Some(json!(["string", "object"]))
+    } else if begins_with(&["text", "a path"]) {
         Some(json!("string"))
     } else if begins_with(&["an integer", "seconds", "bytes"]) {
         Some(json!(["integer", "string"]))

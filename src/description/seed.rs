@@ -119,9 +119,8 @@ pub(crate) const SEED_NAMES: [SeedName; 13] = [
 ];
 
 /// Names inside of `GUARDRAILS_JSON` that have no counterpart here, by what they stood for.
-const FOREIGN_GUARDRAILS: [&str; 8] = [
+const FOREIGN_GUARDRAILS: [&str; 7] = [
     "allowed_domains",
-    "blocked_domains",
     "max_urls_visited",
     "allow_private_networks",
     "enable_llm_action_check",

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::egress::AllowList;
+
 /// How the command's output becomes actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -26,12 +28,14 @@ pub enum Access {
 }
 
 /// What the workload reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
     /// Its own loopback alone.
     #[default]
     None,
+    /// Its own loopback, and through the egress proxy what these rules name.
+    Allow(AllowList),
     /// Whatever the host reaches.
     Host,
 }

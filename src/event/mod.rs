@@ -6,6 +6,7 @@
 pub mod action;
 pub mod guardrail;
 pub mod lifecycle;
+pub mod network;
 pub mod output;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use action::{Action, ActionStarted, Retry, ToolKind};
 pub use guardrail::{Guardrail, GuardrailDecision, GuardrailRule};
 pub use lifecycle::{Complete, Isolation, LogOpened, RunPhase, Usage};
+pub use network::{Network, NetworkDecision};
 pub use output::{
     ActionOutput, ArtifactAdded, Diagnostic, Level, Limit, LimitName, Raw, Stream, Text, Withheld,
 };
@@ -54,6 +56,9 @@ pub enum Event {
     /// A guardrail decided other than to let the agent go on.
     #[serde(rename = "guardrail")]
     Guardrail(Guardrail),
+    /// The egress proxy decided on connections of the workload, or they ended.
+    #[serde(rename = "network")]
+    Network(Network),
     /// A diagnostic of the supervisor or of the agent.
     #[serde(rename = "log")]
     Log(Diagnostic),
@@ -94,6 +99,8 @@ pub enum EventType {
     Limit,
     /// `guardrail`
     Guardrail,
+    /// `network`
+    Network,
     /// `log`
     Log,
     /// `agent.raw`
@@ -106,7 +113,7 @@ pub enum EventType {
 
 impl EventType {
     /// Every type, in the order of the table in `docs/api.md`.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::LogOpened,
         Self::RunPhase,
         Self::Isolation,
@@ -118,6 +125,7 @@ impl EventType {
         Self::Retry,
         Self::Limit,
         Self::Guardrail,
+        Self::Network,
         Self::Log,
         Self::AgentRaw,
         Self::Artifact,
@@ -138,6 +146,7 @@ impl EventType {
             Self::Retry => "retry",
             Self::Limit => "limit",
             Self::Guardrail => "guardrail",
+            Self::Network => "network",
             Self::Log => "log",
             Self::AgentRaw => "agent.raw",
             Self::Artifact => "artifact",
@@ -179,6 +188,7 @@ impl Event {
             Self::Retry(_) => EventType::Retry,
             Self::Limit(_) => EventType::Limit,
             Self::Guardrail(_) => EventType::Guardrail,
+            Self::Network(_) => EventType::Network,
             Self::Log(_) => EventType::Log,
             Self::AgentRaw(_) => EventType::AgentRaw,
             Self::Artifact(_) => EventType::Artifact,
@@ -202,6 +212,7 @@ impl Event {
             Self::Retry(payload) => serde_json::to_writer(out, payload),
             Self::Limit(payload) => serde_json::to_writer(out, payload),
             Self::Guardrail(payload) => serde_json::to_writer(out, payload),
+            Self::Network(payload) => serde_json::to_writer(out, payload),
             Self::Log(payload) => serde_json::to_writer(out, payload),
             Self::AgentRaw(payload) => serde_json::to_writer(out, payload),
             Self::Artifact(payload) => serde_json::to_writer(out, payload),

@@ -8,7 +8,9 @@ use super::output::OpenLines;
 use super::paint::{Colours, Tone};
 use super::quantity;
 use crate::event::lifecycle::{Isolation, Survivors};
-use crate::event::{Action, ActionStarted, Complete, Event, Level, RunPhase, Stream};
+use crate::event::{
+    Action, ActionStarted, Complete, Event, Level, NetworkDecision, RunPhase, Stream,
+};
 use crate::run::{Phase, Status};
 
 /// Longest text of another in one of our lines, in characters.
@@ -187,6 +189,20 @@ impl Teller {
                     guardrail.detail,
                     guardrail.decision.as_str()
                 );
+                paint(Tone::Warning, &short(&text))
+            }
+            Event::Network(network) => {
+                let word = match network.decision {
+                    NetworkDecision::Allow => return None,
+                    NetworkDecision::Deny => "denied",
+                    NetworkDecision::Error => "failed",
+                };
+                let reason = network.reason.as_deref().unwrap_or("for several reasons");
+                let times = match network.count {
+                    1 => String::new(),
+                    count => format!(" {count} times"),
+                };
+                let text = format!("network: {} is {word}{times}: {reason}", network.target());
                 paint(Tone::Warning, &short(&text))
             }
             Event::Log(diagnostic) => {

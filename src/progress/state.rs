@@ -99,6 +99,7 @@ impl State {
             | Event::Limit(_)
             | Event::Retry(_)
             | Event::Guardrail(_)
+            | Event::Network(_)
             | Event::Log(_)
             | Event::AgentRaw(_)
             | Event::Artifact(_) => {}

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::account::{Account, Artifacts, Counts, Life, LogFacts, PhaseTime};
 use super::plain;
 use super::step::StepView;
-use crate::event::{ActionOutput, ArtifactAdded, Event, EventType};
+use crate::event::{ActionOutput, ArtifactAdded, Event, EventType, NetworkDecision};
 use crate::log::Millis;
 use crate::log::scan::{Hashes, parse_event, scan};
 use crate::recordings::claim::Occupancy;
@@ -237,6 +237,11 @@ impl Fold {
             let name = serde_json::to_value(limit.limit).unwrap_or_default();
             let name = name.as_str().unwrap_or_default();
             self.note(format!("{name} = {}: {}", limit.value, limit.decision));
+        } else if let Event::Network(network) = event {
+            if network.decision == NetworkDecision::Deny {
+                let reason = network.reason.as_deref().unwrap_or("several reasons");
+                self.note(format!("network denied: {}: {reason}", network.target()));
+            }
         } else if let Event::Artifact(added) = event {
             self.artifact(added);
         }

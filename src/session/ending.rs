@@ -3,7 +3,7 @@
 //! Owns the order and the time limits:
 //! 1. the intent is on disk (`stop.json` for a request) and the phase is `stopping`; whoever asked is answered;
 //! 2. SIGTERM and SIGCONT to every process of the workload, while there is grace;
-//! 3. everything is killed and reaped, and what had to be killed is counted;
+//! 3. everything is killed and reaped, and what had to be killed is counted; the egress proxy ends;
 //! 4. output that is left is read, open actions are ended as cancelled, artifacts are taken and closed;
 //! 5. the recorder ends the run on record.
 //!
@@ -100,6 +100,9 @@ impl Session {
                 Level::Error,
                 format!("the workload may have survivors: {doubt}"),
             );
+        }
+        if let Some(egress) = self.egress.take() {
+            egress.end().await;
         }
         self.close_in_time().await;
         self.end_cast().await;

@@ -37,6 +37,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::agent::{Agent, Observation, Step, Verdict};
 use crate::control::StopCall;
+use crate::egress::Egress;
 use crate::event::Level;
 use crate::log::LogHealth;
 use crate::progress::mode::Passthrough;
@@ -140,6 +141,8 @@ pub struct Session {
     pub guardian: Option<GuardianLink>,
     /// What is taken out of the run at its end.
     pub collection: Option<collection::Collection>,
+    /// The way out of the sandbox, which ends behind the workload.
+    pub egress: Option<Egress>,
     launched: Option<Launched>,
     pumps: TaskTracker,
     cut: CancellationToken,
@@ -192,6 +195,7 @@ impl Session {
             budget,
             guardian,
             collection: None,
+            egress: None,
             launched: None,
             pumps: TaskTracker::new(),
             cut: CancellationToken::new(),

@@ -147,6 +147,11 @@ impl Workload {
         self.sandbox.output()
     }
 
+    /// The listener of the egress proxy inside the sandbox, if there is one.
+    pub fn listener(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.sandbox.listener()
+    }
+
     /// Pid of the launch helper, which a sweep has to spare while the run goes on.
     pub fn helper_pid(&self) -> i32 {
         self.helper.pid()

@@ -129,6 +129,7 @@ impl StatusFold {
             | EventType::Thought
             | EventType::Limit
             | EventType::Guardrail
+            | EventType::Network
             | EventType::Retry
             | EventType::Log
             | EventType::AgentRaw
@@ -160,6 +161,7 @@ impl StatusFold {
             | Event::Retry(_)
             | Event::Limit(_)
             | Event::Guardrail(_)
+            | Event::Network(_)
             | Event::Log(_)
             | Event::AgentRaw(_)
             | Event::Artifact(_) => {}

@@ -372,6 +372,7 @@ fn urgency_of(event_type: EventType) -> Urgency {
         | EventType::Retry
         | EventType::Limit
         | EventType::Guardrail
+        | EventType::Network
         | EventType::Log
         | EventType::AgentRaw
         | EventType::Artifact => Urgency::Soon,

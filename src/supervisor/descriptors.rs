@@ -16,11 +16,12 @@ pub struct Descriptors {
     soft: u64,
     hard: u64,
     n_listeners: usize,
+    n_egress: usize,
 }
 
 impl Descriptors {
-    /// The limits of this process, for so many listeners. A system that does not tell them allows what POSIX guarantees.
-    pub fn of_this_process(n_listeners: usize) -> Self {
+    /// The limits of this process, for so many listeners and so many descriptors of the egress proxy. A system that does not tell them allows what POSIX guarantees.
+    pub fn of_this_process(n_listeners: usize, n_egress: usize) -> Self {
         const POSIX_OPEN_MAX: u64 = 20;
         let (soft, hard) =
             getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((POSIX_OPEN_MAX, POSIX_OPEN_MAX));
@@ -28,13 +29,14 @@ impl Descriptors {
             soft,
             hard,
             n_listeners: n_listeners.max(1),
+            n_egress,
         }
     }
 
     /// Connections that each listener may have: its share of what the hard limit allows, at least one.
     pub fn connections_of_a_listener(self) -> usize {
         let hard = usize::try_from(self.hard).unwrap_or(usize::MAX);
-        let share = hard.saturating_sub(RESERVE) / self.n_listeners;
+        let share = hard.saturating_sub(RESERVE + self.n_egress) / self.n_listeners;
         share.clamp(1, MAX_CONNECTIONS)
     }
 
@@ -42,7 +44,7 @@ impl Descriptors {
     /// descriptors end.
     pub fn raise(self) {
         let connections = self.connections_of_a_listener() * self.n_listeners;
-        let needed = u64::try_from(connections + RESERVE).unwrap_or(u64::MAX);
+        let needed = u64::try_from(connections + RESERVE + self.n_egress).unwrap_or(u64::MAX);
         let wanted = needed.min(self.hard);
         if wanted <= self.soft {
             return;
@@ -62,18 +64,21 @@ mod tests {
 
     #[test]
     fn listeners_share_what_the_hard_limit_leaves() {
-        for (hard, n_listeners, expected) in [
-            (u64::MAX, 2, MAX_CONNECTIONS),
-            (20_000, 2, MAX_CONNECTIONS),
-            (4_096, 2, 1_984),
-            (4_096, 1, 3_968),
-            (1_024, 2, 448),
-            (64, 2, 1),
+        for (hard, n_listeners, n_egress, expected) in [
+            (u64::MAX, 2, 0, MAX_CONNECTIONS),
+            (20_000, 2, 0, MAX_CONNECTIONS),
+            (4_096, 2, 0, 1_984),
+            (4_096, 2, 576, 1_696),
+            (4_096, 1, 0, 3_968),
+            (1_024, 2, 0, 448),
+            (64, 2, 0, 1),
+            (64, 2, 576, 1),
         ] {
             let descriptors = Descriptors {
                 soft: 64,
                 hard,
                 n_listeners,
+                n_egress,
             };
             assert_eq!(descriptors.connections_of_a_listener(), expected, "{hard}");
         }

@@ -12,6 +12,7 @@
 mod collecting;
 pub mod descriptors;
 pub mod early_end;
+mod egress;
 pub mod filming;
 mod hearing;
 pub mod link;
@@ -44,6 +45,7 @@ use crate::api::{self, Readiness};
 use crate::control::{Control, StopCall};
 use crate::description::hand_over::HandOver;
 use crate::description::sight::Sight;
+use crate::event::lifecycle::Listen;
 use crate::progress::held::HeldLines;
 use crate::progress::mode::Display;
 use crate::recordings::RunDir;
@@ -236,7 +238,8 @@ impl Supervisor {
         let ended = match bound {
             Ok(bound) => {
                 socket_file = bound.socket_file;
-                let descriptors = Descriptors::of_this_process(bound.listeners.len());
+                let n_egress = egress::descriptors(description);
+                let descriptors = Descriptors::of_this_process(bound.listeners.len(), n_egress);
                 match self.api(&record, control, readiness, descriptors) {
                     Ok(api) => {
                         let serve =
@@ -253,7 +256,8 @@ impl Supervisor {
                         }
                         self.link.tell(&ToGuardian::Ready);
                         pruning = Some(retention::begin(&self.hand_over.options));
-                        self.session(recorder, calls, ready, descriptors).await
+                        self.session(recorder, calls, ready, descriptors, &bound.listen)
+                            .await
                     }
                     Err(error) => {
                         self.end_early(recorder, EarlyEnd::new(ErrorCode::ListenFailed, error))
@@ -326,6 +330,7 @@ impl Supervisor {
         mut calls: tokio::sync::mpsc::Receiver<StopCall>,
         ready: watch::Sender<Readiness>,
         descriptors: Descriptors,
+        listen: &Listen,
     ) -> Ended {
         let description = &self.hand_over.description;
         let refused = |message| EarlyEnd::new(ErrorCode::SetupFailed, message);
@@ -366,7 +371,7 @@ impl Supervisor {
         descriptors.raise();
         let isolation = workload.isolation(
             setup::isolation_name(description),
-            setup::network_name(description),
+            &setup::network_name(description),
         );
         tracing::info!(
             tier = isolation.enforced,
@@ -374,6 +379,14 @@ impl Supervisor {
             "sandbox is built"
         );
         recorder.append(crate::event::Event::Isolation(isolation));
+        let listen = listen.address.as_deref();
+        let egress = match egress::begin(description, &workload, listen, recorder.log()) {
+            Ok(egress) => egress,
+            Err(error) => {
+                let message = format!("the egress proxy cannot be started: {error}");
+                return self.end_early(recorder, refused(message)).await;
+            }
+        };
         let prepared = collecting::prepare(description, &workload, &self.run_dir).await;
         if let Some(complaint) = prepared.complaint {
             recorder.diagnose(crate::event::Level::Warn, complaint);
@@ -402,6 +415,7 @@ impl Supervisor {
             Some(self.link.clone()),
         );
         session.collection = prepared.collection;
+        session.egress = egress;
         let end = session.drive().await;
         // The guardian's patience covers everything that may still follow, or it would cut the linger short.
         let mut left = description.grace

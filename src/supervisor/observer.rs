@@ -39,6 +39,7 @@ impl RunObserver {
                     self.metrics.actions.inc();
                 }
                 Event::Guardrail(guardrail) => self.metrics.guardrails.count(guardrail),
+                Event::Network(network) => self.metrics.egress.count(network),
                 Event::RunPhase(entered) => self.metrics.set_phase(entered.phase),
                 Event::Complete(complete) => {
                     self.metrics

@@ -15,6 +15,7 @@ use stockade_sandbox as sandbox;
 use zeroize::Zeroizing;
 
 use super::early_end::EarlyEnd;
+use super::egress;
 use crate::agent::{Agent, CommandAgent, JsonlAgent, PlaybookAgent};
 use crate::api::{Auth, AuthError, Scope};
 use crate::description::RunDescription;
@@ -188,7 +189,7 @@ pub fn log_options(description: &RunDescription) -> LogOptions {
 
 /// Whether the workload has a network namespace of its own, and so cannot reach our loopback.
 pub fn has_own_network(description: &RunDescription) -> bool {
-    description.isolation == Isolation::Full && description.network == Network::None
+    description.isolation == Isolation::Full && description.network != Network::Host
 }
 
 /// The tier's name on the wire.
@@ -200,10 +201,11 @@ pub fn isolation_name(description: &RunDescription) -> &'static str {
 }
 
 /// The network's name on the wire.
-pub fn network_name(description: &RunDescription) -> &'static str {
-    match description.network {
-        Network::None => "none",
-        Network::Host => "host",
+pub fn network_name(description: &RunDescription) -> String {
+    match &description.network {
+        Network::None => "none".to_owned(),
+        Network::Allow(allow) => format!("allow={allow}"),
+        Network::Host => "host".to_owned(),
     }
 }
 
@@ -220,6 +222,7 @@ pub fn policy(description: &RunDescription, recordings: &Path) -> sandbox::Polic
     let mut policy = sandbox::Policy::new(isolation);
     policy.network = match description.network {
         Network::None => sandbox::Network::None,
+        Network::Allow(_) => sandbox::Network::Proxy,
         Network::Host => sandbox::Network::Host,
     };
     let limits = &description.limits;
@@ -290,6 +293,7 @@ pub fn settings(
             inherited,
             run_id
                 .into_iter()
+                .chain(egress::variables(description))
                 .chain(task)
                 .chain(declared)
                 .chain(credentials),

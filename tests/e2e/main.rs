@@ -56,3 +56,4 @@ mod cast;
 mod live;
 #[cfg(feature = "operator")]
 mod replay;
+mod egress;

@@ -10,7 +10,7 @@ use crate::identity::{Identity, Starter};
 use crate::layer::{Layer, MissingLayer};
 use crate::plan::{BindSpec, PlanSpec, Role};
 use crate::policy::{Access, Isolation, Network};
-use crate::protocol::{Go, SetUp};
+use crate::protocol::{Go, HandedOver, SetUp};
 use crate::sys::process::clone_into;
 use crate::sys::signal;
 use crate::wire::{self, Deadline};
@@ -23,7 +23,7 @@ pub(super) struct Born {
     pub(super) pid: i32,
     pub(super) lifeline: OwnedFd,
     pub(super) missing: Vec<MissingLayer>,
-    pub(super) output: Option<OwnedFd>,
+    pub(super) handed_over: Vec<OwnedFd>,
 }
 
 /// Builds a sandbox. The child of a failed build is killed here and reaped by the server's loop.
@@ -66,7 +66,7 @@ pub(super) fn build(
             joins,
             planned,
             copied,
-            output: None,
+            handed_over: HandedOver::default(),
             birthplace: None,
             deadline,
         };
@@ -84,18 +84,18 @@ pub(super) fn build(
         let (outcome, descriptors) = wire::receive_before::<SetUp>(ours.as_fd(), deadline)
             .at(Step::Exchange, "the in-sandbox init")?;
         match outcome {
-            SetUp::Ready(more) => Ok((more, descriptors.into_iter().next())),
+            SetUp::Ready(more) => Ok((more, descriptors)),
             SetUp::Failed(failure) => Err(failure),
         }
     })();
     match outcome {
-        Ok((more, output)) => {
+        Ok((more, handed_over)) => {
             missing.extend(more);
             Ok(Born {
                 pid,
                 lifeline: ours,
                 missing,
-                output,
+                handed_over,
             })
         }
         Err(failure) => {
@@ -109,7 +109,7 @@ fn namespaces(plan: &PlanSpec) -> i32 {
     match (plan.isolation, plan.network) {
         (Isolation::None, _) => 0,
         (Isolation::Full, Network::Host) => SHARED_NAMESPACES,
-        (Isolation::Full, Network::None) => SHARED_NAMESPACES | libc::CLONE_NEWNET,
+        (Isolation::Full, Network::None | Network::Proxy) => SHARED_NAMESPACES | libc::CLONE_NEWNET,
     }
 }
 

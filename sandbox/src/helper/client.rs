@@ -9,7 +9,7 @@ use crate::layer::{Enforced, Tier};
 use crate::limit::Limiting;
 use crate::plan::{Plan, PlanSpec};
 use crate::policy::Isolation;
-use crate::protocol::{Destruction, HelperAnswer, HelperRequest};
+use crate::protocol::{Destruction, HandedOver, HelperAnswer, HelperRequest};
 use crate::sandbox::Sandbox;
 use crate::sys::signal;
 use crate::wire::{self, Deadline};
@@ -121,6 +121,7 @@ impl Helper {
             limits: limiting.spec,
             ..plan.spec
         };
+        let planned = spec.planned();
         let (control, init_control) = wire::pair().map_err(BuildError::Helper)?;
         let (reports, init_reports) = wire::pair().map_err(BuildError::Helper)?;
         let mut descriptors = vec![init_control.as_fd(), init_reports.as_fd()];
@@ -133,12 +134,13 @@ impl Helper {
         match self.call(request, &descriptors, deadline) {
             Err(error) => Err(BuildError::Helper(error)),
             Ok((HelperAnswer::Refused(failure), _)) => Err(BuildError::SetUp(failure)),
-            Ok((HelperAnswer::Built { pid, mut missing }, handed_over)) => {
+            Ok((HelperAnswer::Built { pid, mut missing }, descriptors)) => {
                 missing.extend(limiting.missing);
                 let mut enforced = Enforced::new(tier, missing, landlock_abi);
                 enforced.limits = limiting.enforced;
-                let output = handed_over.into_iter().next();
-                let sandbox = Sandbox::new(control, reports, pid, enforced, output);
+                let handed_over = HandedOver::received(planned, descriptors)
+                    .ok_or_else(|| BuildError::Helper(unexpected()))?;
+                let sandbox = Sandbox::new(control, reports, pid, enforced, handed_over);
                 Ok(sandbox.with_group(limiting.group))
             }
             Ok((HelperAnswer::Destroyed(_), _)) => Err(BuildError::Helper(unexpected())),

@@ -103,12 +103,12 @@ impl Server {
                 Received::Closed => return Ok(()),
                 Received::Nothing => {}
                 Received::Message(request, descriptors) => {
-                    let (body, output) = self.answer(request.body, descriptors)?;
+                    let (body, descriptors) = self.answer(request.body, descriptors)?;
                     let answer = Answer {
                         number: request.number,
                         body,
                     };
-                    let handed_over: Vec<_> = output.iter().map(AsFd::as_fd).collect();
+                    let handed_over: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
                     wire::send(self.supervisor.as_fd(), &answer, &handed_over)?;
                 }
             }
@@ -119,7 +119,7 @@ impl Server {
         &mut self,
         request: HelperRequest,
         descriptors: Vec<OwnedFd>,
-    ) -> io::Result<(HelperAnswer, Option<OwnedFd>)> {
+    ) -> io::Result<(HelperAnswer, Vec<OwnedFd>)> {
         match request {
             HelperRequest::Build { plan, limit } => {
                 let isolation = plan.isolation;
@@ -130,7 +130,7 @@ impl Server {
                     self.groups.pop_front();
                 }
                 match birth::build(*plan, descriptors, Deadline::after(limit)) {
-                    Err(failure) => Ok((HelperAnswer::Refused(failure), None)),
+                    Err(failure) => Ok((HelperAnswer::Refused(failure), Vec::new())),
                     Ok(born) => {
                         let living = Living {
                             isolation,
@@ -141,13 +141,13 @@ impl Server {
                             pid: born.pid,
                             missing: born.missing,
                         };
-                        Ok((answer, born.output))
+                        Ok((answer, born.handed_over))
                     }
                 }
             }
             HelperRequest::Destroy { pid, limit } => self
                 .destroy(pid, Deadline::after(limit))
-                .map(|destruction| (HelperAnswer::Destroyed(destruction), None)),
+                .map(|destruction| (HelperAnswer::Destroyed(destruction), Vec::new())),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::layer::MissingLayer;
 use crate::policy::Isolation;
 use crate::process_table;
 use crate::protocol::{
-    Answer, End, InitAnswer, InitRequest, LaunchId, Report, Request, SetUp, Target,
+    Answer, End, HandedOver, InitAnswer, InitRequest, LaunchId, Report, Request, SetUp, Target,
 };
 use crate::sweep::{self, KillReport, Tally};
 use crate::sys::process::{self, Ended, Wait};
@@ -94,15 +94,17 @@ impl Init {
         })
     }
 
-    /// Reports that the sandbox is ready, hands its output directory over, serves until supervisor or launch helper is gone, then kills everything.
+    /// Reports that the sandbox is ready, hands over what was made for the supervisor, serves until supervisor or launch
+    /// helper is gone, then kills everything.
     pub(crate) fn run(
         mut self,
         missing: Vec<MissingLayer>,
-        output: Option<OwnedFd>,
+        handed_over: HandedOver,
     ) -> io::Result<()> {
-        let handed_over: Vec<_> = output.iter().map(AsFd::as_fd).collect();
-        wire::send(self.lifeline.as_fd(), &SetUp::Ready(missing), &handed_over)?;
-        drop(output);
+        let descriptors: Vec<_> = handed_over.descriptors().map(AsFd::as_fd).collect();
+        wire::send(self.lifeline.as_fd(), &SetUp::Ready(missing), &descriptors)?;
+        drop(descriptors);
+        drop(handed_over);
         let outcome = self.serve();
         // With a pid namespace the kernel kills the rest when pid 1 exits.
         if self.isolation == Isolation::None {

@@ -90,6 +90,23 @@ pub(crate) struct PlanSpec {
     pub(crate) domain: DomainSpec,
 }
 
+/// Which descriptors a sandbox of a plan hands over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Planned {
+    pub(crate) output: bool,
+    pub(crate) listener: bool,
+}
+
+impl PlanSpec {
+    pub(crate) fn planned(&self) -> Planned {
+        let is_isolated = self.isolation == Isolation::Full;
+        Planned {
+            output: is_isolated && self.output_bytes.is_some(),
+            listener: is_isolated && self.network == Network::Proxy,
+        }
+    }
+}
+
 /// A policy that was opened and checked, ready for [`Helper::build`](crate::Helper::build).
 #[derive(Debug)]
 pub struct Plan {

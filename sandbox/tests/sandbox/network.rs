@@ -1,10 +1,11 @@
 //! The network that the workload sees.
 
 use crate::harness::{Starter, build, for_each_starter, full};
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use stockade_sandbox::{Isolation, Layer, Network, Policy};
+use stockade_sandbox::{Isolation, Layer, Network, PROXY_ADDRESS, Policy};
 
 /// Connects to a port of the loopback address.
 fn connect(port: u16) -> String {
@@ -37,6 +38,39 @@ fn network_none_has_loopback_and_nothing_else() {
             "import socket; socket.socket(socket.AF_UNIX).connect('\\0{name}')"
         ))
         .refused();
+    });
+}
+
+#[test]
+fn network_proxy_has_loopback_and_a_listener_that_the_supervisor_holds() {
+    for_each_starter(|starter| {
+        let mut policy = Policy::new(Isolation::Full);
+        policy.network = Network::Proxy;
+        policy.output_bytes = Some(1 << 20);
+        let run = build(starter, &policy);
+        let listener = run.sandbox.listener().expect("listener");
+        let listener = TcpListener::from(listener.try_clone_to_owned().expect("descriptor"));
+        assert_eq!(listener.local_addr().expect("address"), PROXY_ADDRESS);
+        assert!(run.sandbox.output().is_some());
+        assert!(run.sandbox.enforced().has(Layer::NetworkNamespace));
+        // Its port is taken inside, and no program has a descriptor of it.
+        run.python("import socket; socket.create_server(('127.0.0.1', 3128))")
+            .refused();
+        let open = run.python("import os; print(sorted(os.listdir('/proc/self/fd')))");
+        assert_eq!(open.success(), "['0', '1', '2', '3']\n");
+        let client = run.start(&[
+            "python3",
+            "-c",
+            "import socket; socket.create_connection(('127.0.0.1', 3128), 5).sendall(b'hello')",
+        ]);
+        let (mut stream, from) = listener.accept().expect("accepts");
+        assert!(from.ip().is_loopback());
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("reads");
+        assert_eq!(text, "hello");
+        let report = run.sandbox.wait_report(crate::harness::LIMIT);
+        let report = report.expect("report");
+        assert_eq!((report.launch, report.status), (client, 0));
     });
 }
 

@@ -286,9 +286,10 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "network",
         flags: &["net"],
-        bounds: "`none`, `host`; `gateway` and `allow=[…]` are UNSUPPORTED",
+        type_text: "text, or a table `{allow}`",
+        bounds: "`none`, `host`, `allow=RULE,RULE…` with at most 256 rules; `gateway` is UNSUPPORTED",
         default: "`none`; `host` when `isolation` is `none`",
-        purpose: "What the workload reaches: nothing but its own loopback, or all that the host reaches.",
+        purpose: "What the workload reaches: nothing but its own loopback, all that the host reaches, or through a proxy what rules name.",
         ..HONOURED
     },
     Key {
@@ -296,7 +297,7 @@ pub const KEYS: &[Key] = &[
         flags: &["isolation"],
         bounds: "`full`, `none`; `container` and lists of layers are UNSUPPORTED",
         default: "`full`",
-        purpose: "The isolation that the run requires. With `none`, `network = \"none\"`, `workspace_mode = \"read-only\"` and `mounts` are refused, because nothing would enforce them.",
+        purpose: "The isolation that the run requires. With `none`, a `network` other than `host`, `workspace_mode = \"read-only\"` and `mounts` are refused, because nothing would enforce them.",
         ..HONOURED
     },
     Key {
@@ -354,6 +355,15 @@ pub const KEYS: &[Key] = &[
         bounds: "0, or 2 to 1,000; times `guardrails.stuck_cycle` at most `max_steps`; 0 is off",
         default: "7",
         purpose: "The rounds of a repetition that end the run, with STUCK.",
+        ..HONOURED
+    },
+    Key {
+        name: "guardrails.blocked_domains",
+        type_text: "a list of text",
+        bounds: "at most 256 names without port; not with `network = \"host\"`",
+        default: "empty",
+        purpose: "Names that the workload never reaches, each with all that is below it, whatever `network` allows.",
+        shape: Shape::List,
         ..HONOURED
     },
     Key {

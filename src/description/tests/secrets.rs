@@ -156,6 +156,7 @@ fn the_public_view_has_the_keys_of_the_file() {
             "stuck_hint": 3,
             "stuck_warn": 5,
             "stuck_stop": 7,
+            "blocked_domains": [],
         },
         "tty": false,
         "interactive": false,

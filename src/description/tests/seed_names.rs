@@ -40,6 +40,9 @@ fn guardrails_that_both_have_are_taken_over_and_others_are_refused_by_name() {
     let (run, _) = resolve(r#"{"max_consecutive_errors": 4}"#).unwrap();
     let found = &run.public()["guardrails"]["max_consecutive_errors"];
     assert_eq!(found, 4);
+    let (run, _) = resolve(r#"{"blocked_domains": ["*.gov", "chase.com."]}"#).unwrap();
+    let found = &run.public()["guardrails"]["blocked_domains"];
+    assert_eq!(*found, serde_json::json!(["gov", "chase.com"]));
     let error = resolve(r#"{"max_consecutive_errors": 4, "allowed_domains": ["a.org"]}"#);
     assert_eq!(
         error.unwrap_err().to_string(),

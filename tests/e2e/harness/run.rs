@@ -18,6 +18,7 @@ pub struct RunBuilder {
     command: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     soft_descriptors: Option<u64>,
+    prefix: Vec<OsString>,
     directory: tempfile::TempDir,
     recordings: PathBuf,
     binary: PathBuf,
@@ -84,6 +85,7 @@ impl RunBuilder {
             command: command.into_iter().map(Into::into).collect(),
             environment: Vec::new(),
             soft_descriptors: None,
+            prefix: Vec::new(),
             directory,
             recordings,
             binary: binary().to_owned(),
@@ -130,6 +132,12 @@ impl RunBuilder {
         self
     }
 
+    /// Starts it through another command, which must become it.
+    pub fn within(mut self, prefix: Vec<OsString>) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
     /// The workspace, to be filled before the start.
     pub fn workspace(&self) -> PathBuf {
         self.directory.path().join("workspace")
@@ -148,9 +156,14 @@ impl RunBuilder {
 
     /// The command line, not started yet; the environment is built from nothing.
     pub fn command(&self) -> Command {
-        let mut command = match self.soft_descriptors {
-            None => launcher(&self.binary),
-            Some(limit) => {
+        let mut command = match (self.soft_descriptors, self.prefix.split_first()) {
+            (None, None) => launcher(&self.binary),
+            (_, Some((program, arguments))) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(&self.binary);
+                command
+            }
+            (Some(limit), None) => {
                 let mut shell = Command::new("sh");
                 shell
                     .arg("-c")
