@@ -19,7 +19,7 @@ use crate::log::repair::{Reopened, RepairError, Visit};
 use crate::recordings::lock::RunLock;
 use crate::recordings::{RecordingsError, RunDir, inventory, layout};
 use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Sender, Status, exit_status};
-use crate::status::document::{LogHead, StatusDocument};
+use crate::status::document::{LogHead, RecordingsHealth, StatusDocument};
 use crate::status::fold::{Described, StatusFold};
 
 /// Largest `spec.json` and `stop.json` that are read, in bytes.
@@ -155,6 +155,11 @@ pub fn finalize(
         append(&mut log, &mut fold, &Event::Complete(Box::new(complete)))?;
     }
     log.sync().map_err(FinalizeError::Log)?;
+    if fold.recordings_health().healthy
+        && let Some(missing) = log.scan.missing_in_words()
+    {
+        fold.set_recordings_health(RecordingsHealth::bad(missing));
+    }
     fold.advance(log.scan.last_seq, 0);
     fold.set_log_head(LogHead {
         seq: log.scan.last_seq,

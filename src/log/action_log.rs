@@ -245,16 +245,24 @@ impl ActionLog {
         Ok(seq)
     }
 
-    /// Waits until event `seq` is synced to the disk; false when the limit passed first or the log has failed.
+    /// Waits until event `seq` is synced to the disk; false when the limit passed first, the log has failed, or it was given up
+    /// and this is not the terminal event.
     pub async fn synced(&self, seq: u64, limit: Duration) -> bool {
         let mut synced = self.shared.synced.subscribe();
         let mut health = self.shared.health.subscribe();
+        let is_terminal = lock(&self.shared.hold).terminal_seq == Some(seq);
+        let is_hopeless = |health: &LogHealth| match health {
+            LogHealth::Healthy | LogHealth::Paused { .. } => false,
+            LogHealth::GivenUp { .. } => !is_terminal,
+            LogHealth::Failed { .. } => true,
+        };
         self.shared.sync.want(seq);
         let wait = async {
             tokio::select! {
+                biased;
                 // Both arms only watch; dropping one loses nothing.
                 done = synced.wait_for(|synced| *synced >= seq) => done.is_ok(),
-                _ = health.wait_for(|health| matches!(health, LogHealth::Failed { .. })) => false,
+                _ = health.wait_for(is_hopeless) => false,
             }
         };
         tokio::time::timeout(limit, wait).await.unwrap_or(false)
@@ -289,9 +297,13 @@ impl ActionLog {
     }
 
     /// Gives up the files: what is pending and what follows is published from memory. For the end of a run whose disk
-    /// stays full.
+    /// stays full, or does not answer. The end of a log whose disk is full is tried once more.
     pub fn abandon_files(&self, reason: &str) {
-        self.shared.fail(reason);
+        let is_full = matches!(*self.shared.health.borrow(), LogHealth::Paused { .. });
+        match is_full {
+            true => self.shared.give_up(reason),
+            false => self.shared.fail(reason),
+        }
     }
 
     /// Ends the writer once nothing is pending. Readers keep what is published.
@@ -393,23 +405,48 @@ impl Shared {
     /// Marks the log as failed for good, and wakes the writer, which publishes from memory from here on. The first reason
     /// stands.
     pub(super) fn fail(&self, error: &str) {
-        self.health.send_if_modified(|health| {
-            if matches!(health, LogHealth::Failed { .. }) {
-                return false;
+        self.degrade(LogHealth::Failed {
+            error: error.to_owned(),
+        });
+    }
+
+    /// Marks the log as given up for want of space, and wakes the writer, which publishes from memory until the end.
+    pub(super) fn give_up(&self, error: &str) {
+        self.degrade(LogHealth::GivenUp {
+            error: error.to_owned(),
+        });
+    }
+
+    fn degrade(&self, to: LogHealth) {
+        self.health.send_if_modified(|health| match health {
+            LogHealth::Healthy | LogHealth::Paused { .. } => {
+                *health = to;
+                true
             }
-            *health = LogHealth::Failed {
-                error: error.to_owned(),
-            };
-            true
+            LogHealth::GivenUp { .. } | LogHealth::Failed { .. } => false,
         });
         // Through the lock, so that a writer that is about to wait has seen it or is woken.
         drop(lock(&self.desk));
         self.work.notify_all();
     }
 
-    /// True once the log has failed.
+    /// True once the log has failed or was given up.
     pub(super) fn has_failed(&self) -> bool {
-        matches!(*self.health.borrow(), LogHealth::Failed { .. })
+        match *self.health.borrow() {
+            LogHealth::Healthy | LogHealth::Paused { .. } => false,
+            LogHealth::GivenUp { .. } | LogHealth::Failed { .. } => true,
+        }
+    }
+
+    /// Tells how the last try of a log that was given up has ended; nothing for one that failed otherwise.
+    pub(super) fn conclude(&self, conclusion: impl FnOnce(&str) -> LogHealth) {
+        self.health.send_if_modified(|health| match health {
+            LogHealth::GivenUp { error } => {
+                *health = conclusion(error);
+                true
+            }
+            LogHealth::Healthy | LogHealth::Paused { .. } | LogHealth::Failed { .. } => false,
+        });
     }
 
     /// Notes that events up to `seq` may be seen by readers, but for a held terminal event.

@@ -10,10 +10,12 @@
 //! terminal event only after it was released.
 
 pub mod action_log;
+pub mod creation;
 pub mod file_read;
 pub mod frame;
 pub mod line;
 mod logged;
+mod last_words;
 pub mod options;
 pub mod repair;
 pub mod scan;
@@ -23,14 +25,14 @@ pub mod stamp;
 mod syncer;
 pub mod tail;
 pub mod verify;
-pub mod writer;
+mod writer;
 
 pub use action_log::{ActionLog, AppendError, Entry, Observer, Written};
+pub use creation::{CreateError, LogThreads, create};
 pub use frame::{Framing, Selection, TypeSet};
 pub use options::{Bounds, Durability, LogHealth, LogOptions, OnFull};
 pub use source::{Next, Reader, Source};
 pub use stamp::Millis;
-pub use writer::{CreateError, LogThreads, create};
 
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ pub enum OnFull {
     /// Producers wait, and the write is tried again every [`FULL_RETRY_INTERVAL`].
     #[default]
     Pause,
-    /// The log fails.
+    /// The log is given up, but for its end.
     Fail,
 }
 
@@ -74,6 +74,12 @@ pub enum LogHealth {
     /// The file system is full; producers wait.
     Paused {
         /// What the kernel said.
+        error: String,
+    },
+    /// The file system was full for too long: what is appended stays in memory, as far as the tail reaches. Only the end is
+    /// tried once more, when it is there.
+    GivenUp {
+        /// Why, and behind the end what is missing.
         error: String,
     },
     /// It does not, and never will again: what is appended stays in memory, as far as the tail reaches.

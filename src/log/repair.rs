@@ -11,11 +11,11 @@ use std::os::unix::fs::FileExt;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
+use super::creation::{SCHEMA_VERSION, new_epoch};
 use super::line::{Envelope, LineHead};
 use super::scan::{Hashes, Scan, scan};
 use super::segment::{self, TORN_TAIL};
 use super::stamp::{Millis, Stamper};
-use super::writer::{SCHEMA_VERSION, new_epoch};
 use crate::event::{Diagnostic, Event, EventType, Level, LogOpened};
 use crate::run::RunId;
 

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::file_read::{BLOCK_BYTES, MAX_LINE_BYTES};
+use super::last_words::missing_in_words;
 use super::line::{ChainHead, LineHead, split_hash, verify_hash};
 use super::segment::{self, ACTIVE_SEGMENT, Segment, SegmentSet};
 use crate::event::{Event, EventType};
@@ -77,6 +79,10 @@ pub struct Scan {
     pub bad_lines: Vec<BadLine>,
     /// How many there are.
     pub n_bad_lines: u64,
+    /// Numbers between good lines that no line has, at most [`MAX_REMEMBERED_BAD_LINES`] ranges.
+    pub missing: Vec<RangeInclusive<u64>>,
+    /// How many numbers are missing.
+    pub n_missing: u64,
     /// Bytes behind the last good line of the active segment.
     pub torn_bytes: u64,
     /// Offset behind that line.
@@ -136,6 +142,18 @@ pub fn scan(
 }
 
 impl Scan {
+    /// What is missing between good lines, in words; none when nothing is.
+    pub fn missing_in_words(&self) -> Option<String> {
+        (self.n_missing > 0).then(|| missing_in_words(self.n_missing, &self.missing))
+    }
+
+    fn note_missing(&mut self, range: RangeInclusive<u64>) {
+        self.n_missing += range.end() + 1 - range.start();
+        if self.missing.len() < MAX_REMEMBERED_BAD_LINES {
+            self.missing.push(range);
+        }
+    }
+
     fn note_bad(&mut self, segment: &str, line_number: u64, fault: Fault) {
         self.n_bad_lines += 1;
         if self.bad_lines.len() < MAX_REMEMBERED_BAD_LINES {
@@ -244,6 +262,7 @@ impl Walker<'_> {
         if head.seq != scan.last_seq + 1 && scan.last_seq != 0 {
             let (name, number) = (self.name.to_owned(), self.line_number);
             scan.note_bad(&name, number, Fault::OutOfOrder);
+            scan.note_missing(scan.last_seq + 1..=head.seq - 1);
         }
         match head.event_type() {
             Some(EventType::LogOpened) => {

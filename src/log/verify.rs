@@ -85,6 +85,7 @@ pub fn verify(dir: impl AsFd, kept: Option<&KeptHead>) -> io::Result<VerifyRepor
             found.first_seq
         ));
     }
+    findings.extend(found.missing_in_words());
     if found.torn_bytes > 0 {
         findings.push(format!(
             "{} bytes behind the last whole line; `stockade finalize` repairs them",

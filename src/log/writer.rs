@@ -6,26 +6,18 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::Mode;
+use nix::fcntl::renameat;
 
-use super::action_log::{ActionLog, Observer, Pending, Shared, Written, lock};
+use super::action_log::{Observer, Pending, Shared, Written, lock};
 use super::frame::FrameBatch;
-use super::options::{Durability, FULL_RETRY_INTERVAL, LogHealth, LogOptions, OnFull};
-use super::segment::{self, ACTIVE_SEGMENT, Segment, SegmentSet};
-use super::source::Source;
-use super::syncer::{self, SyncDesk};
-use crate::event::{Event, LogOpened};
-use crate::redact::Redactor;
-use crate::run::RunId;
-
-/// Version of the log's format, in `log.opened`.
-pub const SCHEMA_VERSION: u32 = 1;
+use super::last_words::{LastWords, is_full, missing_in_words};
+use super::options::{Durability, FULL_RETRY_INTERVAL, LogHealth, OnFull};
+use super::segment::{self, ACTIVE_SEGMENT, Segment};
 
 /// Pause of the writer between two batches of a busy log: it writes faster than one producer appends, and without the pause
 /// the two would wake each other for every few events. An event of a busy log is that much older when a reader gets it.
@@ -37,134 +29,57 @@ const BUSY_INTERVAL: Duration = Duration::from_micros(400);
 /// Room that a batch's buffer keeps for the next batch.
 const KEPT_BUFFER_BYTES: usize = 256 * 1024;
 
-/// Why a log could not be created.
-#[derive(Debug, thiserror::Error)]
-pub enum CreateError {
-    /// The active segment could not be created.
-    #[error("cannot create {ACTIVE_SEGMENT}")]
-    Segment(#[source] io::Error),
-    /// The directory and the one above it could not be opened for the syncer.
-    #[error("cannot keep the directory of {ACTIVE_SEGMENT} open")]
-    Directory(#[source] io::Error),
-    /// A thread could not be started.
-    #[error("cannot start the log's threads")]
-    Thread(#[source] io::Error),
-    /// No random number for the epoch.
-    #[error("cannot get a random epoch: {0}")]
-    Random(String),
+/// The end of a log that was given up, on the disk.
+struct LastWordsSaid {
+    n_bytes: u64,
+    /// Events that the files do not have.
+    missing: RangeInclusive<u64>,
 }
 
-/// The threads of a log; joined by [`LogThreads::join`].
-#[derive(Debug)]
-pub struct LogThreads {
-    writer: std::thread::JoinHandle<()>,
-    syncer: std::thread::JoinHandle<()>,
+fn in_words(missing: &RangeInclusive<u64>) -> String {
+    missing_in_words(
+        missing.end() + 1 - missing.start(),
+        std::slice::from_ref(missing),
+    )
 }
 
-impl LogThreads {
-    /// Waits for both threads, after [`ActionLog::close`].
-    pub fn join(self) {
-        // A panic of a thread was already printed by the panic hook.
-        let _ = self.writer.join();
-        let _ = self.syncer.join();
-    }
-}
-
-/// A fresh epoch: 128 random bits.
-///
-/// # Errors
-/// When the kernel gives no random numbers.
-pub fn new_epoch() -> Result<String, CreateError> {
-    let mut bits = [0; 16];
-    getrandom::fill(&mut bits).map_err(|error| CreateError::Random(error.to_string()))?;
-    Ok(format!("{:032x}", u128::from_be_bytes(bits)))
-}
-
-/// Creates the log of a new run in `dir`; its first event is `log.opened`.
-///
-/// The names become durable with the first event, that of the file, those of all files made beside it before, and that of
-/// `dir` itself: an empty log says nothing that a missing one does not, so the start of a run does not wait for the disk.
-///
-/// # Errors
-/// When the file exists or cannot be created.
-pub fn create(
-    dir: OwnedFd,
-    run_id: RunId,
-    options: LogOptions,
-    redactor: Redactor,
-    observer: Arc<dyn Observer>,
-) -> Result<(ActionLog, Arc<Source>, LogThreads), CreateError> {
-    let file = Arc::new(segment::create_active(&dir).map_err(CreateError::Segment)?);
-    let unsynced_dirs = way_to(&dir).map_err(CreateError::Directory)?;
-    let epoch = new_epoch()?;
-    let mut segments = SegmentSet::default();
-    segments.push(Segment::new(1, Arc::clone(&file)));
-    let source = Arc::new(Source::live(epoch.clone(), options.tail_bytes, segments));
-    let sync = SyncDesk::new(Arc::clone(&file), unsynced_dirs);
-    let log = ActionLog::new(
-        options,
-        run_id,
-        epoch.clone(),
-        redactor,
-        Arc::clone(&source),
-        sync,
-    );
-    let opened = LogOpened {
-        epoch,
-        first_seq: 1,
-        cut_bytes: 0,
-        schema_version: SCHEMA_VERSION,
-    };
-    log.enter_first(Event::LogOpened(opened))
-        .map_err(|error| CreateError::Segment(io::Error::other(error)))?;
-    let shared = Arc::clone(&log.shared);
-    let writer = Writer {
-        shared: Arc::clone(&shared),
-        dir,
-        file,
-        observer,
-        lines: Vec::new(),
-        segment_bytes: 0,
-        last_taken_at: Instant::now(),
-        is_busy: false,
-    };
-    let writer = std::thread::Builder::new()
-        .name("log-writer".to_owned())
-        .spawn(move || writer.run())
-        .map_err(CreateError::Thread)?;
-    let syncer = std::thread::Builder::new()
-        .name("log-syncer".to_owned())
-        .spawn(move || syncer::run(&shared))
-        .map_err(CreateError::Thread)?;
-    Ok((log, source, LogThreads { writer, syncer }))
-}
-
-/// The log's directory and the one above it, to be synced. The one above is left out where it may not be opened: then another
-/// user has made the log's directory in it.
-fn way_to(dir: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
-    let mut dirs = vec![dir.try_clone()?];
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    match openat(dir, "..", flags, Mode::empty()) {
-        Ok(above) => dirs.push(above),
-        Err(Errno::EACCES) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    Ok(dirs)
-}
-
-struct Writer {
+pub(super) struct Writer {
     shared: Arc<Shared>,
     dir: OwnedFd,
     file: Arc<File>,
     observer: Arc<dyn Observer>,
     lines: Vec<u8>,
     segment_bytes: u64,
+    /// Number of the last event in the files.
+    written_seq: u64,
+    last_words: LastWords,
     last_taken_at: Instant,
     is_busy: bool,
 }
 
 impl Writer {
-    fn run(mut self) {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        dir: OwnedFd,
+        file: Arc<File>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self {
+            shared,
+            dir,
+            file,
+            observer,
+            lines: Vec::new(),
+            segment_bytes: 0,
+            written_seq: 0,
+            last_words: LastWords::default(),
+            last_taken_at: Instant::now(),
+            is_busy: false,
+        }
+    }
+
+    /// Runs until the log is closed and nothing is pending.
+    pub(super) fn run(mut self) {
         while let Some(pending) = self.take() {
             let last_seq = pending.first_seq + (pending.marks.len() as u64).saturating_sub(1);
             let mut frames = pending.frames;
@@ -177,10 +92,13 @@ impl Writer {
                 frames: frames.into(),
                 marks: pending.marks.into(),
             };
-            let n_bytes = if self.shared.has_failed() {
-                None
-            } else {
-                self.write(&batch)
+            let n_bytes = match self.shared.has_failed() {
+                true => None,
+                false => self.write(&batch),
+            };
+            let last_words = match n_bytes {
+                Some(_) => None,
+                None => self.say_last_words(&batch),
             };
             self.shared.source.push_tail(batch);
             self.observer.written(Written {
@@ -189,12 +107,15 @@ impl Writer {
                 entries: pending.entries,
                 output_bytes: pending.output_bytes,
                 n_events: last_seq + 1 - pending.first_seq,
-                file_bytes: n_bytes,
+                file_bytes: n_bytes.or_else(|| Some(last_words.as_ref()?.as_ref().ok()?.n_bytes)),
             });
             self.shared.observed.send_replace(last_seq);
             // After the observer, so that who waited for the sync finds the event in the status.
             if let Some(n_bytes) = n_bytes {
                 self.shared.sync.wrote(last_seq, n_bytes);
+            }
+            if let Some(last_words) = last_words {
+                self.conclude(last_seq, last_words);
             }
             let waits_for_sync =
                 self.shared.options.durability == Durability::Durable && n_bytes.is_some();
@@ -286,6 +207,7 @@ impl Writer {
                 }
             });
             self.segment_bytes += self.lines.len() as u64;
+            self.written_seq = batch.first_seq + idx as u64 - 1;
             n_bytes += self.lines.len() as u64;
         }
         self.lines.shrink_to(KEPT_BUFFER_BYTES);
@@ -315,18 +237,59 @@ impl Writer {
                 ));
                 return false;
             }
-            let is_full = matches!(
-                error.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            );
-            if !is_full || self.shared.options.on_full == OnFull::Fail {
-                self.shared
-                    .fail(&format!("cannot write {ACTIVE_SEGMENT}: {error}"));
+            let message = format!("cannot write {ACTIVE_SEGMENT}: {error}");
+            if !is_full(&error) {
+                self.shared.fail(&message);
+                return false;
+            }
+            if self.shared.options.on_full == OnFull::Fail {
+                self.shared.give_up(&message);
                 return false;
             }
             if !self.wait_for_space(&error) {
                 return false;
             }
+        }
+    }
+
+    /// Keeps what a log that was given up did not write of a batch, and writes the end of it behind the terminal event. None
+    /// before that, and when there is nothing to be tried.
+    fn say_last_words(&mut self, batch: &FrameBatch) -> Option<io::Result<LastWordsSaid>> {
+        if !matches!(*self.shared.health.borrow(), LogHealth::GivenUp { .. }) {
+            return None;
+        }
+        let n_written = (self.written_seq + 1).saturating_sub(batch.first_seq);
+        for idx in usize::try_from(n_written).unwrap_or(usize::MAX)..batch.marks.len() {
+            self.last_words.keep(batch.line(idx));
+        }
+        let last_seq = batch.first_seq + batch.marks.len() as u64 - 1;
+        if lock(&self.shared.hold).terminal_seq != Some(last_seq) {
+            return None;
+        }
+        let said = self.last_words.write(&self.file, self.segment_bytes);
+        Some(said.and_then(|(n_lines, n_bytes)| {
+            self.file.sync_data()?;
+            let first_missing = std::mem::replace(&mut self.written_seq, last_seq) + 1;
+            Ok(LastWordsSaid {
+                n_bytes,
+                missing: first_missing..=last_seq - n_lines,
+            })
+        }))
+    }
+
+    /// Tells what became of the end of a log that was given up.
+    fn conclude(&self, last_seq: u64, last_words: io::Result<LastWordsSaid>) {
+        self.shared.conclude(|why| match &last_words {
+            Ok(said) if said.missing.is_empty() => LogHealth::Healthy,
+            Ok(said) => LogHealth::GivenUp {
+                error: format!("{why}; {}", in_words(&said.missing)),
+            },
+            Err(_) => LogHealth::Failed {
+                error: format!("{why}; {}", in_words(&(self.written_seq + 1..=last_seq))),
+            },
+        });
+        if last_words.is_ok() {
+            self.shared.note_synced(last_seq);
         }
     }
 

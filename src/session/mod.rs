@@ -390,14 +390,17 @@ async fn idle(limit: Option<Duration>, log: &crate::log::ActionLog) {
     }
 }
 
-/// Ends when the log has failed.
+/// Ends when the log has failed or was given up.
 async fn log_failure(health: &mut tokio::sync::watch::Receiver<LogHealth>) -> String {
     match health
-        .wait_for(|health| matches!(health, LogHealth::Failed { .. }))
+        .wait_for(|health| match health {
+            LogHealth::Healthy | LogHealth::Paused { .. } => false,
+            LogHealth::GivenUp { .. } | LogHealth::Failed { .. } => true,
+        })
         .await
         .as_deref()
     {
-        Ok(LogHealth::Failed { error }) => error.clone(),
+        Ok(LogHealth::GivenUp { error } | LogHealth::Failed { error }) => error.clone(),
         Ok(_) | Err(_) => std::future::pending().await,
     }
 }

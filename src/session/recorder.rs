@@ -199,11 +199,19 @@ impl Recorder {
         }
         match self.append_end(complete) {
             Ok(seq) => {
-                if self.log.synced(seq, PERSIST_STEP_LIMIT).await {
+                let mut is_synced = self.log.synced(seq, PERSIST_STEP_LIMIT).await;
+                if !is_synced {
+                    let reason = reason_of(&self.log.health().borrow());
+                    let reason = reason.as_deref();
+                    self.log.abandon_files(
+                        reason.unwrap_or("the terminal event could not be synced in time"),
+                    );
+                    // On a full disk there may be room for the end, if for nothing else.
+                    is_synced = self.log.synced(seq, PERSIST_STEP_LIMIT).await;
+                }
+                if is_synced && *self.log.health().borrow() == LogHealth::Healthy {
                     self.board.set_recordings_health(RecordingsHealth::good());
                 } else {
-                    self.log
-                        .abandon_files("the terminal event could not be synced in time");
                     self.note_log_health("the terminal event could not be synced");
                     self.log.observed(seq, PERSIST_STEP_LIMIT).await;
                 }
@@ -326,7 +334,7 @@ fn reason_of(health: &LogHealth) -> Option<String> {
     match health {
         LogHealth::Healthy => None,
         LogHealth::Paused { error } => Some(format!("the recordings file system is full: {error}")),
-        LogHealth::Failed { error } => Some(error.clone()),
+        LogHealth::GivenUp { error } | LogHealth::Failed { error } => Some(error.clone()),
     }
 }
 

@@ -67,6 +67,16 @@ impl SmallDisk {
         std::fs::remove_file(self.filler()).unwrap();
     }
 
+    /// Gives back `n_bytes` of what was filled.
+    fn free_some(&self, n_bytes: u64) {
+        let filler = std::fs::File::options()
+            .write(true)
+            .open(self.filler())
+            .unwrap();
+        let filled = filler.metadata().unwrap().len();
+        filler.set_len(filled - n_bytes).unwrap();
+    }
+
     fn filler(&self) -> PathBuf {
         self.directory.path().join("filler")
     }
@@ -93,7 +103,8 @@ pub fn finalize(path: &Path) -> std::process::Output {
         .unwrap()
 }
 
-/// Whatever happened to the disk: no line is torn, and one finalize gives the record a sound end.
+/// Whatever happened to the disk: no line is torn, and one finalize gives the record a sound end, in which nothing is missing
+/// that is not told.
 fn assert_repairable(recording: &Recording) {
     let done = finalize(recording.path());
     assert!(
@@ -101,7 +112,41 @@ fn assert_repairable(recording: &Recording) {
         "{}",
         String::from_utf8_lossy(&done.stderr)
     );
-    recording.assert_whole();
+    match recording.missing() {
+        None => recording.assert_whole(),
+        Some(_) => assert_missing_is_told(recording),
+    }
+}
+
+/// The status and `verify` say how many events are missing, and which; all else is in order.
+fn assert_missing_is_told(recording: &Recording) {
+    let (first, last) = recording.missing().unwrap();
+    let numbers = if first == last {
+        first.to_string()
+    } else {
+        format!("{first} to {last}")
+    };
+    let told = format!(
+        "events that the log does not have: {}, with the numbers {numbers}",
+        last + 1 - first
+    );
+    let status = recording.status();
+    assert_eq!(status["recordings"]["healthy"], false, "{status}");
+    let error = status["recordings"]["error"].as_str().unwrap();
+    assert!(error.ends_with(&told), "{error} and not {told}");
+    let events = recording.events();
+    let end = events.last().unwrap();
+    assert_eq!(end["type"], "complete");
+    assert_eq!(end["status"], status["status"]);
+    assert_eq!(end["seq"], status["last_event_id"]);
+    let verified = Command::new(binary())
+        .arg("verify")
+        .arg(recording.path())
+        .output()
+        .unwrap();
+    assert!(!verified.status.success());
+    let findings = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(findings.contains(&told), "{findings}");
 }
 
 pub fn error_code(recording: &Recording) -> Value {
@@ -202,6 +247,50 @@ fn a_disk_that_is_full_at_the_very_end_does_not_hold_the_run() {
         assert_eq!(run.recording.status()["status"], word);
         assert_eq!(run.recording.status()["outcome"]["exit_code"], code);
     }
+}
+
+#[test]
+fn the_end_gets_into_the_log_where_a_large_group_did_not() {
+    let Some(disk) = SmallDisk::new("size=2m") else {
+        return;
+    };
+    let script = format!("{LINES}; until [ -e end ]; do sleep 0.02; done; exit 7");
+    let builder = RunBuilder::sh(&script).with_recordings(disk.path());
+    let workspace = builder.workspace();
+    let run = builder.start();
+    run.until_stdout("ready");
+    let socket = run.socket();
+    disk.fill();
+    go(&workspace);
+    until("the status says that the disk is full", || {
+        let (_, status) = over_socket(&socket, "GET", "/status", "");
+        (status["recordings"]["healthy"] == false).then_some(())
+    });
+    run.until_stdout(&format!("{:100}", 2000));
+    // Room for the end, and not for the 200 KiB that wait.
+    disk.free_some(32 * 1024);
+    std::fs::write(workspace.join("end"), b"").unwrap();
+    let began = Instant::now();
+    let run = run.finish();
+    assert!(began.elapsed() < FULL_END_LIMIT, "{:?}", began.elapsed());
+    assert_eq!(run.code(), 7, "{}", run.stderr);
+    // 200 KiB find no room in 32.
+    let (first, last) = run.recording.missing().unwrap();
+    let told = format!("{}, with the numbers {first} to {last}", last + 1 - first);
+    assert!(
+        run.stderr.contains(&told),
+        "{} is not in {}",
+        told,
+        run.stderr
+    );
+    assert_eq!(run.recording.status()["status"], "failed");
+    assert_missing_is_told(&run.recording);
+    // What a finalize makes of it says the same.
+    disk.free();
+    let before = run.recording.lines();
+    assert_repairable(&run.recording);
+    assert_eq!(run.recording.lines(), before);
+    assert_eq!(run.recording.status()["outcome"]["exit_code"], 7);
 }
 
 #[test]

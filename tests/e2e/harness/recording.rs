@@ -67,6 +67,19 @@ impl Recording {
             .collect()
     }
 
+    /// The first and last number of the first hole between the events of the log; none in one without a hole.
+    pub fn missing(&self) -> Option<(u64, u64)> {
+        let numbers: Vec<u64> = self
+            .events()
+            .iter()
+            .map(|event| event["seq"].as_u64().unwrap())
+            .collect();
+        numbers
+            .windows(2)
+            .find(|pair| pair[1] != pair[0] + 1)
+            .map(|pair| (pair[0] + 1, pair[1] - 1))
+    }
+
     /// The events of one type.
     pub fn events_of(&self, event_type: &str) -> Vec<Value> {
         self.events()
