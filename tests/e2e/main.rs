@@ -35,6 +35,7 @@ mod process_table;
 mod secrets;
 mod socket;
 mod seed_assertions;
+mod detach;
 mod disk;
 mod artifacts;
 mod stop;

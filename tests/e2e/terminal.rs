@@ -194,7 +194,8 @@ fn state_of(pid: i32) -> Option<char> {
 
 #[test]
 fn a_terminal_that_is_closed_ends_the_run_in_order() {
-    for flag in ["--tty", "-ti"] {
+    // With a live view, with a terminal of its own, and with the keyboard as well.
+    for flag in ["--progress=live", "--tty", "-ti"] {
         let Some(terminal) = Terminal::open(100, 30) else {
             return;
         };

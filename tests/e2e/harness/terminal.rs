@@ -137,6 +137,27 @@ impl Terminal {
         });
     }
 
+    /// Shows `session` in this terminal, as `tmux attach` does, until [`Terminal::detach_clients`].
+    pub fn attach(&self, session: &Self) {
+        // Within a terminal of tmux another one is refused unless TMUX is unset.
+        self.type_line(&format!(
+            "clear; env -u TMUX '{}' -S '{}' attach",
+            self.tmux.display(),
+            session.socket().display()
+        ));
+        let n_clients = || session.tmux(&["list-clients"]).lines().count();
+        super::until("the client is attached", || (n_clients() == 1).then_some(()));
+    }
+
+    /// Detaches every client that shows this session.
+    pub fn detach_clients(&self) {
+        self.tmux(&["detach-client", "-s", "0"]);
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory().join("tmux.sock")
+    }
+
     /// Closes the terminal, as a person closes the window: whatever runs in it is hung up.
     pub fn close(&self) {
         let _ = self.call(&["kill-server"]);
@@ -155,7 +176,7 @@ impl Terminal {
     fn call(&self, arguments: &[&str]) -> Output {
         Command::new(&self.tmux)
             .arg("-S")
-            .arg(self.directory().join("tmux.sock"))
+            .arg(self.socket())
             .arg("-f")
             .arg(self.directory().join("settings"))
             .args(arguments)
