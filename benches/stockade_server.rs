@@ -166,22 +166,10 @@ fn action(step: u64) -> Action {
         duration_ms: Some(3),
         success: Some(true),
         result_text: Some("test result: ok. 12 passed; 0 failed".to_owned()),
-        has_screenshot: false,
-        error: None,
         call_id: format!("call-{step}"),
-        parent_call_id: None,
         kind: ToolKind::Execute,
         exit_code: Some(0),
-        signal: None,
-        truncated: None,
-        artifact: None,
-        tokens: None,
-        cost_usd: None,
-        agent_step: None,
-        attempt: None,
-        of: None,
-        cancelled: false,
-        usage: None,
+        ..Action::default()
     }
 }
 

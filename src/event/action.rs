@@ -59,7 +59,7 @@ pub struct ActionStarted {
 ///
 /// The first ten fields are those of the seed system and are always present, with nulls; the others are ours and are
 /// left out when they are empty.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Action {
     /// Number of the action in this run, from 1.
     pub step: u64,

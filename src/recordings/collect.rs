@@ -7,30 +7,27 @@
 //!
 //! The workload is dead when this begins, so nothing should change meanwhile; what changes all the same is withheld.
 
+mod regular_file;
 mod secret_scan;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use nix::dir::Dir;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::artifact::{ArtifactError, ArtifactWriter};
 use super::directory::Directory;
-use super::error::RecordingsError;
 use super::media_type;
 use super::path::{MAX_COMPONENT_BYTES, PathFlaw, RelativePath};
 use super::pattern::{self, Pattern, Position};
 use super::run_dir::RunDir;
 use crate::event::{ArtifactAdded, Withheld};
 use crate::redact::Redactor;
-use secret_scan::SecretScan;
 
 /// Directory of the artifacts that holds what was chosen from the workspace.
 pub const WORKSPACE: &str = "workspace";
@@ -40,9 +37,6 @@ pub const MAX_TOLD: usize = 100;
 
 /// Most entries of directories that are looked at: two seconds of work.
 pub const MAX_ENTRIES: usize = 200_000;
-
-/// Bytes that are read at a time.
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// What is done with a file that holds a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -294,103 +288,6 @@ impl<'a> Collector<'a> {
             .map_err(|_| Withheld::Unreadable)
     }
 
-    /// Copies one regular file, if nothing speaks against it.
-    fn file(
-        &mut self,
-        place: &Place<'_>,
-        name: &str,
-        path: &str,
-        stat: &FileStat,
-    ) -> Result<ArtifactAdded, Refusal> {
-        let withheld = |reason| Err(Refusal::Withheld(reason));
-        let path = path_of(path).map_err(Refusal::Withheld)?;
-        let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
-        if self.collected.n_kept >= self.limits.max_files {
-            return withheld(Withheld::TooMany);
-        }
-        if size > self.limits.max_file_bytes {
-            return withheld(Withheld::TooLarge);
-        }
-        if self.collected.kept_bytes.saturating_add(size) > self.limits.max_total_bytes {
-            return withheld(Withheld::BeyondTotal);
-        }
-        if stat.st_nlink > 1 && stat.st_uid != place.owner {
-            return withheld(Withheld::HardLink);
-        }
-        let mut has_secret = self.redactor.redact_text(path.as_str()) != path.as_str();
-        let directory = Directory::new(place.directory, Path::new(place.prefix));
-        let name = directory
-            .parse_name(name)
-            .map_err(|_| Refusal::Withheld(Withheld::Name))?;
-        // O_NONBLOCK, in case that it has become a fifo since it was looked at.
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let file = directory
-            .open(&name, flags)
-            .map_err(|_| Refusal::Withheld(Withheld::Unreadable))?;
-        let mut file = File::from(file);
-        let before = self.state(&file)?;
-        if before != State::of(stat) {
-            return withheld(Withheld::Changed);
-        }
-        if !has_secret {
-            has_secret = self.holds_secret(&mut file)?;
-        }
-        if has_secret && self.limits.secrets == Secrets::Withhold {
-            return withheld(Withheld::Secret);
-        }
-        let added = self.copy(&mut file, path.as_str(), before)?;
-        Ok(ArtifactAdded {
-            has_secret,
-            ..added
-        })
-    }
-
-    fn state(&self, file: &File) -> Result<State, Refusal> {
-        fstat(file)
-            .map(|stat| State::of(&stat))
-            .map_err(|_| Refusal::Withheld(Withheld::Unreadable))
-    }
-
-    fn holds_secret(&self, file: &mut File) -> Result<bool, Refusal> {
-        let mut scan = SecretScan::new(self.redactor);
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            if (self.is_over)() {
-                return Err(Refusal::Over);
-            }
-            match read(file, &mut chunk)? {
-                [] => return Ok(scan.finish()),
-                bytes => {
-                    if scan.push(bytes) {
-                        return Ok(true);
-                    }
-                }
-            }
-        }
-    }
-
-    fn copy(&self, file: &mut File, path: &str, before: State) -> Result<ArtifactAdded, Refusal> {
-        file.rewind()
-            .map_err(|_| Refusal::Withheld(Withheld::Unreadable))?;
-        let max_bytes = self.limits.max_file_bytes;
-        let mut writer = ArtifactWriter::create(self.run, path, media_type::of(path), max_bytes)
-            .map_err(reason_of)?;
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            if (self.is_over)() {
-                return Err(Refusal::Over);
-            }
-            match read(file, &mut chunk)? {
-                [] => break,
-                bytes => writer.write(bytes).map_err(reason_of)?,
-            }
-        }
-        if self.state(file)? != before {
-            return Err(Refusal::Withheld(Withheld::Changed));
-        }
-        writer.finish().map_err(reason_of)
-    }
-
     fn keep(&mut self, added: ArtifactAdded) {
         self.collected.n_kept += 1;
         self.collected.kept_bytes = self.collected.kept_bytes.saturating_add(added.size);
@@ -418,38 +315,6 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// What of a file must not change while it is copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct State {
-    device: u64,
-    inode: u64,
-    mode: u32,
-    size: i64,
-    modified_at: (i64, i64),
-}
-
-impl State {
-    fn of(stat: &FileStat) -> Self {
-        Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            mode: stat.st_mode,
-            size: stat.st_size,
-            modified_at: (stat.st_mtime, stat.st_mtime_nsec),
-        }
-    }
-}
-
-fn read<'a>(file: &mut File, chunk: &'a mut [u8]) -> Result<&'a [u8], Refusal> {
-    loop {
-        match file.read(chunk) {
-            Ok(n_read) => return Ok(chunk.get(..n_read).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Err(Refusal::Withheld(Withheld::Unreadable)),
-        }
-    }
-}
-
 fn path_of(path: &str) -> Result<RelativePath, Withheld> {
     RelativePath::parse(path).map_err(|error| match error.flaw {
         PathFlaw::TooDeep => Withheld::TooDeep,
@@ -460,22 +325,6 @@ fn path_of(path: &str) -> Result<RelativePath, Withheld> {
         | PathFlaw::Component
         | PathFlaw::ComponentTooLong
         | PathFlaw::NotAName => Withheld::Name,
-    })
-}
-
-fn reason_of(error: ArtifactError) -> Refusal {
-    let is_full = |error: &RecordingsError| {
-        matches!(
-            error.io_kind(),
-            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        )
-    };
-    Refusal::Withheld(match &error {
-        ArtifactError::Exists { .. } => Withheld::Exists,
-        ArtifactError::TooLarge { .. } => Withheld::Changed,
-        ArtifactError::InvalidPath { .. } => Withheld::Name,
-        ArtifactError::Io { source, .. } if is_full(source) => Withheld::NoSpace,
-        ArtifactError::Io { .. } | ArtifactError::NotFound { .. } => Withheld::NotWritten,
     })
 }
 

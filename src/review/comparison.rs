@@ -256,22 +256,10 @@ mod tests {
             duration_ms: Some(ms),
             success: Some(exit_code == 0),
             result_text: Some(result.to_owned()),
-            has_screenshot: false,
-            error: None,
             call_id: format!("c{number}"),
-            parent_call_id: None,
             kind: ToolKind::Execute,
             exit_code: Some(exit_code),
-            signal: None,
-            truncated: None,
-            artifact: None,
-            tokens: None,
-            cost_usd: None,
-            agent_step: None,
-            attempt: None,
-            of: None,
-            cancelled: false,
-            usage: None,
+            ..Action::default()
         })
     }
 

@@ -45,26 +45,13 @@ pub(super) fn action(step: u64) -> Action {
         timestamp: NOON.to_owned(),
         tool: "shell".to_owned(),
         action: "run".to_owned(),
-        input_summary: String::new(),
         duration_ms: Some(3),
         success: Some(true),
         result_text: Some("ok".to_owned()),
-        has_screenshot: false,
-        error: None,
         call_id: format!("c{step}"),
-        parent_call_id: None,
         kind: ToolKind::Execute,
         exit_code: Some(0),
-        signal: None,
-        truncated: None,
-        artifact: None,
-        tokens: None,
-        cost_usd: None,
-        agent_step: None,
-        attempt: None,
-        of: None,
-        cancelled: false,
-        usage: None,
+        ..Action::default()
     }
 }
 

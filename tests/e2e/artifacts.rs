@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::disk::SmallDisk;
 use crate::harness::run::kill;
-use crate::harness::{Recording, RunBuilder, until};
+use crate::harness::{Recording, RunBuilder, SmallDisk, until};
 
 const SECRET: &str = "correct-horse-battery-staple";
 

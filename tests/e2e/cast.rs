@@ -113,13 +113,7 @@ fn a_recording_that_reaches_its_limit_says_so_and_the_log_has_the_rest() {
             .iter()
             .any(|event| event["message"] == label.as_str())
     );
-    let output: String = run
-        .recording
-        .events_of("action.output")
-        .iter()
-        .map(|event| event["text"].as_str().unwrap().to_owned())
-        .collect();
-    assert!(output.ends_with("\n50000\n"));
+    assert!(run.recording.output().ends_with("\n50000\n"));
 }
 
 #[test]

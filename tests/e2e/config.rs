@@ -207,21 +207,14 @@ fn standard_input_describes_a_run_and_is_not_that_of_the_workload() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "/dev/null\n0\n");
 }
 
-#[test]
-fn a_fault_of_standard_input_has_its_line_and_column() {
+/// What is said of a description that is read from standard input and refused.
+fn fault_of_input(text: &str) -> String {
     let place = Place::new();
     let file = place.path().join("given.json");
-    std::fs::write(&file, "{\n  \"max_steps\": 0}\n").unwrap();
+    std::fs::write(&file, text).unwrap();
     let output = Command::new(binary())
-        .args([
-            "config",
-            "check",
-            "--config",
-            "-",
-            "--config-format=json",
-            "--",
-            "true",
-        ])
+        .args(["config", "check", "--config", "-"])
+        .args(["--config-format=json", "--", "true"])
         .env_clear()
         .env("HOME", place.path())
         .current_dir(place.path())
@@ -229,36 +222,21 @@ fn a_fault_of_standard_input_has_its_line_and_column() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(125));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_fault_of_standard_input_has_its_line_and_column() {
     assert_eq!(
-        String::from_utf8_lossy(&output.stderr),
+        fault_of_input("{\n  \"max_steps\": 0}\n"),
         "stockade: max_steps = 0 in stdin:2:3 is out of bounds; give an integer: 1 to 1,000,000\n"
     );
 }
 
 #[test]
 fn standard_input_is_not_read_twice() {
-    let place = Place::new();
-    let file = place.path().join("run.json");
-    std::fs::write(&file, r#"{"credentials": {"KEY": {"fd": 0}}}"#).unwrap();
-    let output = Command::new(binary())
-        .args([
-            "config",
-            "check",
-            "--config",
-            "-",
-            "--config-format=json",
-            "--",
-            "true",
-        ])
-        .env_clear()
-        .env("HOME", place.path())
-        .current_dir(place.path())
-        .stdin(std::fs::File::open(file).unwrap())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(125));
     assert_eq!(
-        String::from_utf8_lossy(&output.stderr),
+        fault_of_input(r#"{"credentials": {"KEY": {"fd": 0}}}"#),
         "stockade: credentials.KEY = {fd = 0} in stdin:1:18 cannot be used (the description was read from it); give the secret on another descriptor\n"
     );
 }

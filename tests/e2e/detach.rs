@@ -41,11 +41,7 @@ fn a_view_that_is_detached_and_attached_again_is_whole() {
     std::fs::write(run.workspace().join("one"), "").unwrap();
     let recording = Recording::at(run.recordings().join("run"));
     until("the run goes on", || {
-        let output = recording.events_of("action.output");
-        output
-            .iter()
-            .any(|event| event["text"].as_str().unwrap().contains("at two"))
-            .then_some(())
+        recording.output().contains("at two").then_some(())
     });
     for (columns, rows) in [(70, 20), (120, 40)] {
         client.resize(columns, rows);
@@ -81,15 +77,13 @@ fn a_session_that_ends_while_nobody_looks_ends_the_run_in_order() {
     client.until_shows("[detached");
     session.close();
     let recording = Recording::at(run.recordings().join("run"));
-    let status = until("the run has ended", || {
-        recording
-            .try_status()
-            .filter(|status| status["phase"] == "finished")
-    });
+    let status = recording.until_finished();
     assert_eq!(status["status"], "terminated", "{status}");
     assert_eq!(status["outcome"]["stop_signal"], 1, "{status}");
     until("nothing of the run is left", || {
-        process_table::of_run(&run.workspace()).is_empty().then_some(())
+        process_table::of_run(&run.workspace())
+            .is_empty()
+            .then_some(())
     });
     recording.assert_whole();
 }

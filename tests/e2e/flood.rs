@@ -3,8 +3,8 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -25,6 +25,50 @@ fn go(workspace: &Path, name: &str) {
     std::fs::write(workspace.join(name), b"").unwrap();
 }
 
+/// A run whose output nobody but its recording takes.
+struct Flood {
+    child: Child,
+    /// Ends it when the test fails.
+    _guard: process_table::KillOnPanic,
+    workspace: PathBuf,
+    recording: Recording,
+    socket: PathBuf,
+    supervisor: i32,
+}
+
+impl Flood {
+    /// Starts it and waits until it runs.
+    fn start(builder: &RunBuilder) -> Self {
+        let mut command = builder.command();
+        let silent = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = silent.spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let guard = process_table::KillOnPanic(pid);
+        let recording = Recording::at(builder.recordings().join("run"));
+        until("the run is running", || {
+            (recording.try_status()?["phase"] == "running").then_some(())
+        });
+        let workspace = builder.workspace();
+        Self {
+            child,
+            _guard: guard,
+            socket: workspace.with_file_name("api.sock"),
+            workspace,
+            recording,
+            supervisor: process_table::live_child(pid).unwrap(),
+        }
+    }
+}
+
+/// Waits until a flood has ended well.
+fn until_ended(child: &mut Child) {
+    let status = until_within(FLOOD_LIMIT, "the run ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+}
+
 #[test]
 fn a_stalled_reader_delays_nobody_and_gets_every_event() {
     let line = "0123456789".repeat(10);
@@ -32,34 +76,22 @@ fn a_stalled_reader_delays_nobody_and_gets_every_event() {
         "until [ -e start ]; do sleep 0.02; done; yes {line} | head -c 80000000; echo; echo flooded; until [ -e end ]; do sleep 0.02; done"
     );
     let builder = RunBuilder::sh(&script);
-    let workspace = builder.workspace();
-    let mut command = builder.command();
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _guard = process_table::KillOnPanic(i32::try_from(child.id()).unwrap());
-    let recording = Recording::at(builder.recordings().join("run"));
-    let socket = workspace.with_file_name("api.sock");
-    until("the run is running", || {
-        (recording.try_status()?["phase"] == "running").then_some(())
-    });
-    let mut stalled = UnixStream::connect(&socket).unwrap();
+    let mut flood = Flood::start(&builder);
+    let (workspace, recording, socket) = (&flood.workspace, &flood.recording, &flood.socket);
+    let mut stalled = UnixStream::connect(socket).unwrap();
     stalled
         .write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .unwrap();
     let reader = Reader::start(socket.clone());
-    let supervisor = process_table::live_child(i32::try_from(child.id()).unwrap()).unwrap();
-    go(&workspace, "start");
+    let supervisor = flood.supervisor;
+    go(workspace, "start");
     let began = Instant::now();
     // The stalled one does not read one byte all this time: the run goes on to its end, and the other reader has it all.
     until_within(
         FLOOD_LIMIT,
         "the flood is on record and with the other reader",
         || {
-            let (_, status) = over_socket(&socket, "GET", "/status?actions=none", "");
+            let (_, status) = over_socket(socket, "GET", "/status?actions=none", "");
             let written = status["usage"]["output_bytes"].as_u64().unwrap();
             (written > 80_000_000 && reader.seen_bytes() > 80_000_000).then_some(())
         },
@@ -71,13 +103,11 @@ fn a_stalled_reader_delays_nobody_and_gets_every_event() {
         stalled.read_to_end(&mut bytes).unwrap();
         bytes
     });
-    until_within(FLOOD_LIMIT, "the peak is known", || {
-        process_table::memory(supervisor, "VmHWM").map(|_| ())
+    let peak = until_within(FLOOD_LIMIT, "the peak is known", || {
+        process_table::memory(supervisor, "VmHWM")
     });
-    let peak = process_table::memory(supervisor, "VmHWM").unwrap();
-    go(&workspace, "end");
-    let status = until_within(FLOOD_LIMIT, "the run ends", || child.try_wait().unwrap());
-    assert_eq!(status.code(), Some(0));
+    go(workspace, "end");
+    until_ended(&mut flood.child);
     let late = events_of_answer(&catching_up.join().unwrap());
     let prompt = reader.finish();
     let lines = recording.lines();
@@ -102,32 +132,19 @@ fn a_line_of_64_mib_and_bytes_of_any_kind_are_recorded_within_bounds() {
         i=0; while [ $i -lt 2000 ]; do i=$((i+1)); printf '\\033[31mred\\033[0m \\007 \\342\\202 \\377\\376 \\355\\240\\200\\n'; done; \
         until [ -e end ]; do sleep 0.02; done";
     let builder = RunBuilder::sh(script);
-    let workspace = builder.workspace();
-    let mut child = builder
-        .command()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _guard = process_table::KillOnPanic(i32::try_from(child.id()).unwrap());
-    let recording = Recording::at(builder.recordings().join("run"));
-    let socket = workspace.with_file_name("api.sock");
-    until("the run is running", || {
-        (recording.try_status()?["phase"] == "running").then_some(())
-    });
-    let supervisor = process_table::live_child(i32::try_from(child.id()).unwrap()).unwrap();
-    go(&workspace, "start");
+    let mut flood = Flood::start(&builder);
+    let (workspace, recording, socket) = (&flood.workspace, &flood.recording, &flood.socket);
+    let supervisor = flood.supervisor;
+    go(workspace, "start");
     let expected = 67_108_864 + 1 + 400_000 + 1 + 2000 * 25;
     until_within(FLOOD_LIMIT, "all of it is on record", || {
-        let (_, status) = over_socket(&socket, "GET", "/status?actions=none", "");
+        let (_, status) = over_socket(socket, "GET", "/status?actions=none", "");
         (status["usage"]["output_bytes"].as_u64().unwrap() >= expected).then_some(())
     });
     let peak = process_table::memory(supervisor, "VmHWM").unwrap();
     assert!(peak < MAX_PEAK_BYTES, "peak of {} MiB", peak >> 20);
-    go(&workspace, "end");
-    let status = until_within(FLOOD_LIMIT, "the run ends", || child.try_wait().unwrap());
-    assert_eq!(status.code(), Some(0));
+    go(workspace, "end");
+    until_ended(&mut flood.child);
     // Every line is JSON and so UTF-8, and none is longer than one event may be.
     let longest = recording.lines().iter().map(String::len).max().unwrap();
     assert!(longest < 1024 * 1024, "a line of {longest} bytes");
@@ -161,39 +178,26 @@ fn the_memory_is_flat_over_many_actions_and_events() {
         .flag("--max-steps")
         .flag("1000000")
         .env("STOCKADE_GUARDRAILS_STUCK_CYCLE", "0");
-    let workspace = builder.workspace();
-    let mut child = builder
-        .command()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _guard = process_table::KillOnPanic(i32::try_from(child.id()).unwrap());
-    let recording = Recording::at(builder.recordings().join("run"));
-    let socket = workspace.with_file_name("api.sock");
-    until("the run is running", || {
-        (recording.try_status()?["phase"] == "running").then_some(())
-    });
-    let supervisor = process_table::live_child(i32::try_from(child.id()).unwrap()).unwrap();
+    let mut flood = Flood::start(&builder);
+    let (workspace, recording, socket) = (&flood.workspace, &flood.recording, &flood.socket);
+    let supervisor = flood.supervisor;
     let mut total = 0;
     let mut resident = Vec::new();
     for (part, n) in parts.iter().enumerate() {
         total += n;
-        go(&workspace, &format!("part{part}"));
+        go(workspace, &format!("part{part}"));
         until_within(
             FLOOD_LIMIT * 5,
             &format!("{total} actions are on record"),
             || {
-                let (_, status) = over_socket(&socket, "GET", "/status?actions=none", "");
+                let (_, status) = over_socket(socket, "GET", "/status?actions=none", "");
                 (status["action_count"].as_u64().unwrap() == total).then_some(())
             },
         );
         resident.push(process_table::memory(supervisor, "VmRSS").unwrap());
     }
-    go(&workspace, "end");
-    let status = until_within(FLOOD_LIMIT, "the run ends", || child.try_wait().unwrap());
-    assert_eq!(status.code(), Some(0));
+    go(workspace, "end");
+    until_ended(&mut flood.child);
     eprintln!("resident after {parts:?} actions: {resident:?}");
     let mebibyte = 1024 * 1024;
     // An allocator gives back and takes; what may not be is a byte kept for each event.

@@ -37,6 +37,7 @@ mod socket;
 mod seed_assertions;
 mod detach;
 mod disk;
+mod full_disk;
 mod artifacts;
 mod stop;
 mod preparation;

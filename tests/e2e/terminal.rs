@@ -204,11 +204,7 @@ fn a_terminal_that_is_closed_ends_the_run_in_order() {
         terminal.until_line("up");
         terminal.close();
         let recording = recording_of(&run);
-        let status = until("the run has ended", || {
-            recording
-                .try_status()
-                .filter(|status| status["phase"] == "finished")
-        });
+        let status = recording.until_finished();
         assert_eq!(status["status"], "terminated", "{status}");
         assert_eq!(status["outcome"]["stop_signal"], 1, "{status}");
         recording.assert_whole();

@@ -233,22 +233,11 @@ pub(super) fn action_of(step: u64, agent_step: Option<i64>, text: &str) -> Event
         duration_ms: Some(100),
         success: Some(true),
         result_text: Some(text.to_owned()),
-        has_screenshot: false,
-        error: None,
         call_id: format!("call-{step}"),
-        parent_call_id: None,
         kind: ToolKind::Execute,
         exit_code: Some(0),
-        signal: None,
-        truncated: None,
-        artifact: None,
-        tokens: None,
-        cost_usd: None,
         agent_step,
-        attempt: None,
-        of: None,
-        cancelled: false,
-        usage: None,
+        ..Action::default()
     }))
 }
 

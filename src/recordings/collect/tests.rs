@@ -1,4 +1,5 @@
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -6,6 +7,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::recordings::Store;
+use crate::recordings::artifact::ArtifactWriter;
 
 const SECRET: &str = "correct-horse-battery";
 

@@ -5,11 +5,13 @@ pub mod http;
 pub mod need;
 pub mod recording;
 pub mod run;
+pub mod small_disk;
 pub mod terminal;
 pub mod wait;
 
 pub use http::{Reply, SseFrame, get, request, stream};
 pub use recording::Recording;
 pub use run::{Run, RunBuilder};
+pub use small_disk::SmallDisk;
 pub use terminal::Terminal;
 pub use wait::{DEADLINE, until};

@@ -88,6 +88,14 @@ impl Recording {
             .collect()
     }
 
+    /// What the log has of the workload's output, in its order.
+    pub fn output(&self) -> String {
+        self.events_of("action.output")
+            .iter()
+            .map(|event| event["text"].as_str().unwrap())
+            .collect()
+    }
+
     /// The whole log once more, as the library gives it to readers of a finished recording.
     pub fn replayed(&self, selection: Selection) -> Vec<u8> {
         let directory = std::fs::File::open(&self.path).unwrap();
@@ -105,6 +113,50 @@ impl Recording {
             }
         }
         replayed
+    }
+
+    /// Asserts of a recording that lacks events that status and `verify` say how many and which, and that all else is in order.
+    pub fn assert_missing_is_told(&self) {
+        let (first, last) = self.missing().unwrap();
+        let numbers = if first == last {
+            first.to_string()
+        } else {
+            format!("{first} to {last}")
+        };
+        let told = format!(
+            "events that the log does not have: {}, with the numbers {numbers}",
+            last + 1 - first
+        );
+        let status = self.status();
+        assert_eq!(status["recordings"]["healthy"], false, "{status}");
+        let error = status["recordings"]["error"].as_str().unwrap();
+        assert!(error.ends_with(&told), "{error} and not {told}");
+        let events = self.events();
+        let end = events.last().unwrap();
+        assert_eq!(end["type"], "complete");
+        assert_eq!(end["status"], status["status"]);
+        assert_eq!(end["seq"], status["last_event_id"]);
+        let verified = self.verified();
+        assert!(!verified.status.success());
+        let findings = String::from_utf8_lossy(&verified.stdout).into_owned();
+        assert!(findings.contains(&told), "{findings}");
+    }
+
+    /// What `stockade verify` says of it.
+    pub fn verified(&self) -> std::process::Output {
+        std::process::Command::new(super::run::binary())
+            .arg("verify")
+            .arg(&self.path)
+            .output()
+            .unwrap()
+    }
+
+    /// Waits until the run has ended; gives its status.
+    pub fn until_finished(&self) -> Value {
+        super::until("the run has ended", || {
+            self.try_status()
+                .filter(|status| status["phase"] == "finished")
+        })
     }
 
     /// Asserts what holds for every finished recording: dense numbers, one terminal event at the end, a sound chain, and a
@@ -132,11 +184,7 @@ impl Recording {
         assert_eq!(status["status"], last["status"]);
         assert_eq!(status["last_event_id"], last["seq"]);
         assert_eq!(status["phase"], "finished");
-        let verified = std::process::Command::new(super::run::binary())
-            .arg("verify")
-            .arg(&self.path)
-            .output()
-            .unwrap();
+        let verified = self.verified();
         assert!(
             verified.status.success(),
             "{}",

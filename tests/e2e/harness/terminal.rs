@@ -146,7 +146,9 @@ impl Terminal {
             session.socket().display()
         ));
         let n_clients = || session.tmux(&["list-clients"]).lines().count();
-        super::until("the client is attached", || (n_clients() == 1).then_some(()));
+        super::until("the client is attached", || {
+            (n_clients() == 1).then_some(())
+        });
     }
 
     /// Detaches every client that shows this session.
