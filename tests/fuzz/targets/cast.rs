@@ -12,6 +12,7 @@ use stockade::cast::reader::{CastError, CastReader};
 use stockade::cast::repair::cut_torn_line;
 use stockade::cast::{Cast, Entry, EntryKind, Header, LineEnds, ScreenStream, WindowSize};
 use stockade::redact::{Redactor, StreamRedactor};
+use stockade::session::output::CHUNK_BYTES;
 
 /// Declared secrets: one that begins another, line ends, characters of several bytes, and what JSON escapes.
 const SECRETS: [(&str, &str); 6] = [
@@ -23,8 +24,9 @@ const SECRETS: [(&str, &str); 6] = [
     ("quoted", "a\"b\\c\u{1b}[31md\u{7}"),
 ];
 
-/// Most bytes that one input shows: below what may wait for the writer, so that nothing is lost to a slow disk.
-const MAX_SHOWN_BYTES: usize = 700 * 1024;
+/// Most bytes that one input shows: three times as many as text, when none is a character, may wait for the writer, so that
+/// nothing is lost to a slow disk.
+const MAX_SHOWN_BYTES: usize = 300 * 1024;
 
 /// Most places at which one file is cut.
 const MAX_CUTS: usize = 8;
@@ -204,12 +206,14 @@ impl Show {
             return;
         }
         self.n_shown += bytes.len();
-        self.announce(of);
-        let shown = &mut self.streams[of];
-        shown.written.extend_from_slice(bytes);
-        let mut clean = Vec::new();
-        shown.redactor.push(bytes, &mut clean);
-        shown.screen.push(&clean).await;
+        self.streams[of].written.extend_from_slice(bytes);
+        for piece in bytes.chunks(CHUNK_BYTES) {
+            self.announce(of);
+            let shown = &mut self.streams[of];
+            let mut clean = Vec::new();
+            shown.redactor.push(piece, &mut clean);
+            shown.screen.push(&clean).await;
+        }
     }
 
     /// Nothing is lost but what is told, and no secret is shown.
