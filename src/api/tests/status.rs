@@ -134,7 +134,9 @@ async fn a_lost_action_is_an_error_or_a_cut_and_never_a_shorter_array() {
         fixture.log.append(event).await.unwrap();
     }
     fixture.published(401).await;
-    caught_up(&fixture, 401).await;
+    // The newest batch stays in memory, and on a busy machine has 200 of these: one that comes alone makes all of them go.
+    fixture.push(action(401)).await;
+    caught_up(&fixture, 402).await;
     let lines = fixture.lines();
     let lose = |idx: usize| {
         let offset: usize = lines[..idx].iter().map(|line| line.len() + 1).sum();
