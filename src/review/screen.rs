@@ -308,10 +308,11 @@ impl Screen {
             }
         }
         text.push_str(&format!(" in {}", account.path));
-        self.row("log", &plain::line(&text));
         if let Some(error) = &account.recordings.error {
             self.toned("damage", Tone::Bad, &plain::line(error));
         }
+        // The last line is where to look.
+        self.row("log", &plain::line(&text));
     }
 }
 

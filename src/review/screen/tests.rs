@@ -142,3 +142,16 @@ fn a_run_that_was_cut_off_is_told_with_its_remedy() {
     assert!(text.contains("cut off while running"), "{text}");
     assert!(text.contains("stockade finalize"), "{text}");
 }
+
+#[test]
+fn the_last_line_says_where_the_recording_is_also_of_a_damaged_one() {
+    let mut account = account();
+    for health in [RecordingsHealth::good(), RecordingsHealth::bad("torn")] {
+        let is_damaged = !health.healthy;
+        account.recordings = health;
+        let text = render(&account, Size::default(), Colours::None);
+        let last = text.lines().last().unwrap();
+        assert!(last.ends_with(" in /recordings/demo"), "{text}");
+        assert_eq!(text.contains("damage    torn"), is_damaged, "{text}");
+    }
+}
