@@ -66,6 +66,8 @@ pub(crate) struct Ending {
     pub(crate) said: Said,
     /// Whether a stop signal arrived.
     pub(crate) stop_requested: bool,
+    /// Rows of its live view that stand on the terminal.
+    pub(crate) shown_rows: u16,
 }
 
 impl Ending {
@@ -76,6 +78,7 @@ impl Ending {
             killed: None,
             said: Said::Nothing,
             stop_requested: false,
+            shown_rows: 0,
         }
     }
 
@@ -160,6 +163,7 @@ mod tests {
                 killed: None,
                 said,
                 stop_requested: false,
+                shown_rows: 0,
             };
             assert_eq!(
                 ending.exit_code(finalized),
@@ -177,6 +181,7 @@ mod tests {
                 killed,
                 said: Said::Nothing,
                 stop_requested: true,
+                shown_rows: 0,
             }
             .cause()
         };

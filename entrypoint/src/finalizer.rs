@@ -97,6 +97,9 @@ impl Evidence {
         if self.print_status {
             push("--print-status", "yes".to_owned());
         }
+        if self.ending.shown_rows > 0 {
+            push("--shown-rows", self.ending.shown_rows.to_string());
+        }
         words
     }
 }

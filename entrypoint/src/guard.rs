@@ -55,6 +55,7 @@ struct Seen {
     killed: Option<KillReason>,
     /// Set by `finished`.
     said: Said,
+    shown_rows: u16,
 }
 
 /// What a wait ended with.
@@ -72,6 +73,7 @@ impl Guard {
         let mut seen = Seen {
             killed: None,
             said: Said::Nothing,
+            shown_rows: 0,
         };
         reaper.watch(self.supervisor.pid());
         loop {
@@ -92,6 +94,7 @@ impl Guard {
                     killed: seen.killed,
                     said: seen.said,
                     stop_requested,
+                    shown_rows: seen.shown_rows,
                 };
             }
             self.channel.send_kept();
@@ -180,6 +183,7 @@ impl Guard {
                         .stop_begun(Duration::from_millis(grace_ms), Instant::now());
                 }
                 ToGuardian::Stopping { grace_ms: None } => {}
+                ToGuardian::Shows { rows } => seen.shown_rows = rows,
                 ToGuardian::Finished { exit_code } => seen.said = Said::Finished(exit_code),
             }
         }

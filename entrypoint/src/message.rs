@@ -9,6 +9,7 @@
 //! | to the guardian | `ready` | the supervisor reads its messages |
 //! | to the guardian | `sweep <request> <kept-pid>...` | kill all descendants except the supervisor and the kept pids |
 //! | to the guardian | `stopping [<grace-ms>]` | a stop has begun; with a grace the guardian arms its backstop |
+//! | to the guardian | `shows <rows>` | the live view has so many rows at the end of what stands on the terminal |
 //! | to the guardian | `finished [<exit-code>]` | the terminal state is on disk; the code to exit with, whatever follows |
 //!
 //! A stop signal (HUP, INT, QUIT, TERM) of the same sender within `SAME_SIGNAL_INTERVAL` of one that counted is the same
@@ -77,6 +78,11 @@ pub enum ToGuardian {
     Stopping {
         /// Milliseconds that the stop may take; `None` leaves the guardian's backstop as it is.
         grace_ms: Option<u64>,
+    },
+    /// The live view has so many rows at the end of what stands on the terminal.
+    Shows {
+        /// Their number; 0 once they are gone.
+        rows: u16,
     },
     /// The terminal state of the run is on disk.
     Finished {
@@ -177,6 +183,7 @@ impl ToGuardian {
                 grace_ms: Some(grace_ms),
             } => format!("stopping {grace_ms}"),
             Self::Stopping { grace_ms: None } => "stopping".to_owned(),
+            Self::Shows { rows } => format!("shows {rows}"),
             Self::Finished {
                 exit_code: Some(exit_code),
             } => format!("finished {exit_code}"),
@@ -205,6 +212,9 @@ impl ToGuardian {
             }
             Some("stopping") => Self::Stopping {
                 grace_ms: optional(&mut words)?,
+            },
+            Some("shows") => Self::Shows {
+                rows: number(&mut words)?,
             },
             Some("finished") => Self::Finished {
                 exit_code: optional(&mut words)?,
@@ -303,6 +313,7 @@ mod tests {
             ToGuardian::Stopping {
                 grace_ms: Some(u64::MAX),
             },
+            ToGuardian::Shows { rows: u16::MAX },
             ToGuardian::Finished { exit_code: None },
             ToGuardian::Finished {
                 exit_code: Some(255),
@@ -326,6 +337,8 @@ mod tests {
             ("sweep 1 0", MessageError::BadNumber),
             ("sweep 1 -4", MessageError::BadNumber),
             ("finished 256", MessageError::BadNumber),
+            ("shows", MessageError::WrongCount),
+            ("shows 65536", MessageError::BadNumber),
             ("swept 1 2 3", MessageError::UnknownKind),
         ] {
             assert_eq!(

@@ -1,6 +1,6 @@
 //! `stockade finalize DIR`, and the same for the guardian.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +13,8 @@ use stockade_entrypoint::{Cause, take_descriptor};
 use super::results::Results;
 use super::{FAILURE, notice};
 use crate::finalize::{Ending, Finalized, finalize};
-use crate::progress::clean;
+use crate::progress::terminal::is_ours;
+use crate::progress::{clean, screen};
 use crate::recordings::RunDir;
 use crate::recordings::lock::{LockError, RunLock};
 use crate::recordings::termination::{TerminationMessage, termination_log_path};
@@ -47,6 +48,8 @@ pub struct Arguments {
     stop_exit_code: Option<u8>,
     #[arg(long, hide = true)]
     print_status: Option<String>,
+    #[arg(long, hide = true)]
+    shown_rows: Option<u16>,
 }
 
 /// Longest time for the last lines of a run whose supervisor is gone: stderr and stdout may be full or held, and the guardian
@@ -142,7 +145,8 @@ fn of_guardian(arguments: &Arguments) -> Result<(Finalized, PathBuf), String> {
 fn tell(finalized: &Finalized, path: &Path, arguments: &Arguments) {
     let document = &finalized.document;
     let lines = format!(
-        "{}stockade: recorded in {}\n",
+        "{}{}stockade: recorded in {}\n",
+        without_rows(arguments.shown_rows.unwrap_or(0)),
         ending_line(document),
         clean::plain(&path.display().to_string())
     );
@@ -165,6 +169,17 @@ fn tell(finalized: &Finalized, path: &Path, arguments: &Arguments) {
     if writer.is_ok() {
         // The process ends whether or not the thread does.
         let _ = is_done.recv_timeout(TELL_LIMIT);
+    }
+}
+
+/// What takes away the rows of a live view that died: they stand above the cursor, and nobody draws them anew. Nothing where
+/// somebody else has the terminal and may have written below them.
+fn without_rows(n_rows: u16) -> String {
+    let stderr = std::io::stderr();
+    if n_rows > 0 && stderr.is_terminal() && is_ours(&stderr) {
+        screen::without_rows(n_rows)
+    } else {
+        String::new()
     }
 }
 

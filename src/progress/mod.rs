@@ -13,5 +13,6 @@ pub mod mode;
 pub mod held;
 pub mod state;
 pub mod screen;
+pub mod rows;
 pub mod terminal;
 pub mod view;

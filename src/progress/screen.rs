@@ -46,6 +46,11 @@ struct Drawn {
     width: usize,
 }
 
+/// Takes away that many rows above the cursor.
+pub fn without_rows(n_rows: u16) -> String {
+    format!("\u{1b}[{n_rows}A\r\u{1b}[J")
+}
+
 /// A size of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
@@ -76,6 +81,11 @@ impl Screen {
     /// Somebody else has written on the terminal: what was drawn is left where it is.
     pub fn forget(&mut self) {
         self.drawn.clear();
+    }
+
+    /// Rows that stand below the output.
+    pub fn n_rows(&self) -> u16 {
+        u16::try_from(self.drawn.len()).unwrap_or(u16::MAX)
     }
 
     /// A frame: lines above, which stay, and the rows below, which the next frame replaces. Empty when nothing changes.

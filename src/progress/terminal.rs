@@ -68,12 +68,9 @@ impl Terminal {
         })
     }
 
-    /// Whether the run is what the terminal's keys go to: the guardian's process group is its foreground, or it has none.
+    /// As [`is_ours()`].
     pub fn is_ours(&self) -> bool {
-        match (tcgetpgrp(&self.file), getpgid(Some(getppid()))) {
-            (Ok(foreground), Ok(guardian)) => foreground == guardian,
-            _ => true,
-        }
+        is_ours(&self.file)
     }
 
     /// Begins a write; the answer comes when all of it is written. Cancel safe before the first poll only.
@@ -83,6 +80,15 @@ impl Terminal {
             Ok(()) => Ok(is_done),
             Err(_) => Err(ErrorKind::BrokenPipe.into()),
         }
+    }
+}
+
+/// Whether the run is what the terminal's keys go to: the process group of the guardian, which is the parent of this process,
+/// is its foreground, or it has none.
+pub fn is_ours(terminal: impl AsFd) -> bool {
+    match (tcgetpgrp(terminal), getpgid(Some(getppid()))) {
+        (Ok(foreground), Ok(guardian)) => foreground == guardian,
+        _ => true,
     }
 }
 

@@ -19,6 +19,7 @@ use super::held::HeldLines;
 use super::line::{Detail, Teller, ending, survivors};
 use super::mode::{Display, Shown};
 use super::paint::{Colours, Tone};
+use super::rows::Rows;
 use super::screen::{Row, Screen};
 use super::state::{Bounds, State};
 use super::terminal::Terminal;
@@ -72,6 +73,8 @@ pub struct Setting {
     pub began: Instant,
     /// The run's directory, for the last line.
     pub path: PathBuf,
+    /// Who hears how many rows stand on the terminal.
+    pub rows: Rows,
 }
 
 /// How often a run in the background looks whether it has the terminal again: no signal says so.
@@ -132,6 +135,7 @@ pub fn start(
         teller: Teller::new(display.colours, detail, display.stdout, display.stderr),
         state: State::new(setting.bounds, setting.began),
         screen: Screen::new(display.colours),
+        rows: setting.rows,
         shown: display.shown,
         colours: display.colours,
         path: setting.path,
@@ -188,6 +192,7 @@ struct Shower {
     teller: Teller,
     state: State,
     screen: Screen,
+    rows: Rows,
     shown: Shown,
     colours: Colours,
     path: PathBuf,
@@ -387,6 +392,8 @@ impl Shower {
 
     /// Writes a frame. While the run goes on, a terminal may take as long as it wants.
     async fn put(&mut self, frame: String) -> io::Result<()> {
+        let n_rows = self.screen.n_rows();
+        self.rows.before_frame(n_rows);
         if frame.is_empty() {
             return Ok(());
         }
@@ -397,7 +404,11 @@ impl Shower {
         loop {
             tokio::select! {
                 written = &mut written => {
-                    return written.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
+                    let written = written.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
+                    if written.is_ok() {
+                        self.rows.after_frame(n_rows);
+                    }
+                    return written;
                 }
                 // The clock is looked at meanwhile, so that a held terminal is told from a stopped process.
                 _ = seconds.tick() => self.last_seen = Instant::now(),

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stockade_entrypoint::message::ToGuardian;
 use tokio_util::task::TaskTracker;
 
 use super::{Record, Supervisor};
@@ -14,6 +15,7 @@ use crate::description::supervisor::{LogFormat, LogLevel};
 use crate::description::{RunDescription, SupervisorOptions};
 use crate::progress::clean::summary;
 use crate::progress::mode::{Display, Doors, FinalStatus, Progress, Shown};
+use crate::progress::rows::{Listener, Rows};
 use crate::progress::state::Bounds;
 use crate::progress::view::{self, Haste, Setting, View};
 use crate::run::Status;
@@ -72,6 +74,7 @@ impl Supervisor {
             },
             began: self.began,
             path: self.run_dir.path().to_owned(),
+            rows: Rows::new(self.rows_listener()),
         };
         match view::start(setting, &record.source, self.held.clone(), tracker) {
             Ok(view) => view,
@@ -80,6 +83,12 @@ impl Supervisor {
                 None
             }
         }
+    }
+
+    /// Tells the guardian, which outlives this process, what of the view is left on the terminal.
+    fn rows_listener(&self) -> Listener {
+        let link = self.link.clone();
+        Box::new(move |rows| link.tell(&ToGuardian::Shows { rows }))
     }
 
     /// Logs the end: how, why, and where to look afterwards. Where nothing else says so, the end of a run that did not complete

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use nix::sys::signal::Signal;
+
+use crate::harness::run::kill;
 use crate::harness::{Recording, RunBuilder, Terminal, until};
 
 /// A workload that goes on when the file `go` is there.
@@ -105,6 +108,32 @@ fn the_view_follows_the_size_of_the_terminal() {
 }
 
 #[test]
+fn the_rows_of_a_view_that_dies_are_taken_away_and_its_output_stays() {
+    let Some(terminal) = Terminal::open(100, 30) else {
+        return;
+    };
+    let run = RunBuilder::sh(GATED);
+    terminal.run(&run.command());
+    terminal.until_screen("the view is there", |screen| {
+        let is_there = screen.contains(RUNNING) && screen.lines().any(|line| line == "first");
+        is_there.then_some(())
+    });
+    let claim = std::fs::read(run.recordings().join("run/claim.json")).unwrap();
+    let claim: serde_json::Value = serde_json::from_slice(&claim).unwrap();
+    let supervisor = i32::try_from(claim["pid"].as_i64().unwrap()).unwrap();
+    kill(supervisor, Signal::SIGKILL);
+    terminal.until_line("exit=125");
+    let screen = terminal.screen();
+    assert_eq!(count(&screen, RUNNING), 0, "{screen}");
+    assert!(!screen.contains('▸'), "{screen}");
+    let lines: Vec<&str> = screen.lines().collect();
+    let first = lines.iter().position(|line| *line == "first");
+    let first = first.unwrap_or_else(|| panic!("no output in\n{screen}"));
+    let behind = lines[first + 1];
+    assert!(behind.contains("SUPERVISOR_CRASHED"), "{screen}");
+}
+
+#[test]
 fn control_c_once_ends_the_view_with_its_last_line() {
     let Some(terminal) = Terminal::open(100, 30) else {
         return;
@@ -200,8 +229,7 @@ fn a_terminal_that_is_slow_but_not_held_gets_the_last_line_of_a_stopped_run() {
         shown.extend_from_slice(&piece[..n_read]);
         // More is on record than is shown at the end of a stopped run.
         if stopped_at.is_none() && shown.len() > 200_000 {
-            let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+            kill(child.id().cast_signed(), Signal::SIGTERM);
             stopped_at = Some(std::time::Instant::now());
         }
         if stopped_at.is_some() {
