@@ -131,7 +131,7 @@ impl Value {
                     if idx > 0 {
                         out.push_str(", ");
                     }
-                    out.push_str(name);
+                    out.push_str(&shown_name(name));
                     out.push_str(" = ");
                     entry.value.render(out);
                 }
