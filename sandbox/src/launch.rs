@@ -139,6 +139,7 @@ impl Launch {
             environment,
             directory: self.cwd.into(),
             extra,
+            is_kept: false,
             probe: None,
         };
         Ok((spec, descriptors))

@@ -6,8 +6,9 @@
 
 use crate::text::Text;
 use crate::wire::Deadline;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat, lstat, mode_t, stat};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -23,6 +24,12 @@ const READ_BYTES: usize = MAX_SEEN_BYTES + 1;
 
 /// Most bytes of the head of an HTTP answer.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
+
+/// Most interim answers before the answer; a server needs one or two.
+const MAX_INTERIM_ANSWERS: usize = 10;
+
+/// Longest first line of a chunk, in bytes: its size and what extends it.
+const MAX_CHUNK_LINE_BYTES: usize = 1024;
 
 /// Largest form of an answer, in bytes: a byte takes at most six of JSON.
 pub const MAX_ANSWER_BYTES: usize = 8 * MAX_SEEN_BYTES;
@@ -183,20 +190,13 @@ fn look_at(path: &PathBuf) -> Seen {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = match open(path, flags, Mode::empty()) {
         Ok(file) => file,
-        Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => return Seen::Nothing,
-        // open(2): a socket has no content and cannot be opened.
-        Err(nix::Error::ENXIO) => {
-            return Seen::Other {
-                kind: "socket".to_owned(),
-            };
-        }
-        Err(error) => return failed(&error),
+        Err(error) => return unopened(path, error),
     };
     let status = match fstat(&file) {
         Ok(status) => status,
         Err(error) => return failed(&error),
     };
-    let kind = match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
+    let kind = match kind_of(status.st_mode) {
         SFlag::S_IFREG => {
             let mut content = Vec::new();
             let limit = READ_BYTES as u64;
@@ -215,6 +215,33 @@ fn look_at(path: &PathBuf) -> Seen {
     Seen::Other {
         kind: kind.to_owned(),
     }
+}
+
+/// What is at a path that cannot be opened: it is there all the same, unless the system says that it is not.
+fn unopened(path: &PathBuf, error: Errno) -> Seen {
+    let other = |kind: &str| Seen::Other {
+        kind: kind.to_owned(),
+    };
+    match (error, lstat(path), stat(path)) {
+        (_, Err(Errno::ENOENT | Errno::ENOTDIR), _) => Seen::Nothing,
+        (_, Ok(_), Err(Errno::ENOENT | Errno::ENOTDIR)) => other("link to nothing"),
+        // open(2): a socket has no content and cannot be opened.
+        (Errno::ENXIO, _, _) => other("socket"),
+        (Errno::EACCES, Ok(_), Ok(status)) => other(match kind_of(status.st_mode) {
+            SFlag::S_IFREG => "file that cannot be read",
+            SFlag::S_IFDIR => "directory",
+            SFlag::S_IFIFO => "pipe",
+            SFlag::S_IFSOCK => "socket",
+            _ => "device",
+        }),
+        (error, _, _) => Seen::Failed {
+            why: error.to_string(),
+        },
+    }
+}
+
+fn kind_of(mode: mode_t) -> SFlag {
+    SFlag::from_bits_truncate(mode) & SFlag::S_IFMT
 }
 
 /// As much of what was read as an answer carries, and whether that is all of it.
@@ -283,29 +310,44 @@ fn left(deadline: Deadline) -> Result<Duration, String> {
 
 /// Reads an answer from what was received so far; none when more is needed.
 fn read_answer(received: &[u8], is_whole: bool) -> Result<Option<Seen>, String> {
-    let Some((head, body)) = split_head(received) else {
-        if received.len() > MAX_HEAD_BYTES {
-            return Err(format!(
-                "the head of the answer is longer than {MAX_HEAD_BYTES} bytes"
-            ));
+    let mut rest = received;
+    for _ in 0..=MAX_INTERIM_ANSWERS {
+        let Some((head, body)) = split_head(rest) else {
+            if rest.len() > MAX_HEAD_BYTES {
+                return Err(format!(
+                    "the head of the answer is longer than {MAX_HEAD_BYTES} bytes"
+                ));
+            }
+            return Ok(None);
+        };
+        let head = String::from_utf8_lossy(head);
+        let (first, fields) = head.split_once("\r\n").unwrap_or((&head, ""));
+        let status = first
+            .strip_prefix("HTTP/1.")
+            .and_then(|rest| rest.split_ascii_whitespace().nth(1))
+            .and_then(|status| status.parse::<u16>().ok())
+            .ok_or("the answer is not HTTP/1")?;
+        if !(100..200).contains(&status) {
+            return read_body(status, fields, body, is_whole);
         }
-        return Ok(None);
-    };
-    let head = String::from_utf8_lossy(head);
-    let mut lines = head.lines();
-    let status = lines
-        .next()
-        .and_then(|line| line.strip_prefix("HTTP/1."))
-        .and_then(|rest| rest.split_ascii_whitespace().nth(1))
-        .and_then(|status| status.parse::<u16>().ok())
-        .ok_or("the answer is not HTTP/1")?;
-    if (100..200).contains(&status) {
         // An interim answer; the true one follows it (RFC 9110, 15.2).
-        return read_answer(body, is_whole);
+        rest = body;
     }
+    Err(format!(
+        "more than {MAX_INTERIM_ANSWERS} interim answers came before the answer"
+    ))
+}
+
+/// Reads the body of an answer with these header fields.
+fn read_body(
+    status: u16,
+    fields: &str,
+    body: &[u8],
+    is_whole: bool,
+) -> Result<Option<Seen>, String> {
     let mut length = None;
     let mut is_chunked = false;
-    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+    for (name, value) in fields.lines().filter_map(|line| line.split_once(':')) {
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse::<usize>().ok();
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
@@ -317,7 +359,7 @@ fn read_answer(received: &[u8], is_whole: bool) -> Result<Option<Seen>, String> 
     let content = if has_no_body {
         Vec::new()
     } else if is_chunked {
-        let Some(content) = unchunk(body) else {
+        let Some(content) = unchunk(body)? else {
             return if is_whole {
                 Err("the answer was cut".to_owned())
             } else {
@@ -351,25 +393,38 @@ fn split_head(received: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Joins chunks (RFC 9112, 7.1) until the last one or [`READ_BYTES`]; none when more is needed.
-fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
+fn unchunk(mut rest: &[u8]) -> Result<Option<Vec<u8>>, String> {
     let mut content = Vec::new();
     loop {
-        let end = rest.windows(2).position(|two| two == b"\r\n")?;
-        let line = std::str::from_utf8(rest.get(..end)?).ok()?;
-        let size = line.split(';').next().unwrap_or_default().trim();
-        let size = usize::from_str_radix(size, 16).ok()?;
-        rest = rest.get(end + 2..)?;
+        let line = rest.get(..MAX_CHUNK_LINE_BYTES).unwrap_or(rest);
+        let Some(end) = line.windows(2).position(|two| two == b"\r\n") else {
+            if line.len() == MAX_CHUNK_LINE_BYTES {
+                let limit = MAX_CHUNK_LINE_BYTES;
+                return Err(format!("a chunk's first line is longer than {limit} bytes"));
+            }
+            return Ok(None);
+        };
+        let size = line
+            .get(..end)
+            .and_then(|line| std::str::from_utf8(line).ok())
+            .and_then(|line| line.split(';').next())
+            .and_then(|size| usize::from_str_radix(size.trim(), 16).ok())
+            .ok_or("a chunk has no size")?;
+        rest = rest.get(end + 2..).unwrap_or_default();
         if size == 0 {
-            return Some(content);
+            return Ok(Some(content));
         }
         let space = READ_BYTES - content.len();
         if rest.len() >= size.min(space) {
             content.extend(rest.iter().take(size.min(space)));
         }
         if content.len() == READ_BYTES {
-            return Some(content);
+            return Ok(Some(content));
         }
-        rest = rest.get(size.checked_add(2)?..)?;
+        match size.checked_add(2).and_then(|size| rest.get(size..)) {
+            Some(behind) => rest = behind,
+            None => return Ok(None),
+        }
     }
 }
 
@@ -455,6 +510,24 @@ mod tests {
             );
             assert_eq!(read_answer(head.as_bytes(), false), answer(status, b""));
         }
+    }
+
+    #[test]
+    fn interim_answers_and_lines_of_chunks_have_limits() {
+        let row = |n: usize| {
+            let mut row = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(n);
+            row.extend(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            row
+        };
+        assert_eq!(read_answer(&row(10), false), answer(200, b"ok"));
+        let error = read_answer(&row(400_000), false).expect_err("too many");
+        assert!(error.contains("more than 10 interim answers"), "{error}");
+        let mut chunk = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        chunk.extend(vec![b'1'; 1_000]);
+        assert_eq!(read_answer(&chunk, false), Ok(None));
+        chunk.extend(vec![b'1'; 100]);
+        let error = read_answer(&chunk, false).expect_err("too long");
+        assert!(error.contains("longer than 1024 bytes"), "{error}");
     }
 
     #[test]

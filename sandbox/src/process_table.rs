@@ -11,8 +11,6 @@ use std::io;
 pub(crate) struct Entry {
     pub(crate) pid: i32,
     pub(crate) parent: i32,
-    /// Pid of the leader of its session.
-    pub(crate) session: i32,
     /// Name of the program, at most 15 bytes.
     pub(crate) name: String,
     /// Start time in clock ticks since boot; with the pid it identifies the process.
@@ -65,13 +63,11 @@ fn parse(line: &str) -> Option<Entry> {
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
-    let session = fields.nth(1)?.parse().ok()?;
-    // The start time is field 22 of the line; state, parent and session were 3, 4 and 6.
-    let started = fields.nth(15)?.parse().ok()?;
+    // The start time is field 22 of the line; state and parent were 3 and 4.
+    let started = fields.nth(17)?.parse().ok()?;
     Some(Entry {
         pid: pid.parse().ok()?,
         parent,
-        session,
         name: name.to_owned(),
         started,
         is_alive: !matches!(state, "Z" | "X" | "x"),
@@ -86,7 +82,6 @@ mod tests {
         Entry {
             pid,
             parent,
-            session: 0,
             name: String::new(),
             started: 0,
             is_alive: true,
@@ -97,7 +92,7 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let line = "42 (a) R 1 (b) S 7 41 40 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 9876 100 200 18446744073709551615";
         let parsed = parse(line).expect("parses");
-        assert_eq!((parsed.pid, parsed.parent, parsed.session), (42, 7, 40));
+        assert_eq!((parsed.pid, parsed.parent), (42, 7));
         assert_eq!(parsed.name, "a) R 1 (b");
         assert_eq!(parsed.started, 9876);
         assert!(parsed.is_alive);

@@ -116,6 +116,15 @@ pub(crate) enum InitRequest {
     /// Make a terminal.
     OpenTerminal(TerminalSize),
     Count,
+    /// Count what descends from a kept launch.
+    CountTree(LaunchId),
+    /// Kill what descends from a kept launch, and let its keeper go.
+    KillTree {
+        launch: LaunchId,
+        limit: Duration,
+    },
+    /// Let the keeper of a launch that has ended go.
+    LetGo(LaunchId),
     KillAll {
         limit: Duration,
     },
@@ -130,6 +139,8 @@ pub(crate) struct LaunchSpec {
     pub(crate) directory: Text,
     /// The numbers at which the extra descriptors are placed.
     pub(crate) extra: Vec<i32>,
+    /// Whether its descendants stay together until it is let go.
+    pub(crate) is_kept: bool,
     /// What to look at in the place of executing a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) probe: Option<Probe>,
@@ -159,7 +170,7 @@ pub struct LaunchId(pub u64);
 pub enum Target {
     /// The process group that the launch leads.
     Launch(LaunchId),
-    /// The launch, its descendants and its session. What it left to the init in a session of its own is not among them.
+    /// A kept launch and all that descends from it, whatever sessions and groups it has made.
     Tree(LaunchId),
     /// Every process of the sandbox but its init.
     All,

@@ -111,6 +111,53 @@ impl Sandbox {
         self.start(spec, &descriptors)
     }
 
+    /// The same, and all that descends from it stays together, whatever orphans and sessions it makes: it can be signalled as
+    /// [`Target::Tree`], counted and killed as one, until it is let go. That costs a process, the keeper, which is not
+    /// counted among those of the sandbox.
+    ///
+    /// # Errors
+    /// As [`Sandbox::launch`].
+    pub fn launch_kept(&self, launch: Launch) -> Result<LaunchId, LaunchError> {
+        let (mut spec, descriptors) = launch.into_wire()?;
+        spec.is_kept = true;
+        self.start(spec, &descriptors)
+    }
+
+    /// Lets go of a kept launch that has ended: what it has left lives on by itself.
+    ///
+    /// # Errors
+    /// ESRCH if there is no such launch, EBUSY if it has not ended, or if the init does not answer.
+    pub fn let_go(&self, launch: LaunchId) -> io::Result<()> {
+        match self.ask(InitRequest::LetGo(launch), ANSWER_LIMIT)? {
+            InitAnswer::Done => Ok(()),
+            other => Err(refusal(&other)),
+        }
+    }
+
+    /// Kills all that descends from a kept launch that has ended, and lets go of it. Blocks until nothing of it is left, at
+    /// most for `limit`; what is left then is counted in the report.
+    ///
+    /// # Errors
+    /// As [`Sandbox::let_go`]; without a /proc, the process group alone is killed and what is left is not known.
+    pub fn kill_tree(&self, launch: LaunchId, limit: Duration) -> io::Result<KillReport> {
+        let request = InitRequest::KillTree { launch, limit };
+        match self.ask(request, limit + ANSWER_LIMIT)? {
+            InitAnswer::Killed(report) => Ok(report),
+            other => Err(refusal(&other)),
+        }
+    }
+
+    /// Counts the live processes that descend from a kept launch, the launched one among them.
+    ///
+    /// # Errors
+    /// ESRCH if there is no such launch, EOPNOTSUPP if the host refused a /proc, or if the init does not answer.
+    pub fn processes_of(&self, launch: LaunchId) -> io::Result<u32> {
+        match self.ask(InitRequest::CountTree(launch), ANSWER_LIMIT)? {
+            InitAnswer::Counted(count) => Ok(count),
+            other => Err(refusal(&other)),
+        }
+    }
+
     /// Looks at the sandbox from inside, beginning in `directory`. It is a launch like any other: its end comes as a
     /// [`Report`], and what it saw is written to standard output for [`Seen::from_wire`](crate::Seen::from_wire).
     ///

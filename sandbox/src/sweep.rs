@@ -1,7 +1,8 @@
 //! The killing of all descendants of a process, where no pid namespace does it at once.
 //!
-//! Owns the loop of scan, kill and reap. Never signals by a bare number: a descriptor is opened and the start time is
-//! compared, so that a reused pid is not hit. Invariant: the caller is a subreaper, so no orphan escapes the tree.
+//! Owns the loop of scan, kill and reap, also for a part of the tree. Never signals by a bare number: a descriptor is opened
+//! and the start time is compared, so that a reused pid is not hit. Invariant: whose descendants are killed is a subreaper,
+//! so no orphan escapes the tree.
 
 use crate::process_table::{self, Entry};
 use crate::sys::process::{self, Ended, Wait};
@@ -76,25 +77,64 @@ pub(crate) fn reap_ended(reaped: &mut dyn FnMut(Ended)) -> io::Result<bool> {
 }
 
 /// Kills all descendants of the calling process but the spared subtrees, until none is left or the deadline is over. Those
-/// in a control group die first and at once, if one is given; the rest is what left it.
+/// in a control group die first and at once, if one is given; the rest is what left it. Those that are `our_own` are not
+/// told of.
 pub(crate) fn kill_descendants(
     spared: &[i32],
+    our_own: &[i32],
     group: Option<BorrowedFd<'_>>,
     deadline: Deadline,
     reaped: &mut dyn FnMut(Ended),
 ) -> io::Result<KillReport> {
-    let root = own_pid()?;
+    let family = Family {
+        root: own_pid()?,
+        spared,
+        our_own,
+        group,
+    };
+    kill_family(&family, deadline, &mut || reap_ended(reaped).map(drop))
+}
+
+/// Kills all descendants of a child of the caller, which adopts their orphans and reaps nothing meanwhile.
+pub(crate) fn kill_below(root: i32, deadline: Deadline) -> io::Result<KillReport> {
+    let family = Family {
+        root,
+        spared: &[],
+        our_own: &[],
+        group: None,
+    };
+    kill_family(&family, deadline, &mut || Ok(()))
+}
+
+/// Whose descendants are killed.
+struct Family<'a> {
+    root: i32,
+    /// Left alone with all that is below.
+    spared: &'a [i32],
+    /// Killed, and not counted.
+    our_own: &'a [i32],
+    /// What is in it is killed at once.
+    group: Option<BorrowedFd<'a>>,
+}
+
+fn kill_family(
+    family: &Family<'_>,
+    deadline: Deadline,
+    reap: &mut dyn FnMut() -> io::Result<()>,
+) -> io::Result<KillReport> {
     let mut tally = Tally::default();
     loop {
-        let mut live = process_table::descendants(&process_table::scan()?, root, spared);
+        let table = process_table::scan()?;
+        let mut live = process_table::descendants(&table, family.root, family.spared);
         live.retain(|entry| entry.is_alive);
         if live.is_empty() || deadline.left().is_zero() {
-            reap_ended(reaped)?;
+            reap()?;
             return Ok(tally.finish(live.len()));
         }
-        if let Some(group) = group {
+        if let Some(group) = family.group {
             // Who is killed with its parent may be reaped before it is looked at again.
-            for entry in &live {
+            let theirs = |entry: &&Entry| !family.our_own.contains(&entry.pid);
+            for entry in live.iter().filter(theirs) {
                 tally.count(entry);
             }
             let _ = kill_group(group);
@@ -104,7 +144,9 @@ pub(crate) fn kill_descendants(
         for entry in &live {
             match signal_exactly(entry, libc::SIGKILL) {
                 Ok(descriptor) => {
-                    tally.count(entry);
+                    if !family.our_own.contains(&entry.pid) {
+                        tally.count(entry);
+                    }
                     if awaited.len() < MAX_AWAITED {
                         awaited.push(descriptor);
                     }
@@ -114,14 +156,14 @@ pub(crate) fn kill_descendants(
             }
         }
         if refused == live.len() {
-            reap_ended(reaped)?;
+            reap()?;
             return Ok(tally.finish(refused));
         }
         for descriptor in awaited {
             // A timeout is found by the next look at the deadline.
             let _ = wire::wait_readable(descriptor.as_fd(), deadline);
         }
-        reap_ended(reaped)?;
+        reap()?;
     }
 }
 
@@ -133,18 +175,12 @@ fn kill_group(directory: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Signals a process, its descendants and its session, and looks again for what was forked in the meantime. The process
-/// is a child of the caller that is not reaped, so its pid and the number of its session mean nobody else.
-pub(crate) fn signal_tree(root: i32, signo: i32) -> io::Result<()> {
+/// Signals all descendants of a child of the caller, and looks again for what was forked in the meantime. The child adopts
+/// the orphans among them and is not reaped, so its pid means nobody else.
+pub(crate) fn signal_below(root: i32, signo: i32) -> io::Result<()> {
     let mut told = HashSet::new();
     for _ in 0..MAX_TREE_ROUNDS {
-        let table = process_table::scan()?;
-        let mut members = process_table::descendants(&table, root, &[]);
-        members.extend(
-            table
-                .into_iter()
-                .filter(|entry| entry.pid == root || entry.session == root),
-        );
+        let members = process_table::descendants(&process_table::scan()?, root, &[]);
         let before = told.len();
         for entry in members.iter().filter(|entry| entry.is_alive) {
             if told.insert((entry.pid, entry.started)) {

@@ -187,10 +187,32 @@ pub(crate) fn pause(time: Duration) {
 pub(crate) fn wait_any<const N: usize>(
     wanted: [(BorrowedFd<'_>, PollFlags); N],
 ) -> io::Result<[bool; N]> {
-    let mut set = wanted.map(|(descriptor, flags)| PollFd::new(descriptor, flags));
+    wait_any_or(wanted, &[]).map(|(ready, _)| ready)
+}
+
+/// The same; further descriptors are waited for until they are readable, and those that are come second, by their index.
+pub(crate) fn wait_any_or<const N: usize>(
+    wanted: [(BorrowedFd<'_>, PollFlags); N],
+    further: &[BorrowedFd<'_>],
+) -> io::Result<([bool; N], Vec<usize>)> {
+    let further = further
+        .iter()
+        .map(|descriptor| PollFd::new(*descriptor, PollFlags::POLLIN));
+    let mut set: Vec<_> = wanted
+        .into_iter()
+        .map(|(descriptor, flags)| PollFd::new(descriptor, flags))
+        .chain(further)
+        .collect();
     match poll(&mut set, PollTimeout::NONE) {
-        Ok(_) => Ok(set.map(|entry| entry.any().unwrap_or(true))),
-        Err(nix::errno::Errno::EINTR) => Ok([false; N]),
-        Err(errno) => Err(errno.into()),
+        Ok(_) => {}
+        Err(nix::errno::Errno::EINTR) => return Ok(([false; N], Vec::new())),
+        Err(errno) => return Err(errno.into()),
     }
+    let mut ready = set.iter().map(|entry| entry.any().unwrap_or(true));
+    let first = [(); N].map(|()| ready.next().unwrap_or(false));
+    let further = ready
+        .enumerate()
+        .filter_map(|(idx, is_ready)| is_ready.then_some(idx))
+        .collect();
+    Ok((first, further))
 }

@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
+use super::exact::Inexact;
 use super::report::Report;
 use super::{Agent, Launch, NextSteps, Observation, Role, Step, Verdict};
+use crate::event::Level;
 use crate::run::ErrorCode;
 
 /// Runs a program and turns its JSON lines into the log's events.
@@ -12,6 +14,7 @@ pub struct JsonlAgent {
     argv: Vec<String>,
     result: Option<String>,
     data: Option<Value>,
+    inexact: Option<Box<Inexact>>,
 }
 
 impl JsonlAgent {
@@ -21,6 +24,7 @@ impl JsonlAgent {
             argv,
             result: None,
             data: None,
+            inexact: None,
         }
     }
 
@@ -34,10 +38,19 @@ impl JsonlAgent {
             }
             Observation::Line(_, line) => match Report::parse(&line) {
                 // The last result stands; it becomes part of the terminal event.
-                Report::Result { result, data } => {
+                Report::Result {
+                    result,
+                    data,
+                    inexact,
+                } => {
                     self.result = result;
                     self.data = data;
-                    Vec::new()
+                    let warning = inexact.as_ref().map(|inexact| Report::Log {
+                        level: Level::Warn,
+                        message: format!("the result is not what the agent wrote: {inexact}"),
+                    });
+                    self.inexact = inexact;
+                    warning.map(Step::Record).into_iter().collect()
                 }
                 report => vec![Step::Record(report)],
             },
@@ -47,12 +60,14 @@ impl JsonlAgent {
                 exit: Some(exit),
                 result: self.result.take(),
                 data: self.data.take(),
+                inexact: self.inexact.take(),
                 ..Verdict::default()
             })],
             Observation::Interrupted(exit) => vec![Step::Finish(Verdict {
                 exit,
                 result: self.result.take(),
                 data: self.data.take(),
+                inexact: self.inexact.take(),
                 ..Verdict::default()
             })],
             // These answer steps that it never takes.

@@ -5,6 +5,7 @@
 //! trait drives every run.
 
 pub mod command;
+pub mod exact;
 pub mod exit;
 pub mod jsonl;
 pub mod playbook;
@@ -78,8 +79,10 @@ pub struct Attempt {
     pub env: Vec<(String, String)>,
     /// Directory below the workspace; empty for the workspace itself.
     pub directory: PathBuf,
-    /// Time that the launch may take; then it is killed with its descendants and its session, and nothing else.
+    /// Time that the launch may take; then it is killed with all that descends from it, and nothing else.
     pub timeout: Duration,
+    /// Whether a JSON line of its standard output may be the result of the run.
+    pub gives_result: bool,
 }
 
 impl std::fmt::Debug for Attempt {
@@ -220,6 +223,12 @@ pub struct Verdict {
     pub result: Option<String>,
     /// Structured result.
     pub data: Option<Value>,
+    /// A number of the structured result that could not be kept as the agent wrote it.
+    pub inexact: Option<Box<exact::Inexact>>,
+    /// What remains of the structured result on record when it is too large, as an object.
+    pub summary: Option<Box<Value>>,
+    /// The name under which a result that is asked for stands in the structured result; without one it takes its place.
+    pub beside: Option<&'static str>,
     /// Why the run ended, one sentence; the exit of the process says it where this is none.
     pub reason: Option<String>,
     /// Files for the artifacts of the run.

@@ -6,6 +6,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::exact::{Inexact, first_inexact};
 use crate::event::{Level, ToolKind};
 
 /// Longest kept part of a line that was not understood, in bytes.
@@ -58,6 +59,8 @@ pub enum Report {
         result: Option<String>,
         /// Structured result.
         data: Option<Value>,
+        /// A number in it that could not be kept as it was written.
+        inexact: Option<Box<Inexact>>,
     },
     /// Text that is no report: plain output.
     Plain(Vec<u8>),
@@ -163,9 +166,10 @@ impl Report {
             return Self::Plain(line.to_vec());
         }
         match serde_json::from_slice::<Value>(trimmed) {
-            Ok(Value::Object(object)) => {
-                Self::of_object(&object).unwrap_or_else(|| Self::raw(line))
-            }
+            Ok(Value::Object(object)) => match Self::of_object(&object) {
+                Some(report) => report.with_exactness(trimmed),
+                None => Self::raw(line),
+            },
             Ok(_) | Err(_) => Self::raw(line),
         }
     }
@@ -179,6 +183,19 @@ impl Report {
                 super::MAX_LINE_BYTES
             ),
         }
+    }
+
+    /// The same, which cannot be taken for an action of ours: it is no action of that tool, and no attempt.
+    #[must_use]
+    pub fn of_another_than(mut self, tool: &str) -> Self {
+        if let Self::Started(action) | Self::Action(action) = &mut self {
+            action.attempt = None;
+            action.of = None;
+            if action.tool.as_deref() == Some(tool) {
+                action.tool = Some(format!("reported:{tool}"));
+            }
+        }
+        self
     }
 
     fn of_object(object: &serde_json::Map<String, Value>) -> Option<Self> {
@@ -212,9 +229,20 @@ impl Report {
             Some(Some("result")) => Some(Self::Result {
                 result: text_of("result"),
                 data: object.get("data").filter(|data| !data.is_null()).cloned(),
+                inexact: None,
             }),
             Some(_) => None,
         }
+    }
+
+    /// Notes what the numbers of a result have lost.
+    fn with_exactness(mut self, line: &[u8]) -> Self {
+        if let Self::Result { inexact, .. } = &mut self {
+            *inexact = first_inexact(line)
+                .filter(|inexact| is_in_data(&inexact.path))
+                .map(Box::new);
+        }
+        self
     }
 
     fn raw(line: &[u8]) -> Self {
@@ -228,6 +256,12 @@ impl Report {
             bytes: line.len() as u64,
         }
     }
+}
+
+/// Whether a JSON pointer leads to the structured result or into it.
+fn is_in_data(path: &str) -> bool {
+    path.strip_prefix("/data")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]

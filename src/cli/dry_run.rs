@@ -42,6 +42,9 @@ pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) ->
         },
     };
     let redactor = setup::redactor(description, options);
+    for warning in setup::secrets_in_clear(&redactor) {
+        notice::line(&format!("warning: {warning}"));
+    }
     let mut results = Results::stdout();
     results.line(visible(&redactor.redact_text(plan.trim_end())));
     results.end(ExitCode::SUCCESS)

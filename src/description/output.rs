@@ -12,6 +12,7 @@ use super::error::ErrorKind;
 use super::origin::Origin;
 use super::settings::{Access, Output};
 use super::value::{Given, Value};
+use crate::agent::exact::first_inexact;
 use crate::recordings::path::RelativePath;
 use crate::schema::{MAX_SCHEMA_BYTES, Schema, SchemaError};
 
@@ -33,13 +34,7 @@ impl Checker<'_> {
         let (_, given) = self.take(SCHEMA)?;
         let json = match &given.value {
             Value::Text(text) if text.trim_start().starts_with('{') => {
-                match serde_json::from_str(text) {
-                    Ok(json) => Some(json),
-                    Err(error) => {
-                        self.malformed(&given, &error);
-                        None
-                    }
-                }
+                self.schema_text(&given, text)
             }
             Value::Text(_) => self.schema_file(&given),
             Value::Table(_) => {
@@ -63,8 +58,12 @@ impl Checker<'_> {
         }?;
         if let Err(SchemaError { place, problem }) = Schema::compile(&json) {
             let origin = origin_at(&given, &place);
+            let shown = json.pointer(&place).and_then(shown_scalar);
             let place = if place.is_empty() { "it" } else { &place };
-            let expected = format!("{place} {problem}");
+            let expected = match shown {
+                Some(shown) => format!("{place} = {shown} {problem}"),
+                None => format!("{place} {problem}"),
+            };
             self.faults
                 .add_without_value(ErrorKind::Invalid, SCHEMA, &origin, expected);
             return None;
@@ -88,13 +87,24 @@ impl Checker<'_> {
                 return None;
             }
         };
-        match serde_json::from_str(&text) {
-            Ok(json) => Some(json),
+        self.schema_text(given, &text)
+    }
+
+    fn schema_text(&mut self, given: &Given, text: &str) -> Option<serde_json::Value> {
+        let json = match serde_json::from_str(text) {
+            Ok(json) => json,
             Err(error) => {
                 self.malformed(given, &error);
-                None
+                return None;
             }
+        };
+        if let Some(inexact) = first_inexact(text.as_bytes()) {
+            let expected = format!("{inexact}, or leave it out");
+            self.faults
+                .add_without_value(ErrorKind::Invalid, SCHEMA, &given.origin, expected);
+            return None;
         }
+        Some(json)
     }
 
     fn malformed(&mut self, given: &Given, error: &serde_json::Error) {
@@ -115,6 +125,17 @@ impl Checker<'_> {
             self.faults.add(ErrorKind::Conflict, FILE, &given, expected);
         }
         Some(path.as_str().to_owned())
+    }
+}
+
+/// A value of a schema for an error: on one line, and cut; none of an object or a list, whose place says enough.
+fn shown_scalar(value: &serde_json::Value) -> Option<String> {
+    match value {
+        serde_json::Value::Object(_) | serde_json::Value::Array(_) => None,
+        serde_json::Value::String(text) => Some(Given::text(text, Origin::Unset).shown()),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
+            Some(value.to_string())
+        }
     }
 }
 

@@ -18,12 +18,12 @@ use super::layers::Faults;
 use super::origin::Origin;
 use super::resolution::DEFAULT_MAX_STEPS;
 use super::secret::{MASK, Secret};
-use super::value::{Given, Value};
+use super::value::{Given, Value, shown_name};
 use crate::document::{Format, MAX_DOCUMENT_BYTES};
 use crate::playbook::expression::Scope;
 use crate::playbook::{
     Argument, Candidate, Playbook, PlaybookErrors, best_match, bind, fewest_attempts, parse,
-    refuse_unreachable, refuse_urls,
+    refuse_skipped, refuse_unreachable, refuse_urls, refuse_variables,
 };
 
 /// Most playbooks of a directory: all of them are read to choose one.
@@ -154,11 +154,17 @@ impl Checker<'_> {
                 has_failed: false,
             };
             refuse_urls(&playbook, scope, &given, &mut faults);
+            refuse_variables(&playbook, scope, &given, &mut faults);
         }
         let first = match &from_step {
             Some(given) => refuse_unreachable(&playbook, given, &mut faults),
             None => Some(0),
         };
+        if let (Some(given), Some(first)) = (&from_step, first)
+            && faults.is_empty()
+        {
+            refuse_skipped(&playbook, first, &arguments, given, &mut faults);
+        }
         if let Some(first) = first {
             self.refuse_too_few_steps(fewest_attempts(&playbook, first));
         }
@@ -313,6 +319,12 @@ impl Checker<'_> {
         let bytes = match read(path) {
             Ok(bytes) => bytes,
             Err(cause) => {
+                // Of a directory, the entry is what has to be found.
+                let is_named = plain_text(given).is_some_and(|path| path == shown);
+                let cause = match is_named {
+                    true => cause,
+                    false => format!("{}: {cause}", shown_name(&shown)),
+                };
                 self.unusable_playbook(given, cause);
                 return None;
             }
@@ -330,12 +342,16 @@ impl Checker<'_> {
             }
             Err(errors) => errors,
         };
+        // They are faults of the file, whoever named it.
+        let behind = errors.faults.last().map(|fault| fault.origin.clone());
+        let behind = behind.unwrap_or_else(|| given.origin.clone());
         self.faults.extend(errors.faults);
         if errors.n_more > 0 {
             let cause = format!("{} more faults", errors.n_more);
             let expected = "mend the first 100, then check again";
+            let kind = ErrorKind::Malformed { cause };
             self.faults
-                .add(ErrorKind::Malformed { cause }, "playbook", given, expected);
+                .add_without_value(kind, "playbook", &behind, expected);
         }
         None
     }
@@ -358,7 +374,11 @@ fn playbook_paths(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let mut paths = Vec::new();
     for entry in directory.read_dir().map_err(|error| error.to_string())? {
         let path = entry.map_err(|error| error.to_string())?.path();
-        if !matches!(Format::of_path(&path), Some(Format::Yaml | Format::Json)) {
+        // Hidden files are those of editors and version control.
+        let is_hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if is_hidden || !matches!(Format::of_path(&path), Some(Format::Yaml | Format::Json)) {
             continue;
         }
         if paths.len() == MAX_PLAYBOOKS {

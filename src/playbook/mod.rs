@@ -17,7 +17,7 @@ mod expectation;
 mod matching;
 mod pattern;
 mod reader;
-mod rules;
+pub(crate) mod rules;
 
 #[cfg(test)]
 mod tests;
@@ -34,7 +34,9 @@ pub use model::{Argument, Playbook};
 pub use pattern::{MAX_PATTERN_CHARS, Pattern, PatternError};
 
 pub(crate) use binding::bind;
-pub(crate) use rules::{fewest_attempts, refuse_unreachable, refuse_urls};
+pub(crate) use rules::{
+    fewest_attempts, refuse_skipped, refuse_unreachable, refuse_urls, refuse_variables,
+};
 
 /// The version of the form that this build reads.
 pub const VERSION: i64 = 1;
@@ -60,7 +62,11 @@ pub const MAX_OUTPUTS: usize = 32;
 /// Most expectations of one kind in a step: texts, files, URLs or codes.
 pub const MAX_EXPECTATIONS: usize = 32;
 
-/// Most attempts of all steps together, those of `finally` not included: what ends a loop of `goto`.
+/// Most bytes of all outputs of a run together, with their names: what is kept of a step that runs again takes the place of
+/// what it left before.
+pub const MAX_OUTPUTS_BYTES: usize = 1024 * 1024;
+
+/// Most attempts of all steps together, those of `finally` not included, and most skipped steps: what ends a loop of `goto`.
 pub const MAX_STEP_EXECUTIONS: u32 = 10_000;
 
 /// Longest name, tag, id or name of a parameter or output, in characters.

@@ -8,6 +8,7 @@ use super::expression::{EvaluationError, Scope};
 use super::model::{
     Argument, Expectations, OnFailure, Playbook, Retries, RetryScope, Step, TextExpectation,
 };
+use super::rules::skipped_before;
 
 /// What `--dry-run` prints; its `Display` holds no secret.
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +31,24 @@ impl Plan<'_> {
     }
 }
 
+impl Plan<'_> {
+    /// What is known of steps before the run: those that are skipped, unless a jump can run one of them all the same.
+    fn known_steps(&self) -> BTreeMap<String, super::expression::StepState> {
+        let leads_back = |step: &Step| match step.on_failure {
+            OnFailure::Goto(target) => target < self.first_step,
+            OnFailure::Abort | OnFailure::Continue => false,
+        };
+        let mut run = self.playbook.steps.iter().skip(self.first_step);
+        if run.any(leads_back) {
+            return BTreeMap::new();
+        }
+        skipped_before(self.playbook, self.first_step)
+    }
+}
+
 impl fmt::Display for Plan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let steps = BTreeMap::new();
+        let steps = self.known_steps();
         let scope = self.scope(&steps);
         let playbook = self.playbook;
         write!(f, "playbook {}", playbook.name)?;
@@ -86,7 +102,7 @@ impl Plan<'_> {
         }
         if let Some(condition) = &step.condition {
             let written = condition.written();
-            if !condition.is_known_before_the_run() {
+            if !condition.is_known_in(scope) {
                 writeln!(f, "     if {written}: decided in the run")?;
             } else {
                 match condition.holds(scope) {

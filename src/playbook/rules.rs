@@ -1,9 +1,11 @@
 //! What must hold of a playbook in one run: with its parameters, from the step that it begins with.
 
-use super::expression::{Scope, Template};
-use super::model::{OnFailure, Playbook, Step, TextExpectation};
+use std::collections::BTreeMap;
+
+use super::expression::{Scope, StepState, Template};
+use super::model::{Argument, OnFailure, Playbook, Step, StepStatus, TextExpectation};
 use super::url::LoopbackUrl;
-use crate::description::{ErrorKind, Faults, Given};
+use crate::description::{ErrorKind, Faults, Given, shown_name};
 
 /// Refuses a run from a later step, if what is run needs the output or exit code of a step that is not.
 ///
@@ -42,6 +44,51 @@ pub(crate) fn refuse_unreachable(
         }
     }
     Some(first)
+}
+
+/// Refuses a run from a later step that would skip that step itself, as far as that is known before the run.
+pub(crate) fn refuse_skipped(
+    playbook: &Playbook,
+    first: usize,
+    arguments: &BTreeMap<String, Argument>,
+    given: &Given,
+    faults: &mut Faults,
+) {
+    let steps = skipped_before(playbook, first);
+    let scope = Scope {
+        arguments,
+        steps: &steps,
+        has_failed: false,
+    };
+    let Some(step) = playbook.steps.get(first) else {
+        return;
+    };
+    let Some(condition) = &step.condition else {
+        return;
+    };
+    // Nothing but those before it can be in its condition.
+    if condition.holds(scope) == Ok(false) {
+        let cause = format!(
+            "the run would skip {} itself, for {} does not hold then",
+            step.id,
+            shown_name(condition.written())
+        );
+        let expected = "begin with an earlier step, or with one that runs";
+        faults.add(ErrorKind::Unusable { cause }, "from_step", given, expected);
+    }
+}
+
+/// What expressions see of the steps before the one that a run begins with.
+pub(crate) fn skipped_before(playbook: &Playbook, first: usize) -> BTreeMap<String, StepState> {
+    let skipped = StepState {
+        status: StepStatus::Skipped,
+        exit: None,
+        outputs: BTreeMap::new(),
+    };
+    let before = playbook.steps.iter().take(first);
+    before
+        .map(|step| (step.id.clone(), skipped.clone()))
+        .collect()
 }
 
 /// The fewest attempts with which a run from the step of the number `first` on gets through, those of `finally` included.
@@ -118,7 +165,7 @@ pub(crate) fn refuse_urls(
 ) {
     for step in playbook.steps.iter().chain(&playbook.finally) {
         for http in &step.expect.http {
-            if !http.url.is_known_before_the_run() {
+            if !http.url.is_known_in(scope) {
                 continue;
             }
             let is_right = match http.url.render(scope) {
@@ -127,11 +174,60 @@ pub(crate) fn refuse_urls(
             };
             if !is_right {
                 let cause = format!(
-                    "with these parameters the step {} would look at {}",
+                    "with these parameters the step {} would look at {:?}",
                     step.id,
                     http.url.shown(scope)
                 );
                 let expected = "give parameters that make http://127.0.0.1:PORT/PATH";
+                faults.add(ErrorKind::Unusable { cause }, "playbook", given, expected);
+            }
+        }
+    }
+}
+
+/// Longest variable with its name and `=`, in bytes: MAX_ARG_STRLEN of execve(2) without the NUL.
+const MAX_VARIABLE_BYTES: usize = 128 * 1024 - 1;
+
+/// Whether a process can be given a variable.
+///
+/// # Errors
+/// One clause that never shows the value.
+pub(crate) fn check_variable(name: &str, value: &str) -> Result<(), String> {
+    if value.contains('\0') {
+        return Err(format!(
+            "env {name} has a NUL character, which no variable can hold"
+        ));
+    }
+    let longest = MAX_VARIABLE_BYTES.saturating_sub(name.len() + 1);
+    if value.len() > longest {
+        return Err(format!(
+            "env {name} would have {} bytes, of which a process can be given {longest}; hand it on in a file",
+            value.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses parameters that make a variable which no process can be given, as far as that is known before the run.
+pub(crate) fn refuse_variables(
+    playbook: &Playbook,
+    scope: Scope<'_>,
+    given: &Given,
+    faults: &mut Faults,
+) {
+    for step in playbook.steps.iter().chain(&playbook.finally) {
+        for (name, value) in &step.env {
+            if !value.is_known_in(scope) {
+                continue;
+            }
+            if let Ok(value) = value.render(scope)
+                && let Err(why) = check_variable(name, &value)
+            {
+                let cause = format!(
+                    "with these parameters the step {} cannot run: {why}",
+                    step.id
+                );
+                let expected = "give shorter parameters";
                 faults.add(ErrorKind::Unusable { cause }, "playbook", given, expected);
             }
         }

@@ -88,6 +88,7 @@ impl Redactor {
     pub fn new(secrets: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
         let (secrets, short): (Vec<_>, Vec<_>) = secrets
             .into_iter()
+            .filter(|(_, value)| !value.is_empty())
             .partition(|(_, value)| value.len() >= MIN_SECRET_BYTES);
         let mut replacements = Vec::with_capacity(secrets.len());
         let mut rules: Vec<Rule> = Vec::new();
@@ -124,7 +125,8 @@ impl Redactor {
         }
     }
 
-    /// Names of the declared secrets that are too short to be replaced, so that the caller can warn.
+    /// Names of the declared secrets that are too short to be replaced, so that the caller can warn; one without a value
+    /// is none.
     pub fn too_short(&self) -> &[String] {
         &self.tables.too_short
     }

@@ -11,6 +11,7 @@ use super::arena::{Node, NodeId, refuse_endless};
 use super::keyword::{Counted, Keyword, Side};
 use super::value_of::{self, In};
 use super::{MAX_SCHEMA_BYTES, Schema, SchemaError, below};
+use crate::description::closest;
 
 /// The drafts that are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,47 @@ const ANNOTATIONS: [&str; 14] = [
     "contentEncoding",
     "contentSchema",
     "$vocabulary",
+];
+
+/// Keywords that assert something, for who has mistyped one.
+const ASSERTIONS: [&str; 37] = [
+    "type",
+    "enum",
+    "const",
+    "multipleOf",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+    "pattern",
+    "uniqueItems",
+    "prefixItems",
+    "items",
+    "contains",
+    "minContains",
+    "maxContains",
+    "required",
+    "dependentRequired",
+    "dependentSchemas",
+    "properties",
+    "patternProperties",
+    "additionalProperties",
+    "propertyNames",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+    "then",
+    "else",
+    "$ref",
+    "$defs",
 ];
 
 /// Keywords that assert something, and that are not honoured.
@@ -263,10 +305,14 @@ impl<'a> Compiler<'a> {
             name if NOT_HONOURED.contains(&name) => {
                 return Err(place.wrong("is not honoured by this build; leave it out"));
             }
-            _ => {
-                return Err(place.wrong(
-                    "is no keyword of JSON Schema; correct its name, or begin it with x- if it asserts nothing",
-                ));
+            name => {
+                let remedy = match closest(name, ASSERTIONS.into_iter().chain(ANNOTATIONS)) {
+                    Some(known) => format!("use {known}"),
+                    None => "correct its name".to_owned(),
+                };
+                return Err(place.wrong(format!(
+                    "is no keyword of JSON Schema; {remedy}, or begin it with x- if it asserts nothing",
+                )));
             }
         };
         Ok(Some(found))

@@ -87,7 +87,7 @@ fn a_bad_schema_is_refused_with_its_place() {
         ),
         (
             json!({"requried": []}),
-            "/requried is no keyword of JSON Schema; correct its name, or begin it with x- if it asserts nothing",
+            "/requried is no keyword of JSON Schema; use required, or begin it with x- if it asserts nothing",
         ),
         (
             json!({"type": "strnig"}),

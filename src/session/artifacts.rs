@@ -13,8 +13,9 @@ use crate::recordings::artifact::ArtifactWriter;
 use crate::recordings::manifest::Manifest;
 use crate::redact::Redactor;
 
-/// Largest text that is kept, in bytes: an adapter's line is never longer.
-const MAX_ARTIFACT_BYTES: u64 = crate::agent::MAX_LINE_BYTES as u64 * 2;
+/// Largest text that is kept, in bytes. An adapter's line is never longer than 1 MiB; what the steps of a playbook left may
+/// be longer: 1 MiB of outputs, of which a byte takes at most six of JSON, beside a result of 1 MiB and the errors.
+const MAX_ARTIFACT_BYTES: u64 = 16 << 20;
 
 /// Keeps long results of one run.
 #[derive(Debug)]

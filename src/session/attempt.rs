@@ -2,7 +2,8 @@
 //!
 //! Owns what an attempt needs beside a plain launch: its time limit, the text of its output for the agent, and the end of
 //! its action by the agent's word. What an attempt leaves in the background lives on, and its output is still recorded.
-//! Invariant: an attempt that is given up takes its session and its descendants with it, and nothing else of the sandbox.
+//! Invariant: an attempt that took too long has ended only when nothing is left that descends from it, and nothing else of
+//! the sandbox ends with it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::launched::Launched;
 use super::output::Settle;
 use super::{DRAIN_LIMIT, End, Session, next_observation};
 use crate::agent::{Attempted, Conclusion, MAX_CAPTURED_BYTES, Observation, Role};
-use crate::event::{Event, Limit, LimitName};
+use crate::event::{Event, Level, Limit, LimitName};
 use crate::log::AppendError;
 use crate::text::{Clip, Excerpt};
 
@@ -24,6 +25,23 @@ pub const TIMEOUT_GRACE: Duration = Duration::from_secs(2);
 /// How soon SIGKILL is sent again to what was forked while it was sent.
 const KILL_AGAIN: Duration = Duration::from_millis(200);
 
+/// How often what an ended attempt left is counted while it may end by itself: the kernel has no event for it.
+const COUNT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Longest time for killing what an attempt has left; milliseconds for a thousand processes.
+const CLEAR_LIMIT: Duration = Duration::from_secs(1);
+
+/// What is done about an attempt that takes too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rung {
+    /// SIGTERM to all that descends from it.
+    Ask,
+    /// SIGKILL likewise.
+    Kill,
+    /// Its first process has ended: nothing may be left of the others.
+    Clear,
+}
+
 /// The part of a launch that only an attempt has.
 #[derive(Debug)]
 pub(super) struct Watched {
@@ -32,10 +50,11 @@ pub(super) struct Watched {
     pub(super) stderr: Arc<Mutex<Clip>>,
     /// Ask a pump to read what is in its pipe now.
     pub(super) settles: Vec<oneshot::Sender<Settle>>,
-    /// When it is too slow, and what is sent to it then; none once it has ended.
-    due: Option<(Instant, i32)>,
+    /// What is done next if it is too slow, and when; none once it has ended.
+    due: Option<(Instant, Rung)>,
     timeout: Duration,
-    timed_out: bool,
+    /// When what is left of it is killed, once it was too slow.
+    kill_at: Option<Instant>,
     is_concluded: bool,
 }
 
@@ -49,9 +68,9 @@ impl Watched {
             stdout: capture(),
             stderr: capture(),
             settles: Vec::new(),
-            due: Some((Instant::now() + timeout, nix::libc::SIGTERM)),
+            due: Some((Instant::now() + timeout, Rung::Ask)),
             timeout,
-            timed_out: false,
+            kill_at: None,
             is_concluded: false,
         }
     }
@@ -70,47 +89,90 @@ impl Session {
         watched.due.map(|(at, _)| at)
     }
 
-    /// Signals an attempt that is too slow: first so that it may clean up, then for good.
-    pub(super) async fn hurry_attempt(&mut self) {
-        let Some(launched) = &mut self.launched else {
-            return;
-        };
+    /// Does what is due about an attempt that is too slow: first so that it may clean up, then for good.
+    pub(super) async fn hurry_attempt(&mut self) -> Option<End> {
+        let now = Instant::now();
+        let launched = self.launched.as_mut()?;
         let (id, step) = (launched.id, launched.step);
-        let Some((watched, signo)) = launched
-            .watched()
-            .and_then(|watched| watched.due.map(|(_, signo)| (watched, signo)))
-        else {
-            return;
+        let watched = launched.watched()?;
+        let (_, rung) = watched.due?;
+        let signo = match rung {
+            Rung::Ask => {
+                watched.kill_at = Some(now + TIMEOUT_GRACE);
+                watched.due = Some((now + TIMEOUT_GRACE, Rung::Kill));
+                let timeout = watched.timeout;
+                self.recorder.append(Event::Limit(Limit {
+                    limit: LimitName::StepTimeout,
+                    value: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+                    decision: format!("the command of action {step} is ended"),
+                }));
+                nix::libc::SIGTERM
+            }
+            Rung::Kill => {
+                watched.due = Some((now + KILL_AGAIN, Rung::Kill));
+                nix::libc::SIGKILL
+            }
+            Rung::Clear => return self.clear_attempt(now).await,
         };
-        let is_first = !watched.timed_out;
-        watched.timed_out = true;
-        let pause = if is_first { TIMEOUT_GRACE } else { KILL_AGAIN };
-        watched.due = Some((Instant::now() + pause, nix::libc::SIGKILL));
-        let timeout = watched.timeout;
-        if is_first {
-            self.recorder.append(Event::Limit(Limit {
-                limit: LimitName::StepTimeout,
-                value: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-                decision: format!("the command of action {step} is ended"),
-            }));
-        }
         if let Err(error) = self.workload.signal_tree(id, signo).await {
             tracing::debug!(%error, "a command that was too slow has ended");
         }
+        None
     }
 
-    /// Takes the end of an attempt: reads what is left of its output, and tells the agent.
+    /// Takes the end of the first process of an attempt: of one that was too slow, the others have to end as well.
     pub(super) async fn end_attempt(&mut self) -> Option<End> {
+        let launched = self.launched.as_mut()?;
+        let id = launched.id;
+        let watched = launched.watched()?;
+        if watched.kill_at.is_some() {
+            return self.clear_attempt(Instant::now()).await;
+        }
+        watched.due = None;
+        if let Err(error) = self.workload.let_go(id).await {
+            tracing::debug!(%error, "the keeper of a command was gone before it was let go");
+        }
+        self.tell_attempted().await
+    }
+
+    /// Waits until nothing is left that descends from an attempt whose first process has ended, or kills it when its time
+    /// is over; then the attempt has ended.
+    async fn clear_attempt(&mut self, now: Instant) -> Option<End> {
+        let launched = self.launched.as_mut()?;
+        let (id, step) = (launched.id, launched.step);
+        let kill_at = launched.watched()?.kill_at?;
+        // Where the number is not known, nobody is waited for.
+        let has_time = now < kill_at && self.workload.processes_of(id).await > Some(0);
+        let watched = self.launched.as_mut()?.watched()?;
+        if has_time {
+            let again = (now + COUNT_INTERVAL).min(kill_at);
+            watched.due = Some((again, Rung::Clear));
+            return None;
+        }
+        watched.due = None;
+        let doubt = match self.workload.kill_tree(id, CLEAR_LIMIT).await {
+            Ok(0) => None,
+            Ok(n_left) => Some(format!("{n_left} processes could not be ended")),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(doubt) = doubt {
+            let message = format!("action {step} was too slow and may have survivors: {doubt}");
+            self.recorder.diagnose(Level::Warn, message);
+        }
+        self.tell_attempted().await
+    }
+
+    /// Reads what is left of the output of an attempt that has ended, and tells the agent.
+    async fn tell_attempted(&mut self) -> Option<End> {
         if let Some(end) = self.settle().await {
             return Some(end);
         }
         let launched = self.launched.as_mut()?;
         let exit = launched.exit?;
         let watched = launched.watched()?;
-        watched.due = None;
         let attempted = Attempted {
             exit,
-            timed_out: watched.timed_out,
+            timed_out: watched.kill_at.is_some(),
             stdout: text_of(&watched.stdout),
             stderr: text_of(&watched.stderr),
         };
@@ -162,16 +224,7 @@ impl Session {
                 }
             }
         }
-        while let Some(observation) = self
-            .observations
-            .as_mut()
-            .and_then(|waiting| waiting.try_recv().ok())
-        {
-            if let Some(end) = self.tell(observation).await {
-                return Some(end);
-            }
-        }
-        None
+        self.tell_waiting().await
     }
 
     /// Ends the action of the attempt that ended, as the agent judged it.
@@ -187,20 +240,36 @@ impl Session {
         if let Some(watched) = launched.watched() {
             watched.is_concluded = true;
         }
+        if conclusion.failure.is_none()
+            && let Some(result) = self
+                .settings
+                .result
+                .as_ref()
+                .and_then(|wanted| wanted.line())
+            && let Some(found) = &launched.line
+        {
+            result.take_over(found);
+        }
         self.journal
             .attempt_ended(step, &exit, conclusion.failure, text, truncated)
             .await
     }
 
-    /// Ends the action of an attempt that the end of the run cut short; one that was not judged yet is left to be cancelled.
+    /// Ends the action of an attempt that the end of the run cut short; one whose command runs is left to be cancelled.
     pub(super) async fn conclude_late(&mut self) -> Result<(), AppendError> {
         let failure = self.launched.as_ref().and_then(|launched| {
-            let is_open = launched
-                .watched
-                .as_ref()
-                .is_some_and(|watched| !watched.is_concluded);
-            let exit = launched.exit.filter(|exit| is_open && !exit.is_success())?;
-            Some(format!("the command {}", exit.describe()))
+            let watched = launched.watched.as_ref()?;
+            let exit = launched.exit.filter(|_| !watched.is_concluded)?;
+            Some(if watched.kill_at.is_some() {
+                format!(
+                    "it took longer than its timeout of {:?}; the run ended while it was ended",
+                    watched.timeout
+                )
+            } else if exit.is_success() {
+                "the run ended during the checks of the step".to_owned()
+            } else {
+                format!("the command {}", exit.describe())
+            })
         });
         match failure {
             Some(failure) => {

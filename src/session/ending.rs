@@ -90,6 +90,7 @@ impl Session {
         if is_running {
             self.ask_to_end(&mut ladder).await;
         }
+        self.abandon_look().await;
         let killed = self.workload.kill_all(KILL_LIMIT).await;
         if let Some(doubt) = &killed.doubt {
             if let Some(guardian) = &self.guardian {

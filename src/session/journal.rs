@@ -8,6 +8,8 @@ mod launches;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::artifacts::Artifacts;
 use super::guarded;
 use super::open_action::{Open, clean};
@@ -167,7 +169,7 @@ impl Journal {
                 reason: self.label(&reason),
             }),
             // A result that no adapter took is a message like any other.
-            Report::Result { result, data } => {
+            Report::Result { result, data, .. } => {
                 let text = result
                     .or_else(|| data.map(|data| data.to_string()))
                     .unwrap_or_default();
@@ -271,9 +273,15 @@ impl Journal {
                 Some(data)
             } else {
                 let artifact = self.keep("data.json", "application/json", &text).await;
-                Some(
-                    serde_json::json!({"truncated": true, "bytes": text.len(), "artifact": artifact}),
-                )
+                let note = serde_json::json!({"truncated": true, "bytes": text.len(), "artifact": artifact});
+                let summary = verdict.summary.take().map(|summary| *summary);
+                Some(match (summary, note) {
+                    (Some(Value::Object(mut summary)), Value::Object(note)) => {
+                        summary.extend(note);
+                        Value::Object(summary)
+                    }
+                    (_, note) => note,
+                })
             };
         }
         verdict

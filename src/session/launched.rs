@@ -16,7 +16,7 @@ use super::attempt::Watched;
 use super::environment::ACTIONS_FD;
 use super::journal::MAX_TEXT_BYTES;
 use super::output::{Destination, Pump, Settle};
-use super::result_lines::{Reports, ResultLines};
+use super::result_lines::{Reports, ResultLine, ResultLines};
 use super::{CUT_LIMIT, DRAIN_LIMIT, End, MAX_WAITING_LINES, Session, next_observation};
 use crate::agent::{Exit, Launch, LineOf, NotStarted, Observation, Role, SandboxState};
 use crate::cast::{Cast, LineEnds, ScreenStream};
@@ -36,6 +36,17 @@ pub(super) struct Launched {
     pub(super) exit: Option<Exit>,
     /// What only an attempt has.
     pub(super) watched: Option<Watched>,
+    /// The result that its output may hold.
+    pub(super) line: Option<ResultLine>,
+}
+
+/// A pipe of the launch, and who waits for what is in it.
+struct Piped {
+    stream: Stream,
+    pipe: OwnedFd,
+    settle: Option<oneshot::Receiver<Settle>>,
+    /// Where a result goes that passes.
+    line: Option<ResultLine>,
 }
 
 impl Launched {
@@ -96,7 +107,11 @@ impl Session {
             stdio: streams.stdio,
             extra: vec![(actions_write, ACTIONS_FD)],
         };
-        let id = match self.workload.launch(request).await {
+        let launched = match &launch.role {
+            Role::Attempt(_) => self.workload.launch_kept(request).await,
+            Role::Action | Role::Agent => self.workload.launch(request).await,
+        };
+        let id = match launched {
             Ok(id) => id,
             Err(why) => return Err(self.not_started(step, why).await),
         };
@@ -118,6 +133,7 @@ impl Session {
             },
             Role::Agent => Destination::Agent,
         };
+        let line = self.result_line(&launch.role);
         let stderr = text(watched.as_ref().map(|watched| &watched.stderr));
         let stdout = match &launch.role {
             Role::Action | Role::Attempt(_) => {
@@ -136,18 +152,23 @@ impl Session {
         };
         let settles = [settle(), settle(), settle()];
         let [of_stdout, of_stderr, of_actions] = settles;
+        let piped = |stream, pipe, settle| Piped {
+            stream,
+            pipe,
+            settle,
+            line: None,
+        };
         self.pump(
-            Stream::Stdout,
+            Piped {
+                line: line.clone(),
+                ..piped(Stream::Stdout, streams.stdout, of_stdout)
+            },
             stdout,
-            of_stdout,
-            streams.stdout,
             self.settings.passthrough.stdout.open(),
         );
         self.pump(
-            Stream::Stderr,
+            piped(Stream::Stderr, streams.stderr, of_stderr),
             stderr,
-            of_stderr,
-            streams.stderr,
             self.settings.passthrough.stderr.open(),
         );
         let actions = Destination::Lines {
@@ -155,10 +176,8 @@ impl Session {
             observations: lines,
         };
         self.pump(
-            Stream::Stdout,
+            piped(Stream::Stdout, actions_read, of_actions),
             actions,
-            of_actions,
-            actions_read,
             tokio::io::sink(),
         );
         self.launched = Some(Launched {
@@ -168,6 +187,7 @@ impl Session {
             clip,
             exit: None,
             watched,
+            line,
         });
         Ok(())
     }
@@ -199,12 +219,16 @@ impl Session {
 
     fn pump(
         &self,
-        stream: Stream,
+        piped: Piped,
         destination: Destination,
-        settle: Option<oneshot::Receiver<Settle>>,
-        pipe: OwnedFd,
         passthrough: impl tokio::io::AsyncWrite + Unpin + Send + 'static,
     ) {
+        let Piped {
+            stream,
+            pipe,
+            settle,
+            line,
+        } = piped;
         let cast = match &destination {
             Destination::Lines {
                 of: LineOf::Actions,
@@ -221,7 +245,7 @@ impl Session {
         };
         let pump = Pump {
             stream,
-            result_lines: self.result_lines(stream, &destination),
+            result_lines: result_lines(line, &destination),
             destination,
             settle,
             redactor: StreamRedactor::new(&self.redactor),
@@ -237,20 +261,14 @@ impl Session {
         });
     }
 
-    /// Looks for the result in standard output, where it is asked for there.
-    fn result_lines(&self, stream: Stream, destination: &Destination) -> Option<ResultLines> {
+    /// Where a launch puts the result that its output holds, if it is asked for there. Each attempt has a place of its own:
+    /// only one that succeeds gives a result.
+    fn result_line(&self, role: &Role) -> Option<ResultLine> {
         let line = self.settings.result.as_ref()?.line()?;
-        let reports = match (stream, destination) {
-            (Stream::Stdout, Destination::Action { .. }) => Reports::Absent,
-            (
-                Stream::Stdout,
-                Destination::Lines {
-                    of: LineOf::Stdout, ..
-                },
-            ) => Reports::PassedOver,
-            (Stream::Stdout | Stream::Stderr, _) => return None,
-        };
-        Some(ResultLines::new(line.clone(), reports))
+        match role {
+            Role::Action | Role::Agent => Some(line.clone()),
+            Role::Attempt(attempt) => attempt.gives_result.then(ResultLine::default),
+        }
     }
 
     pub(super) fn note_exit(&mut self, exit: Exit) {
@@ -298,6 +316,11 @@ impl Session {
                 }
             }
         }
+        self.tell_waiting().await
+    }
+
+    /// Tells the agent the lines that wait already, until there is an end.
+    pub(super) async fn tell_waiting(&mut self) -> Option<End> {
         while let Some(observation) = self
             .observations
             .as_mut()
@@ -323,6 +346,15 @@ impl Session {
             .command_ended(launched.step, &exit, text, truncated)
             .await
     }
+}
+
+/// Looks for the result in what passes to the destination.
+fn result_lines(line: Option<ResultLine>, destination: &Destination) -> Option<ResultLines> {
+    let reports = match destination {
+        Destination::Action { .. } => Reports::Absent,
+        Destination::Lines { .. } | Destination::Agent => Reports::PassedOver,
+    };
+    line.map(|line| ResultLines::new(line, reports))
 }
 
 /// Keeps the first quarter and the last three quarters of what a `result_text` may have: errors stand at the end.

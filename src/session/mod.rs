@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -155,6 +155,8 @@ pub struct Session {
     waiting: VecDeque<Observation>,
     /// Until when the agent lets time pass.
     pause: Option<Instant>,
+    /// Until when silence is what the agent asked for: a pause, or a look that waits for its answer.
+    quiet_until: watch::Sender<Instant>,
     looking: Option<probing::Looking>,
 }
 
@@ -204,6 +206,7 @@ impl Session {
             lines: None,
             waiting: VecDeque::from([Observation::Begun]),
             pause: None,
+            quiet_until: watch::Sender::new(Instant::now()),
             looking: None,
         }
     }
@@ -215,6 +218,7 @@ impl Session {
         let (idle_timeout, log) = (self.settings.idle_timeout, self.recorder.log().clone());
         let mut health = log.health();
         let stops_on_failure = self.settings.on_log_failure == OnLogFailure::Stop;
+        let quiet_until = self.quiet_until.subscribe();
         let (_, no_calls) = mpsc::channel(1);
         let mut calls = std::mem::replace(&mut self.calls, no_calls);
         let interrupt = self.interrupt.clone();
@@ -231,7 +235,7 @@ impl Session {
                 biased;
                 Some(call) = calls.recv() => Err(End::Stop(call)),
                 () = tokio::time::sleep_until(deadline) => Err(End::Deadline),
-                () = idle(idle_timeout, &log) => Err(End::Idle),
+                () = idle(idle_timeout, &log, &quiet_until) => Err(End::Idle),
                 () = budget.exceeded() => Err(End::TooMuchOutput),
                 error = log_failure(&mut health), if stops_on_failure => Err(End::LogFailed(error)),
                 never = console => match never {},
@@ -273,7 +277,7 @@ impl Session {
                     Ok(report) => {
                         let exit = workload::exit_of(&report);
                         if self.looking.as_ref().is_some_and(|looking| looking.id == report.launch) {
-                            self.take_look().await;
+                            self.take_look(exit).await;
                         } else if self.launched.as_ref().is_some_and(|launched| launched.id == report.launch) {
                             self.note_exit(exit);
                             if self.launched.as_ref().is_some_and(|launched| launched.watched.is_some()) {
@@ -296,7 +300,11 @@ impl Session {
                     }
                     Err(error) => return Some(End::SandboxGone(error.to_string())),
                 },
-                () = until(attempt_due) => self.hurry_attempt().await,
+                () = until(attempt_due) => {
+                    if let Some(end) = self.hurry_attempt().await {
+                        return Some(end);
+                    }
+                }
                 () = until(look_due) => self.end_look().await,
                 () = until(pause) => {
                     self.pause = None;
@@ -322,7 +330,9 @@ impl Session {
                 }
                 Step::Probe(_) | Step::Wait(_) if self.interrupt.is_cancelled() => return None,
                 Step::Wait(time) => {
-                    self.pause = Some(Instant::now() + time);
+                    let until = Instant::now() + time;
+                    self.pause = Some(until);
+                    self.quiet_until.send_replace(until);
                     Ok(Recorded::GoOn)
                 }
                 Step::Probe(probe) => {
@@ -376,13 +386,18 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Ends when no event was appended for the whole limit; never without one.
-async fn idle(limit: Option<Duration>, log: &crate::log::ActionLog) {
+/// Ends when no event was appended for the whole limit, behind the time for which silence was asked for; never without one.
+async fn idle(
+    limit: Option<Duration>,
+    log: &crate::log::ActionLog,
+    quiet_until: &watch::Receiver<Instant>,
+) {
     let Some(limit) = limit else {
         return std::future::pending().await;
     };
     loop {
-        let due = Instant::from_std(log.last_append_at()) + limit;
+        let silent_since = Instant::from_std(log.last_append_at()).max(*quiet_until.borrow());
+        let due = silent_since + limit;
         if due <= Instant::now() {
             return;
         }
@@ -391,7 +406,7 @@ async fn idle(limit: Option<Duration>, log: &crate::log::ActionLog) {
 }
 
 /// Ends when the log has failed or was given up.
-async fn log_failure(health: &mut tokio::sync::watch::Receiver<LogHealth>) -> String {
+async fn log_failure(health: &mut watch::Receiver<LogHealth>) -> String {
     match health
         .wait_for(|health| match health {
             LogHealth::Healthy | LogHealth::Paused { .. } => false,

@@ -169,6 +169,9 @@ impl Pump {
                     }
                     None => {
                         sink.flush_partial(&self).await;
+                        if let Some(lines) = &mut self.result_lines {
+                            lines.settle();
+                        }
                         if let Some((settle, _)) = settling.take() {
                             // Who does not wait any more has been interrupted.
                             let _ = settle.done.send(());

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::Session;
 use super::workload::chain;
-use crate::agent::{Observation, Probe, Seen};
+use crate::agent::{Exit, Observation, Probe, Seen};
 use crate::redact::Redactor;
 use crate::text::Excerpt;
 
@@ -28,12 +28,17 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// Time for the answer of a look that has ended.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
+/// Time for the end of a look that was killed; it takes well below a millisecond.
+const ABANDON_LIMIT: Duration = Duration::from_millis(200);
+
 /// A look that is under way.
 #[derive(Debug)]
 pub(super) struct Looking {
     pub(super) id: LaunchId,
     /// When it is killed.
     due: Instant,
+    /// It took too long and is killed.
+    is_overdue: bool,
     answer: JoinHandle<io::Result<Vec<u8>>>,
 }
 
@@ -47,7 +52,10 @@ impl Session {
     /// Begins a look; the agent is told what was seen.
     pub(super) async fn look(&mut self, probe: Probe) {
         match self.begin_look(probe).await {
-            Ok(looking) => self.looking = Some(looking),
+            Ok(looking) => {
+                self.quiet_until.send_replace(looking.due);
+                self.looking = Some(looking);
+            }
             Err(why) => self
                 .waiting
                 .push_back(Observation::Probed(Seen::Failed { why })),
@@ -81,6 +89,7 @@ impl Session {
         Ok(Looking {
             id,
             due: Instant::now() + limit,
+            is_overdue: false,
             answer: self.pumps.spawn(read(answer)),
         })
     }
@@ -89,14 +98,36 @@ impl Session {
     pub(super) async fn end_look(&mut self) {
         if let Some(looking) = &mut self.looking {
             looking.due = Instant::now() + MARGIN;
+            looking.is_overdue = true;
             if let Err(error) = self.workload.kill_launch(looking.id).await {
                 tracing::debug!(%error, "a look that took too long has ended");
             }
         }
     }
 
+    /// Gives up a look for the end of the run: its process is ours, and must not be counted among what the workload left.
+    pub(super) async fn abandon_look(&mut self) {
+        let Some(looking) = self.looking.take() else {
+            return;
+        };
+        if let Err(error) = self.workload.kill_launch(looking.id).await {
+            tracing::debug!(%error, "a look that is not waited for has ended");
+            return;
+        }
+        let reaped = async {
+            while let Ok(report) = self.workload.next_report().await {
+                if report.launch == looking.id {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(ABANDON_LIMIT, reaped).await.is_err() {
+            tracing::debug!("a look was killed and is not reaped yet");
+        }
+    }
+
     /// Takes the answer of a look whose process has ended.
-    pub(super) async fn take_look(&mut self) {
+    pub(super) async fn take_look(&mut self, exit: Exit) {
         let Some(looking) = self.looking.take() else {
             return;
         };
@@ -104,9 +135,13 @@ impl Session {
         let seen = match answer {
             Ok(Ok(Ok(bytes))) => match stockade_sandbox::Seen::from_wire(&bytes) {
                 Ok(seen) => readable(seen, &self.redactor),
-                // It was killed before it had one.
+                // It was killed before it had one, by us if it was due.
                 Err(_) => Seen::Failed {
-                    why: "no answer in time".to_owned(),
+                    why: if looking.is_overdue {
+                        "no answer in time".to_owned()
+                    } else {
+                        format!("the look {}", exit.describe())
+                    },
                 },
             },
             Ok(Ok(Err(error))) => Seen::Failed {

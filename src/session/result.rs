@@ -17,6 +17,7 @@ use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
 use super::result_lines::{Found, ResultLine};
+use crate::agent::exact::first_inexact;
 use crate::agent::{MAX_LINE_BYTES, ResultFile, Verdict};
 use crate::description::settings::Output;
 use crate::recordings::directory::open_beneath;
@@ -29,6 +30,9 @@ pub const MAX_RESULT_BYTES: usize = MAX_LINE_BYTES;
 
 /// Longest time for reading and checking a result; both take milliseconds on a disk that answers.
 pub const RESULT_LIMIT: Duration = Duration::from_secs(3);
+
+/// Largest result that stands in a summary, in bytes: a quarter of what the terminal event holds.
+const MAX_SUMMARY_RESULT_BYTES: usize = 16 * 1024;
 
 /// The artifact that a result of another form becomes.
 const REJECTED: &str = "output-rejected.json";
@@ -131,7 +135,17 @@ impl Wanted {
         redactor: Redactor,
         verdict: &mut Verdict,
     ) -> Result<(), Invalid> {
-        let reported = verdict.data.take();
+        let beside = verdict.beside;
+        let reported = match (beside, verdict.inexact.take()) {
+            // What the agent has of its own is not what is asked for.
+            (Some(_), _) => None,
+            (None, Some(inexact)) if self.line().is_some() => {
+                verdict.data = None;
+                let message = format!("the result that the agent reported: {inexact}");
+                return Err(Invalid::because(message));
+            }
+            (None, _) => verdict.data.take(),
+        };
         let work = tokio::task::spawn_blocking(move || {
             let data = self.find(reported).map_err(|why| Box::new((why, None)))?;
             let data = redacted(&redactor, data);
@@ -143,7 +157,10 @@ impl Wanted {
         let too_slow = "the output could not be read and checked in time";
         match tokio::time::timeout(RESULT_LIMIT, work).await {
             Ok(Ok(Ok(data))) => {
-                verdict.data = Some(data);
+                match beside {
+                    None => verdict.data = Some(data),
+                    Some(name) => put_beside(verdict, name, data),
+                }
                 Ok(())
             }
             Ok(Ok(Err(refusal))) => {
@@ -190,8 +207,12 @@ impl Wanted {
                 (what, bytes)
             }
         };
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Invalid::because(format!("{what} is no JSON: {error}")))
+        let data = serde_json::from_slice(&bytes)
+            .map_err(|error| Invalid::because(format!("{what} is no JSON: {error}")))?;
+        match first_inexact(&bytes) {
+            None => Ok(data),
+            Some(inexact) => Err(Invalid::because(format!("{what}: {inexact}"))),
+        }
     }
 
     fn check(&self, data: &Value) -> Result<(), Invalid> {
@@ -217,6 +238,21 @@ impl Wanted {
                 .collect(),
             n_violations,
         })
+    }
+}
+
+/// Puts the result into what the agent has of its own, and into the summary if that keeps it small.
+fn put_beside(verdict: &mut Verdict, name: &str, data: Value) {
+    if let Some(Value::Object(summary)) = verdict.summary.as_deref_mut()
+        && data.to_string().len() <= MAX_SUMMARY_RESULT_BYTES
+    {
+        summary.insert(name.to_owned(), data.clone());
+    }
+    match &mut verdict.data {
+        Some(Value::Object(own)) => {
+            own.insert(name.to_owned(), data);
+        }
+        own => *own = Some(json!({ name: data })),
     }
 }
 

@@ -26,6 +26,13 @@ impl ResultLine {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Takes over what another one found, if it did.
+    pub fn take_over(&self, other: &Self) {
+        if let Some(found) = other.take() {
+            self.set(found);
+        }
+    }
+
     fn set(&self, found: Found) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
     }
@@ -81,6 +88,16 @@ impl ResultLines {
     /// Takes the end of the stream, which also ends its last line.
     pub fn finish(&mut self) {
         self.end_line();
+    }
+
+    /// Looks at a line that has no end yet as if it had one: its writer has ended, and only others hold the stream open.
+    pub fn settle(&mut self) {
+        if let Line::Candidate(line) = &self.line {
+            let whole = Line::Candidate(line.clone());
+            let begun = std::mem::replace(&mut self.line, whole);
+            self.end_line();
+            self.line = begun;
+        }
     }
 
     fn extend(&mut self, mut bytes: &[u8]) {
@@ -163,6 +180,17 @@ mod tests {
             find("  {\"a\":1} \r\nDone.\n\n{torn\n"),
             json("{\"a\":1} \r")
         );
+    }
+
+    #[test]
+    fn a_line_without_its_end_counts_when_its_writer_has_ended() {
+        let found = ResultLine::default();
+        let mut lines = ResultLines::new(found.clone(), Reports::Absent);
+        lines.push(b"{\"a\":1}");
+        lines.settle();
+        assert_eq!(found.take(), json("{\"a\":1}"));
+        lines.push(b" x\n");
+        assert_eq!(found.take(), None, "it was no line of its own");
     }
 
     #[test]

@@ -165,6 +165,18 @@ impl Workload {
         self.started(move |sandbox| sandbox.launch(launch)).await
     }
 
+    /// Starts a process whose descendants stay together until it is let go.
+    ///
+    /// # Errors
+    /// As [`Workload::launch`].
+    pub async fn launch_kept(
+        &self,
+        launch: stockade_sandbox::Launch,
+    ) -> Result<LaunchId, NotStarted> {
+        self.started(move |sandbox| sandbox.launch_kept(launch))
+            .await
+    }
+
     async fn started(
         &self,
         start: impl FnOnce(&Sandbox) -> Result<LaunchId, LaunchError> + Send + 'static,
@@ -216,15 +228,35 @@ impl Workload {
     /// # Errors
     /// When the sandbox makes none.
     pub async fn open_terminal(&self, size: TerminalSize) -> io::Result<Terminal> {
-        let sandbox = Arc::clone(&self.sandbox);
-        tokio::task::spawn_blocking(move || sandbox.open_terminal(size))
-            .await
-            .map_err(io::Error::other)?
+        self.ask(move |sandbox| sandbox.open_terminal(size)).await
     }
 
-    /// Signals a launch with its session and its descendants.
+    /// Signals a kept launch with its descendants.
     pub async fn signal_tree(&self, launch: LaunchId, signo: i32) -> io::Result<()> {
         self.signal(Target::Tree(launch), signo).await
+    }
+
+    /// Counts the live processes that descend from a kept launch; none when that cannot be known.
+    pub async fn processes_of(&self, launch: LaunchId) -> Option<u32> {
+        let count = move |sandbox: &Sandbox| sandbox.processes_of(launch);
+        self.ask(count).await.ok()
+    }
+
+    /// Kills what a kept launch that has ended left, and lets go of it; gives how many processes could not be ended.
+    ///
+    /// # Errors
+    /// When that is not known.
+    pub async fn kill_tree(&self, launch: LaunchId, limit: Duration) -> io::Result<u32> {
+        let report = self.ask(move |sandbox| sandbox.kill_tree(launch, limit));
+        Ok(report.await?.left)
+    }
+
+    /// Lets go of a kept launch that has ended: what it has left lives on.
+    ///
+    /// # Errors
+    /// When the sandbox does not do it.
+    pub async fn let_go(&self, launch: LaunchId) -> io::Result<()> {
+        self.ask(move |sandbox| sandbox.let_go(launch)).await
     }
 
     /// Kills a launch.
@@ -248,19 +280,23 @@ impl Workload {
     }
 
     async fn signal(&self, target: Target, signo: i32) -> io::Result<()> {
-        let sandbox = Arc::clone(&self.sandbox);
-        tokio::task::spawn_blocking(move || sandbox.signal(target, signo))
-            .await
-            .map_err(io::Error::other)?
+        self.ask(move |sandbox| sandbox.signal(target, signo)).await
     }
 
     /// Counts the live processes; none when that cannot be known.
     pub async fn processes(&self) -> Option<u32> {
+        self.ask(|sandbox| sandbox.processes()).await.ok()
+    }
+
+    /// Asks the sandbox, which blocks until it answers.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Sandbox) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
         let sandbox = Arc::clone(&self.sandbox);
-        tokio::task::spawn_blocking(move || sandbox.processes())
+        tokio::task::spawn_blocking(move || question(&sandbox))
             .await
-            .ok()?
-            .ok()
+            .map_err(io::Error::other)?
     }
 
     /// Lets go of the sandbox and waits for the launch helper to end, for at most [`CLOSE_LIMIT`].

@@ -379,6 +379,10 @@ impl Supervisor {
             "sandbox is built"
         );
         recorder.append(crate::event::Event::Isolation(isolation));
+        for warning in setup::secrets_in_clear(&self.redactor) {
+            tracing::warn!("{warning}");
+            recorder.diagnose(crate::event::Level::Warn, warning);
+        }
         let listen = listen.address.as_deref();
         let egress = match egress::begin(description, &workload, listen, recorder.log()) {
             Ok(egress) => egress,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, unlinkat};
 
 use crate::agent::playbook::{MAX_REPORT_BYTES, REPORT_PATH};
 use crate::recordings::RunDir;
@@ -99,6 +99,10 @@ impl ReportFile {
             source,
         };
         let this = Self::open_directory(path).map_err(unusable)?;
+        // Found out now, and not when the run is over.
+        let mode = AccessFlags::W_OK | AccessFlags::X_OK;
+        faccessat(&this.directory, ".", mode, AtFlags::AT_EACCESS)
+            .map_err(|errno| unusable(errno.into()))?;
         let what = match this.occupant().map_err(unusable)? {
             Occupant::Absent => return Ok((this, false)),
             Occupant::File => return Ok((this, true)),

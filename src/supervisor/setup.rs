@@ -32,7 +32,7 @@ use crate::progress::mode::{Doors, Passthrough};
 use crate::recordings::RunDir;
 use crate::recordings::claim::{Claim, ClaimAnswer};
 use crate::recordings::termination::TerminationMessage;
-use crate::redact::Redactor;
+use crate::redact::{MIN_SECRET_BYTES, Redactor};
 use crate::run::ErrorCode;
 use crate::session::artifacts::Artifacts;
 use crate::session::console::Console;
@@ -145,6 +145,15 @@ pub fn redactor(description: &RunDescription, options: &SupervisorOptions) -> Re
             .chain(tokens)
             .map(|(name, secret)| (name, secret.as_bytes().to_vec())),
     )
+}
+
+/// What has to be said of declared secrets that are too short to be replaced: a text of a few letters is found everywhere.
+pub fn secrets_in_clear(redactor: &Redactor) -> impl Iterator<Item = String> {
+    redactor.too_short().iter().map(|name| {
+        format!(
+            "the secret {name} is shorter than {MIN_SECRET_BYTES} bytes, so it is not hidden where it is printed; use a longer one"
+        )
+    })
 }
 
 /// Names this process as the run's supervisor.

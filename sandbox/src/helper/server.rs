@@ -199,7 +199,7 @@ impl Server {
     fn sweep(&mut self, deadline: Deadline) -> io::Result<KillReport> {
         let spared: Vec<i32> = self.living.keys().copied().collect();
         let living = &mut self.living;
-        sweep::kill_descendants(&spared, None, deadline, &mut |ended| {
+        sweep::kill_descendants(&spared, &[], None, deadline, &mut |ended| {
             living.remove(&ended.pid);
         })
     }
@@ -212,7 +212,7 @@ impl Server {
                 let _ = signal::send(pid, libc::SIGKILL);
             }
         }
-        sweep::kill_descendants(&[], None, deadline, &mut |_| {})?;
+        sweep::kill_descendants(&[], &[], None, deadline, &mut |_| {})?;
         for directory in self.groups.drain(..).flatten() {
             let _ = cgroup::remove_directory(directory.as_path(), deadline.left());
         }

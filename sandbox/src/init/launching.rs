@@ -4,6 +4,7 @@
 //! Invariant: a child that cannot exec tells step and errno over a pipe and exits, so a launch is started or failed, never
 //! half.
 
+use super::keeper::{self, Told};
 use crate::failure::{At, Failure, Step};
 use crate::policy::Isolation;
 use crate::probe::Probe;
@@ -11,7 +12,7 @@ use crate::protocol::LaunchSpec;
 use crate::sys::process::{self, Image};
 use crate::sys::{credential, descriptor, signal, terminal};
 use crate::text::Text;
-use crate::wire::{self, Deadline};
+use crate::wire::{self, Deadline, Received};
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::SigSet;
@@ -28,7 +29,8 @@ const EXEC_LIMIT: Duration = Duration::from_secs(5);
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 
 /// The steps that a child may report, by their index on the pipe.
-const CHILD_STEPS: [Step; 6] = [
+const CHILD_STEPS: [Step; 7] = [
+    Step::Fork,
     Step::NewSession,
     Step::PlaceDescriptors,
     Step::EnterDirectory,
@@ -37,13 +39,21 @@ const CHILD_STEPS: [Step; 6] = [
     Step::JoinGroup,
 ];
 
-/// Launches and returns the child's pid as the init sees it.
+/// What was started.
+pub(super) struct Started {
+    /// The pid of the launched process, as the init sees it.
+    pub(super) leader: i32,
+    /// The keeper's pid and its socket, if the launch has one.
+    pub(super) keeper: Option<(i32, OwnedFd)>,
+}
+
+/// Launches.
 pub(super) fn start(
     launch: &LaunchSpec,
     descriptors: &[OwnedFd],
     isolation: Isolation,
     birthplace: Option<&Birthplace>,
-) -> Result<i32, Failure> {
+) -> Result<Started, Failure> {
     let program = launch
         .arguments
         .first()
@@ -64,9 +74,12 @@ pub(super) fn start(
         .at(Step::EnterDirectory, &launch.directory)?;
     let highest = targets.iter().copied().max().unwrap_or(2);
     let (listen, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).at(Step::Fork, &program)?;
-    let Some(pid) = process::clone_into(0, birthplace.and_then(Birthplace::to_be_born_in))
-        .at(Step::Fork, &program)?
-    else {
+    let sockets = launch.is_kept.then(wire::pair).transpose();
+    let (ours, theirs) = sockets.at(Step::Fork, &program)?.unzip();
+    let born_in = birthplace.and_then(Birthplace::to_be_born_in);
+    // A keeper is the init's, and no part of what the workload may have.
+    let group = born_in.filter(|_| !launch.is_kept);
+    let Some(pid) = process::clone_into(0, group).at(Step::Fork, &program)? else {
         let child = Child {
             targets: &targets,
             descriptors,
@@ -74,17 +87,36 @@ pub(super) fn start(
             directory: &directory,
             work: &work,
             isolation,
+            born_in,
             attach: birthplace.and_then(Birthplace::to_be_attached_to),
         };
-        child.run(tell.as_fd());
+        match theirs {
+            Some(socket) => child.run_kept(tell, socket),
+            None => child.run(tell.as_fd()),
+        }
     };
-    drop(tell);
+    drop((tell, theirs));
     let mut word = [0_u8; 8];
     let told = wire::wait_readable(listen.as_fd(), Deadline::after(EXEC_LIMIT))
         .and_then(|()| Ok(nix::unistd::read(&listen, &mut word)?));
     match told {
         // The pipe was closed by the exec. A child that was killed before it is a started launch that was killed.
-        Ok(0) => Ok(pid),
+        Ok(0) => match ours {
+            None => Ok(Started {
+                leader: pid,
+                keeper: None,
+            }),
+            Some(socket) => match wire::receive(socket.as_fd()) {
+                Ok(Received::Message(Told::Leads(leader), _)) => Ok(Started {
+                    leader,
+                    keeper: Some((pid, socket)),
+                }),
+                // It was killed before it could tell.
+                Ok(_) => Err(io::ErrorKind::BrokenPipe.into()),
+                Err(error) => Err(error),
+            }
+            .at(Step::Fork, &program),
+        },
         Ok(_) => {
             let [step, a, b, c, d, ..] = word;
             let step = CHILD_STEPS
@@ -92,6 +124,7 @@ pub(super) fn start(
                 .copied()
                 .unwrap_or(Step::Exchange);
             let error = io::Error::from_raw_os_error(i32::from_le_bytes([a, b, c, d]));
+            discard(pid, ours);
             let object = if step == Step::EnterDirectory {
                 launch.directory.to_string()
             } else {
@@ -101,9 +134,22 @@ pub(super) fn start(
         }
         Err(error) => {
             let _ = signal::send(pid, libc::SIGKILL);
+            discard(pid, ours);
             Err(Failure::new(Step::Execute, program, &error))
         }
     }
+}
+
+/// Ends the keeper of a launch that did not start, and the launch with it; nothing of it is ever counted or told.
+fn discard(keeper: i32, socket: Option<OwnedFd>) {
+    let Some(socket) = socket else {
+        return;
+    };
+    let _ = signal::send(keeper, libc::SIGKILL);
+    if let Ok(Received::Message(Told::Leads(leader), _)) = wire::receive(socket.as_fd()) {
+        let _ = signal::send(leader, libc::SIGKILL);
+    }
+    let _ = process::reap_exactly(keeper);
 }
 
 /// Finds the files to try, as execvp(3) does, except that an empty entry of PATH is not the working directory.
@@ -182,10 +228,22 @@ struct Child<'a> {
     directory: &'a CString,
     work: &'a Work<'a>,
     isolation: Isolation,
+    /// The group in which a keeper's launch is born.
+    born_in: Option<BorrowedFd<'a>>,
     attach: Option<BorrowedFd<'a>>,
 }
 
 impl Child<'_> {
+    /// Becomes the keeper of the launch.
+    fn run_kept(&self, tell: OwnedFd, socket: OwnedFd) -> ! {
+        match keeper::prepare().and_then(|()| process::clone_into(0, self.born_in)) {
+            Ok(None) => self.run(tell.as_fd()),
+            // What it tells is on its way before its copy of the pipe is closed, behind which the init reads it.
+            Ok(Some(leader)) => keeper::keep(leader, socket),
+            Err(error) => report(tell.as_fd(), (Step::Fork, error)),
+        }
+    }
+
     fn run(&self, tell: BorrowedFd<'_>) -> ! {
         // The pipe is moved out of the way of the targets first, so that telling works at every step.
         let Ok(tell) = descriptor::copy_above(tell, self.highest + 1) else {
@@ -200,13 +258,7 @@ impl Child<'_> {
                 look(probe);
             }
         };
-        let index = CHILD_STEPS.iter().position(|known| *known == step);
-        let [a, b, c, d] = error.raw_os_error().unwrap_or(libc::EIO).to_le_bytes();
-        let step = index
-            .and_then(|index| u8::try_from(index).ok())
-            .unwrap_or(u8::MAX);
-        let _ = nix::unistd::write(&tell, &[step, a, b, c, d, 0, 0, 0]);
-        process::exit_now(127)
+        report(tell.as_fd(), (step, error))
     }
 
     fn prepare(&self) -> Result<(), (Step, io::Error)> {
@@ -255,6 +307,17 @@ impl Child<'_> {
         std::mem::forget(sources);
         Ok(())
     }
+}
+
+/// Tells why a child does not become what it was to be, and exits.
+fn report(tell: BorrowedFd<'_>, (step, error): (Step, io::Error)) -> ! {
+    let index = CHILD_STEPS.iter().position(|known| *known == step);
+    let [a, b, c, d] = error.raw_os_error().unwrap_or(libc::EIO).to_le_bytes();
+    let step = index
+        .and_then(|index| u8::try_from(index).ok())
+        .unwrap_or(u8::MAX);
+    let _ = nix::unistd::write(tell, &[step, a, b, c, d, 0, 0, 0]);
+    process::exit_now(127)
 }
 
 /// Looks from a child that executes nothing. The init's descriptors are closed first: what the probe reads comes from the

@@ -6,12 +6,15 @@
 //! ```text
 //!   control socket --> request --> answer --> control socket
 //!   SIGCHLD        --> reap    --> report --> unsent queue --> report socket
+//!   keeper         --> ended   --> report
 //!   control or lifeline closed --> kill everything --> exit
 //! ```
 
+mod keeper;
 mod launching;
 
-use self::launching::Birthplace;
+use self::keeper::Keeper;
+use self::launching::{Birthplace, Started};
 use crate::failure::{Failure, Step};
 use crate::layer::MissingLayer;
 use crate::policy::Isolation;
@@ -61,6 +64,8 @@ pub(crate) struct Init {
     /// The control group in which launches are born; none where they are in the init's.
     birthplace: Option<Birthplace>,
     running: HashMap<i32, Running>,
+    /// By their pids; a keeper that was let go stays until it is reaped.
+    keepers: HashMap<i32, Keeper>,
     unsent: VecDeque<Report>,
     next_launch: u64,
 }
@@ -89,6 +94,7 @@ impl Init {
             has_proc,
             birthplace: birthplace.map(Birthplace::new),
             running: HashMap::new(),
+            keepers: HashMap::new(),
             unsent: VecDeque::new(),
             next_launch: 1,
         })
@@ -120,12 +126,21 @@ impl Init {
             } else {
                 PollFlags::POLLOUT
             };
-            let [is_asked, has_ended, is_orphaned, can_report] = wire::wait_any([
+            let (keepers, sockets): (Vec<i32>, Vec<_>) = self
+                .keepers
+                .iter()
+                .filter(|(_, keeper)| !keeper.has_told)
+                .filter_map(|(pid, keeper)| Some((*pid, keeper.socket.as_ref()?.as_fd())))
+                .unzip();
+            let wanted = [
                 (self.control.as_fd(), PollFlags::POLLIN),
                 (self.child_signals.as_fd(), PollFlags::POLLIN),
                 (self.lifeline.as_fd(), PollFlags::POLLIN),
                 (self.reports.as_fd(), outgoing),
-            ])?;
+            ];
+            let ([is_asked, has_ended, is_orphaned, can_report], telling) =
+                wire::wait_any_or(wanted, &sockets)?;
+            drop(sockets);
             if is_orphaned {
                 return Ok(());
             }
@@ -133,7 +148,10 @@ impl Init {
                 while self.child_signals.read_signal()?.is_some() {}
                 self.reap()?;
             }
-            if has_ended || can_report {
+            for pid in telling.iter().filter_map(|idx| keepers.get(*idx)) {
+                self.hear(*pid)?;
+            }
+            if has_ended || !telling.is_empty() || can_report {
                 self.send_reports()?;
             }
             if is_asked {
@@ -171,6 +189,11 @@ impl Init {
                 self.signal(target, signo).map(|()| InitAnswer::Done)
             }
             InitRequest::Count => self.count().map(InitAnswer::Counted),
+            InitRequest::CountTree(launch) => self.count_tree(launch).map(InitAnswer::Counted),
+            InitRequest::KillTree { launch, limit } => {
+                self.kill_tree(launch, limit).map(InitAnswer::Killed)
+            }
+            InitRequest::LetGo(launch) => self.let_go(launch).map(|()| InitAnswer::Done),
             InitRequest::KillAll { limit } => self.kill_all(limit).map(InitAnswer::Killed),
         };
         let answer = answered.unwrap_or_else(|error| {
@@ -196,12 +219,24 @@ impl Init {
             self.birthplace.as_ref(),
         ) {
             Err(failure) => InitAnswer::Failed(failure),
-            Ok(pid) => {
-                self.offer_to_out_of_memory_killer(pid);
+            Ok(Started { leader, keeper }) => {
+                self.offer_to_out_of_memory_killer(leader);
                 let launch = LaunchId(self.next_launch);
                 self.next_launch += 1;
-                self.running.insert(pid, Running { launch, started });
-                InitAnswer::Started { launch, pid }
+                self.running.insert(leader, Running { launch, started });
+                self.keepers.extend(keeper.map(|(pid, socket)| {
+                    let keeper = Keeper {
+                        launch,
+                        leader,
+                        socket: Some(socket),
+                        has_told: false,
+                    };
+                    (pid, keeper)
+                }));
+                InitAnswer::Started {
+                    launch,
+                    pid: leader,
+                }
             }
         }
     }
@@ -226,11 +261,15 @@ impl Init {
                 // A launch leads its group, and its pid is not reused before it is reaped here.
                 (Target::Launch(launch), _) => signal::send(-self.pid_of(launch)?, signo)?,
                 (Target::Tree(launch), _) => {
-                    let pid = self.pid_of(launch)?;
+                    let (pid, keeper) = self.keeper_of(launch)?;
+                    if signo == libc::SIGCONT {
+                        // It may have been stopped with all others.
+                        signal::send(pid, signo)?;
+                    }
                     if self.has_proc {
-                        sweep::signal_tree(pid, signo)?;
+                        sweep::signal_below(pid, signo)?;
                     } else {
-                        signal::send(-pid, signo)?;
+                        signal::send(-keeper.leader, signo)?;
                     }
                 }
                 (Target::All, Isolation::Full) => send_to_all(signo)?,
@@ -258,7 +297,7 @@ impl Init {
         u32::try_from(self.live()?.len()).map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
-    /// Lists the live processes of the sandbox but this one.
+    /// Lists the live processes of the sandbox but this one and its keepers.
     fn live(&self) -> io::Result<Vec<process_table::Entry>> {
         let table = process_table::scan()?;
         let own = sweep::own_pid()?;
@@ -266,7 +305,9 @@ impl Init {
             Isolation::Full => table,
             Isolation::None => process_table::descendants(&table, own, &[]),
         };
-        live.retain(|entry| entry.is_alive && entry.pid != own);
+        live.retain(|entry| {
+            entry.is_alive && entry.pid != own && !self.keepers.contains_key(&entry.pid)
+        });
         Ok(live)
     }
 
@@ -275,14 +316,13 @@ impl Init {
         let mut ended = Vec::new();
         let report = match self.isolation {
             Isolation::None => {
+                let keepers: Vec<i32> = self.keepers.keys().copied().collect();
                 let group = self.birthplace.as_mut().map(Birthplace::mark_killed);
-                sweep::kill_descendants(&[], group, deadline, &mut |one| ended.push(one))
+                sweep::kill_descendants(&[], &keepers, group, deadline, &mut |one| ended.push(one))
             }
             Isolation::Full => self.kill_namespace(&mut ended),
         };
-        for one in ended {
-            self.record(one);
-        }
+        self.take_ended(ended)?;
         report
     }
 
@@ -311,7 +351,9 @@ impl Init {
                 let mut report = tally.finish(0);
                 if !self.has_proc {
                     // What was reaped is the only count there is without a /proc.
-                    report.killed = u32::try_from(ended.len()).unwrap_or(u32::MAX);
+                    let ended = ended.iter().map(|ended| ended.pid);
+                    let counted = ended.filter(|pid| !self.keepers.contains_key(pid)).count();
+                    report.killed = u32::try_from(counted).unwrap_or(u32::MAX);
                 }
                 return Ok(report);
             }
@@ -321,10 +363,16 @@ impl Init {
     fn reap(&mut self) -> io::Result<()> {
         let mut ended = Vec::new();
         sweep::reap_ended(&mut |one| ended.push(one))?;
+        self.take_ended(ended)
+    }
+
+    fn take_ended(&mut self, ended: Vec<Ended>) -> io::Result<()> {
+        let pids: Vec<i32> = ended.iter().map(|ended| ended.pid).collect();
+        // A launch whose keeper was killed is reaped here like any other, before or after its keeper.
         for one in ended {
             self.record(one);
         }
-        Ok(())
+        self.lose_keepers(&pids)
     }
 
     /// Queues the report of a launch; the end of an orphan is nobody's.

@@ -1,6 +1,6 @@
 //! Birth, replacement and end of processes.
 //!
-//! Owns clone, execve, wait4 and _exit. Never runs from a process with more than one thread: the launch helper and the
+//! Owns clone, execve, wait4, waitid and _exit. Never runs from a process with more than one thread: the launch helper and the
 //! in-sandbox init, which are its only callers, have one. Invariant: a child never returns into its parent's code.
 
 use super::{check, check_int};
@@ -147,6 +147,37 @@ pub(crate) struct Ended {
     pub(crate) max_rss_bytes: u64,
 }
 
+impl Ended {
+    /// The end of a process that was killed, of which no more is known.
+    pub(crate) fn killed(pid: i32) -> Self {
+        Self {
+            pid,
+            status: libc::SIGKILL,
+            user_cpu: Duration::ZERO,
+            system_cpu: Duration::ZERO,
+            max_rss_bytes: 0,
+        }
+    }
+
+    fn new(pid: i32, status: i32, usage: &libc::rusage) -> Self {
+        Self {
+            pid,
+            status,
+            user_cpu: duration(
+                usage.ru_utime.tv_sec,
+                usage.ru_utime.tv_usec.saturating_mul(1_000),
+            ),
+            system_cpu: duration(
+                usage.ru_stime.tv_sec,
+                usage.ru_stime.tv_usec.saturating_mul(1_000),
+            ),
+            max_rss_bytes: u64::try_from(usage.ru_maxrss)
+                .unwrap_or(0)
+                .saturating_mul(1_024),
+        }
+    }
+}
+
 /// Whether [`reap`] waits for a child to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
@@ -170,21 +201,61 @@ pub(crate) fn reap(wait: Wait) -> io::Result<Option<Ended>> {
     if pid == 0 {
         return Ok(None);
     }
-    Ok(Some(Ended {
-        pid,
-        status,
-        user_cpu: duration(
-            usage.ru_utime.tv_sec,
-            usage.ru_utime.tv_usec.saturating_mul(1_000),
-        ),
-        system_cpu: duration(
-            usage.ru_stime.tv_sec,
-            usage.ru_stime.tv_usec.saturating_mul(1_000),
-        ),
-        max_rss_bytes: u64::try_from(usage.ru_maxrss)
-            .unwrap_or(0)
-            .saturating_mul(1_024),
-    }))
+    Ok(Some(Ended::new(pid, status, &usage)))
+}
+
+/// Waits for the end of any child and leaves the child unreaped, so that its pid names nobody else. ECHILD tells that there
+/// are none.
+pub(crate) fn await_end() -> io::Result<Ended> {
+    // SAFETY: siginfo and rusage are plain old data, for which all zeros is a value.
+    let (mut told, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live, writable values of the types that waitid fills in.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            libc::P_ALL,
+            0,
+            &raw mut told,
+            libc::WEXITED | libc::WNOWAIT | libc::__WALL,
+            &raw mut usage,
+        )
+    })?;
+    // SAFETY: waitid succeeded without WNOHANG, so it filled in the fields that a SIGCHLD has.
+    let pid = unsafe { told.si_pid() };
+    // SAFETY: as above.
+    let status = unsafe { told.si_status() };
+    let status = match told.si_code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        libc::CLD_DUMPED => status | 0x80,
+        _ => status,
+    };
+    Ok(Ended::new(pid, status, &usage))
+}
+
+/// Reaps this child, which has ended.
+pub(crate) fn reap_exactly(pid: i32) -> io::Result<()> {
+    // SAFETY: wait4 allows null pointers for what the caller does not want to know.
+    check_int(unsafe {
+        libc::wait4(
+            pid,
+            std::ptr::null_mut(),
+            libc::__WALL,
+            std::ptr::null_mut(),
+        )
+    })
+    .map(drop)
+}
+
+/// Tells whether this pid is a child of the calling process, alive or not reaped yet.
+pub(crate) fn is_child(pid: i32) -> bool {
+    let Ok(id) = libc::id_t::try_from(pid) else {
+        return false;
+    };
+    // SAFETY: siginfo is plain old data, for which all zeros is a value.
+    let mut told: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOWAIT | libc::WNOHANG | libc::__WALL;
+    // SAFETY: the pointer is to a live, writable siginfo.
+    check_int(unsafe { libc::waitid(libc::P_PID, id, &raw mut told, flags) }).is_ok()
 }
 
 /// Reads the monotonic clock, which supervisor and sandbox share.

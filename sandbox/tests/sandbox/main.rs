@@ -22,3 +22,4 @@ mod none;
 mod probes;
 mod refusals;
 mod terminals;
+mod trees;

@@ -65,7 +65,7 @@ pub(super) fn of_file(
             of_text(&format!("the file {path}"), text, &expected.content, scope)
         }
         (Seen::Other { .. }, true) if expected.content.is_empty() => Ok(()),
-        (Seen::Other { kind }, true) => Err(format!("{path} is no file but a {kind}")),
+        (Seen::Other { kind }, true) => Err(format!("{path} is a {kind}")),
         (Seen::Failed { why }, _) => Err(format!("the file {path} cannot be read: {why}")),
         (Seen::Answer { .. }, _) => Err(format!("the file {path} was not looked at")),
     }

@@ -56,7 +56,8 @@ impl Look {
                     .url
                     .render(scope)
                     .map_err(|error| error.to_string())?;
-                let parsed = LoopbackUrl::parse(&url).map_err(|error| format!("{url} {error}"))?;
+                let parsed =
+                    LoopbackUrl::parse(&url).map_err(|error| format!("{url:?} {error}"))?;
                 let question = stockade_sandbox::Probe::Http {
                     addresses: vec![parsed.address],
                     host: parsed.host,

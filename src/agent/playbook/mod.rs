@@ -4,9 +4,11 @@
 //! nothing and reads no file: launches, looks and waits are steps of the session. Invariants: what a step runs is what the
 //! file says, letter by letter; values reach it by its environment alone; what it leaves to later steps was redacted before.
 
+mod env;
 mod expectation;
 mod junit;
 mod look;
+mod outcomes;
 mod progress;
 mod step;
 
@@ -17,19 +19,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::json;
-
 use super::{Agent, NextSteps, Observation, Report, ResultFile, Step, Verdict};
 use crate::event::Level;
-use crate::playbook::MAX_STEP_EXECUTIONS;
 use crate::playbook::model::{Argument, Playbook, StepStatus};
-use progress::{Failure, Progress, Record};
-use step::{Reaction, StepRun};
+use outcomes::Outcomes;
+use progress::{Failure, Place, Progress, Record};
+use step::{Reaction, StepPlace, StepRun};
 
 pub use junit::MAX_REPORT_BYTES;
 
 /// Path of the report among the artifacts.
 pub const REPORT_PATH: &str = "junit.xml";
+
+/// The tool of the actions that are attempts at steps; nothing that a step reports has it.
+pub(super) const TOOL: &str = "playbook";
+
+/// The name under which the result that is asked for stands beside what became of the steps.
+pub const RESULT: &str = "output";
 
 /// Runs a playbook.
 #[derive(Debug)]
@@ -65,7 +71,9 @@ impl PlaybookAgent {
                 self.advance(now, &mut steps);
             }
             // What a step reports on the actions descriptor is an action of its own.
-            Observation::Line(_, line) => steps.push(Step::Record(Report::parse(&line))),
+            Observation::Line(_, line) => {
+                steps.push(Step::Record(Report::parse(&line).of_another_than(TOOL)));
+            }
             Observation::LineTooLong(_) => steps.push(Step::Record(Report::too_long())),
             Observation::Interrupted(exit) => {
                 self.note_cut_short(now);
@@ -115,9 +123,8 @@ impl PlaybookAgent {
     /// Goes on to the next step that runs, or to the end.
     fn advance(&mut self, now: Instant, steps: &mut Vec<Step>) {
         let playbook = Arc::clone(&self.playbook);
-        while let Some((_, step)) = self.progress.current(&playbook) {
-            if !self.progress.begin() {
-                let why = format!("the playbook ran more than {MAX_STEP_EXECUTIONS} steps");
+        while let Some((place, step)) = self.progress.current(&playbook) {
+            if let Err(why) = self.progress.may_begin() {
                 self.progress
                     .abandon(&playbook, &step.id, Failure::of_check(why));
                 continue;
@@ -128,7 +135,13 @@ impl PlaybookAgent {
                 .as_ref()
                 .map_or(Ok(true), |condition| condition.holds(scope));
             let running = match holds {
-                Ok(true) => StepRun::begin(step, scope, now),
+                Ok(true) => {
+                    let place = StepPlace {
+                        outputs_room: self.progress.room_for_outputs(&step.id),
+                        gives_result: matches!(place, Place::Steps(_)),
+                    };
+                    StepRun::begin(step, place, scope, now)
+                }
                 Ok(false) => {
                     self.note_skipped(step, "its condition does not hold", steps);
                     self.progress.end(&playbook, Record::skipped(), None);
@@ -202,16 +215,14 @@ impl PlaybookAgent {
     }
 
     fn verdict(&self) -> Verdict {
-        let records = self.progress.records();
-        let steps: serde_json::Map<_, _> = self
-            .playbook
-            .steps
-            .iter()
-            .chain(&self.playbook.finally)
-            .filter_map(|step| Some((step.id.clone(), data_of(records.get(&step.id)?))))
-            .collect();
+        let outcomes = Outcomes {
+            playbook: &self.playbook,
+            progress: &self.progress,
+        };
         Verdict {
-            data: Some(json!({"playbook": self.playbook.name, "steps": steps})),
+            data: Some(outcomes.whole()),
+            summary: Some(Box::new(outcomes.summary())),
+            beside: Some(RESULT),
             files: vec![ResultFile {
                 path: REPORT_PATH,
                 media_type: "application/xml",
@@ -255,24 +266,4 @@ fn case_of_current(playbook: &Playbook, progress: &Progress, record: &Record) ->
             skipped: None,
         },
     }
-}
-
-/// What became of a step, for the terminal event.
-fn data_of(record: &Record) -> serde_json::Value {
-    let outputs: serde_json::Map<_, _> = record
-        .outputs
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone().into()))
-        .collect();
-    let mut data = json!({
-        "status": record.status,
-        "attempts": record.attempts,
-        "exit_code": record.exit_code,
-        "duration_ms": u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX),
-        "outputs": outputs,
-    });
-    if let (Some(error), Some(object)) = (&record.error, data.as_object_mut()) {
-        object.insert("error".to_owned(), error.clone().into());
-    }
-    data
 }

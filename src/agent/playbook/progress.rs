@@ -1,7 +1,8 @@
 //! Where a playbook stands: which step is next, which attempt it is, and what became of those before.
 //!
 //! Owns the order of steps. It is pure: it knows neither processes nor clocks. Invariants: after
-//! [`MAX_STEP_EXECUTIONS`] attempts no step but those of `finally` begins, whatever jumps there are; the steps of `finally` come after all others, once each.
+//! [`MAX_STEP_EXECUTIONS`] attempts, or as many skipped steps, no step but those of `finally` begins, whatever jumps there
+//! are; the steps of `finally` come after all others, once each, and no limit of loops keeps one from its turn.
 //!
 //! ```text
 //!   steps:    begin ──▶ one step ──succeeded, skipped, continue──▶ the next one
@@ -14,9 +15,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::agent::{Exit, Verdict};
-use crate::playbook::MAX_STEP_EXECUTIONS;
 use crate::playbook::expression::{Scope, StepState};
 use crate::playbook::model::{Argument, OnFailure, Playbook, Step, StepStatus};
+use crate::playbook::{MAX_OUTPUTS_BYTES, MAX_STEP_EXECUTIONS};
 use crate::run::ErrorCode;
 
 /// A step of a playbook by its place.
@@ -74,11 +75,12 @@ impl Record {
         }
     }
 
-    fn state(&self) -> StepState {
+    /// What expressions see of it; its outputs go there.
+    fn take_state(&mut self) -> StepState {
         StepState {
             status: self.status,
             exit: self.exit_code,
-            outputs: self.outputs.iter().cloned().collect(),
+            outputs: std::mem::take(&mut self.outputs).into_iter().collect(),
         }
     }
 }
@@ -87,10 +89,13 @@ impl Record {
 #[derive(Debug)]
 pub(super) struct Progress {
     next: Option<Place>,
-    /// Attempts, those of the step that runs now counted as one.
+    /// Attempts at steps that are not of `finally` and have ended.
     n_executions: u32,
+    /// Such steps that were skipped.
+    n_skipped: u32,
+    /// Without outputs, which are kept once.
     records: BTreeMap<String, Record>,
-    /// The same, as expressions see it.
+    /// What expressions see.
     states: BTreeMap<String, StepState>,
     /// The failure that fails the run; the first one stands.
     fatal: Option<(String, Failure)>,
@@ -103,11 +108,12 @@ impl Progress {
         Self {
             next: Some(Place::Steps(from)),
             n_executions: 0,
+            n_skipped: 0,
             records: skipped()
                 .map(|step| (step.id.clone(), Record::skipped()))
                 .collect(),
             states: skipped()
-                .map(|step| (step.id.clone(), Record::skipped().state()))
+                .map(|step| (step.id.clone(), Record::skipped().take_state()))
                 .collect(),
             fatal: None,
         }
@@ -133,21 +139,63 @@ impl Progress {
         step_at(playbook, place).map(|step| (place, step))
     }
 
-    /// Counts the first attempt at the current step; false when there were too many attempts.
-    pub(super) fn begin(&mut self) -> bool {
-        self.n_executions += 1;
-        self.n_executions <= MAX_STEP_EXECUTIONS
+    /// The outputs that a step left, if it left any.
+    pub(super) fn outputs(&self, id: &str) -> Option<&BTreeMap<String, String>> {
+        self.states.get(id).map(|state| &state.outputs)
+    }
+
+    /// Bytes that the outputs of the step may have: what those of all others leave of [`MAX_OUTPUTS_BYTES`].
+    pub(super) fn room_for_outputs(&self, id: &str) -> usize {
+        let others = self.states.iter().filter(|(other, _)| *other != id);
+        let taken: usize = others
+            .flat_map(|(_, state)| &state.outputs)
+            .map(|(name, text)| name.len() + text.len())
+            .sum();
+        MAX_OUTPUTS_BYTES.saturating_sub(taken)
+    }
+
+    /// Whether another attempt may begin.
+    ///
+    /// # Errors
+    /// One clause, when there were too many attempts or skipped steps. A step of `finally` always may: there are few of
+    /// them, and each has its own limit of attempts.
+    pub(super) fn may_begin(&self) -> Result<(), String> {
+        if !matches!(self.next, Some(Place::Steps(_))) {
+            return Ok(());
+        }
+        if self.n_executions >= MAX_STEP_EXECUTIONS {
+            return Err(format!(
+                "the playbook made more than {MAX_STEP_EXECUTIONS} attempts"
+            ));
+        }
+        if self.n_skipped >= MAX_STEP_EXECUTIONS {
+            return Err(format!(
+                "the playbook skipped more than {MAX_STEP_EXECUTIONS} steps"
+            ));
+        }
+        Ok(())
     }
 
     /// Takes the end of the current step and goes on to what follows it.
-    pub(super) fn end(&mut self, playbook: &Playbook, record: Record, failure: Option<Failure>) {
+    pub(super) fn end(
+        &mut self,
+        playbook: &Playbook,
+        mut record: Record,
+        failure: Option<Failure>,
+    ) {
         let Some((place, step)) = self.current(playbook) else {
             return;
         };
-        self.n_executions = self
-            .n_executions
-            .saturating_add(record.attempts.saturating_sub(1));
-        self.states.insert(step.id.clone(), record.state());
+        match (place, record.status) {
+            (Place::Finally(_), _) => {}
+            (Place::Steps(_), StepStatus::Skipped) => self.n_skipped += 1,
+            // One that could not be attempted counts, too: it may be what goes back.
+            (Place::Steps(_), StepStatus::Succeeded | StepStatus::Failed) => {
+                let n_attempts = record.attempts.max(1);
+                self.n_executions = self.n_executions.saturating_add(n_attempts);
+            }
+        }
+        self.states.insert(step.id.clone(), record.take_state());
         self.records.insert(step.id.clone(), record);
         let following = match (place, failure) {
             (Place::Steps(step_idx), None) => Place::Steps(step_idx + 1),
@@ -183,9 +231,6 @@ impl Progress {
             Some(Place::Steps(_)) if !playbook.finally.is_empty() => Some(Place::Finally(0)),
             Some(Place::Steps(_) | Place::Finally(_)) | None => None,
         };
-        self.n_executions = self.n_executions.min(
-            MAX_STEP_EXECUTIONS.saturating_sub(u32::try_from(playbook.finally.len()).unwrap_or(0)),
-        );
     }
 
     fn fail(&mut self, id: &str, failure: Failure) {

@@ -15,6 +15,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::TOOL;
+use super::env::Env;
 use super::expectation;
 use super::junit;
 use super::look::Look;
@@ -24,6 +26,7 @@ use crate::agent::{
     Role, Seen, Step as Wish,
 };
 use crate::event::ToolKind;
+use crate::playbook::MAX_OUTPUTS_BYTES;
 use crate::playbook::expression::{OutputSource, Scope};
 use crate::playbook::model::{RetryScope, Step, StepStatus};
 use crate::run::ErrorCode;
@@ -54,10 +57,20 @@ enum Stage {
     BetweenAttempts,
 }
 
+/// What the rest of the playbook leaves to a step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StepPlace {
+    /// Bytes that its outputs may have.
+    pub(super) outputs_room: usize,
+    /// Whether its standard output may hold the result of the run.
+    pub(super) gives_result: bool,
+}
+
 /// A step that runs.
 #[derive(Debug)]
 pub(super) struct StepRun {
     step: Step,
+    place: StepPlace,
     env: Env,
     began: Instant,
     attempt: u32,
@@ -77,36 +90,21 @@ pub(super) struct StepRun {
     last_failure: Option<String>,
 }
 
-/// Variables, which may be secrets.
-struct Env(Vec<(String, String)>);
-
-impl std::fmt::Debug for Env {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} variables", self.0.len())
-    }
-}
-
 impl StepRun {
     /// The step at its first attempt.
     ///
     /// # Errors
     /// One clause, when a variable has no value that a process can be given.
-    pub(super) fn begin(step: &Step, scope: Scope<'_>, now: Instant) -> Result<Self, String> {
-        let mut env = Vec::with_capacity(step.env.len());
-        for (name, value) in &step.env {
-            let value = value
-                .render(scope)
-                .map_err(|error| format!("env {name} has no value: {error}"))?;
-            if value.contains('\0') {
-                return Err(format!(
-                    "env {name} has a NUL character, which no variable can hold"
-                ));
-            }
-            env.push((name.clone(), value));
-        }
+    pub(super) fn begin(
+        step: &Step,
+        place: StepPlace,
+        scope: Scope<'_>,
+        now: Instant,
+    ) -> Result<Self, String> {
         Ok(Self {
             step: step.clone(),
-            env: Env(env),
+            place,
+            env: Env::of(step, scope)?,
             began: now,
             attempt: 1,
             stage: Stage::Command,
@@ -129,9 +127,10 @@ impl StepRun {
                 summary: self.step.run.shown(),
                 attempt: self.attempt,
                 of: self.max_attempts(),
-                env: self.env.0.clone(),
+                env: self.env.pairs().to_vec(),
                 directory: self.step.directory.clone().unwrap_or_default().into(),
                 timeout: self.step.timeout,
+                gives_result: self.place.gives_result,
             })),
         }
     }
@@ -370,6 +369,7 @@ impl StepRun {
             return Ok(Vec::new());
         };
         let mut outputs = Vec::with_capacity(self.step.outputs.len());
+        let mut room = self.place.outputs_room;
         for (output_idx, (name, output)) in self.step.outputs.iter().enumerate() {
             let exit;
             let nothing = Excerpt::whole("");
@@ -385,6 +385,11 @@ impl StepRun {
             let value = output
                 .apply(text)
                 .map_err(|error| format!("output {name}: {error}"))?;
+            room = room.checked_sub(name.len() + value.len()).ok_or_else(|| {
+                format!(
+                    "output {name}: the outputs of the run would have more than {MAX_OUTPUTS_BYTES} bytes in all; hand large results on in files"
+                )
+            })?;
             outputs.push((name.clone(), value));
         }
         Ok(outputs)
@@ -396,7 +401,7 @@ impl StepRun {
         if is_repeated_look {
             let time = now.saturating_duration_since(self.looks_began);
             wishes.push(Wish::Record(Report::Checked(Box::new(ReportedAction {
-                tool: Some("playbook".to_owned()),
+                tool: Some(TOOL.to_owned()),
                 action: Some(self.step.id.clone()),
                 kind: Some(ToolKind::Read),
                 input_summary: Some("the checks, without the command".to_owned()),

@@ -1,6 +1,7 @@
 //! The form of the file: which keys there are, what each may be and what it is when it is absent.
 
 mod expect;
+mod literal;
 mod parameter;
 mod retries;
 mod step;
@@ -62,7 +63,7 @@ impl<'a> Reader<'a> {
         let fields = self.fields(root, &PLAYBOOK_KEYS)?;
         self.version(&fields)?;
         let name = self.name(&fields);
-        let description = self.prose(fields.get("description"));
+        let description = self.plain_prose(fields.get("description"));
         let tags = self.tags(fields.get("tags"));
         let parameters = match fields.get("parameters") {
             Some(field) => self.parameters(&field),

@@ -3,12 +3,13 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::super::expression::{ExpressionError, Names, OutputExpression, Template};
+use super::super::expression::{Names, OutputExpression, OutputSource, Template};
 use super::super::model::{
     Expectations, Invocation, OnFailure, Parameter, Retries, RetryScope, Step,
 };
 use super::super::reader::{Field, Fields, Reader};
 use super::super::{MAX_NAME_CHARS, MAX_OUTPUTS};
+use super::literal::AS_IT_STANDS;
 use super::retries::NO_RETRIES;
 use super::{NAME_REMEDY, is_name};
 use crate::description::{ErrorKind, MAX_ARGUMENT_BYTES, closest, shown_name};
@@ -172,7 +173,7 @@ impl<'a> Reader<'a> {
             all_steps: &context.outline.ids,
         };
         let id = self.id(&fields);
-        let name = self.prose(fields.get("name"));
+        let name = self.plain_prose(fields.get("name"));
         let run = match fields.get("run") {
             Some(field) => self.invocation(&field, &context.defaults.shell),
             None => {
@@ -252,19 +253,12 @@ impl<'a> Reader<'a> {
 
     /// What holds for every word of a command: it is run as it stands, and the kernel takes it.
     fn check_word(&mut self, field: &Field<'a>, word: &str) {
-        if let Some(offset) = word.find("${{") {
-            let idx = word
-                .get(..offset)
-                .map_or(0, |before| before.chars().count());
-            let error = ExpressionError {
-                idx,
-                found: "${{ in a command, which is run as it stands".to_owned(),
-                expected: "give the value to env, as in env: {BRANCH: \"${{ params.branch }}\"}, \
-                    and write \"$BRANCH\" here"
-                    .to_owned(),
-            };
-            self.unreadable(field, error);
-        }
+        self.refuse_expression(
+            field,
+            word,
+            "${{ in a command, which is run as it stands",
+            "give the value to env, as in env: {BRANCH: \"${{ params.branch }}\"}, and write \"$BRANCH\" here",
+        );
         if word.len() > MAX_ARGUMENT_BYTES {
             self.out_of_bounds(
                 field,
@@ -301,7 +295,10 @@ impl<'a> Reader<'a> {
                 && path.split('/').all(|part| part != "..")
         };
         let expected = "give a path below the workspace, without .. and no slash first";
-        Some(self.checked_text(field, is_below, expected)?.to_owned())
+        let path = self.checked_text(field, is_below, expected)?;
+        let expected = "name the directory itself, or change to it in run, where env has the value";
+        self.refuse_expression(field, path, AS_IT_STANDS, expected);
+        Some(path.to_owned())
     }
 
     fn step_retries(
@@ -356,7 +353,13 @@ impl<'a> Reader<'a> {
                 continue;
             };
             match OutputExpression::parse(written) {
-                Ok(output) => outputs.push((entry.name.clone(), output)),
+                Ok(output) => {
+                    if let OutputSource::File(_) = output.source() {
+                        let expected = "name the file itself; a step can copy it there in run, where env has the value";
+                        self.refuse_expression(&field, written, AS_IT_STANDS, expected);
+                    }
+                    outputs.push((entry.name.clone(), output));
+                }
                 Err(error) => self.unreadable(&field, error),
             }
         }

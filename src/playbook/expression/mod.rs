@@ -143,13 +143,14 @@ impl Expression {
         steps
     }
 
-    /// Whether parameters alone decide it, so that its value is known before the run.
-    pub fn is_known_before_the_run(&self) -> bool {
+    /// Whether its value is known already: it needs no step but those that the scope knows.
+    pub fn is_known_in(&self, scope: Scope<'_>) -> bool {
         let mut is_known = true;
         self.root.visit(&mut |term| match term {
-            Term::Output { .. } | Term::Exit(_) | Term::Status(_) | Term::RunFailed => {
-                is_known = false;
+            Term::Output { step, .. } | Term::Exit(step) | Term::Status(step) => {
+                is_known &= scope.steps.contains_key(step);
             }
+            Term::RunFailed => is_known = false,
             _ => {}
         });
         is_known

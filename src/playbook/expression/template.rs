@@ -120,7 +120,7 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Text(text) => shown.push_str(text),
-                Part::Expression(expression, _) if !expression.is_known_before_the_run() => {
+                Part::Expression(expression, _) if !expression.is_known_in(scope) => {
                     shown.push_str(&format!("${{{{ {} }}}}", expression.written()));
                 }
                 Part::Expression(expression, _) => match expression.value(scope) {
@@ -140,10 +140,10 @@ impl Template {
             .collect()
     }
 
-    /// Whether parameters alone decide it, so that its value is known before the run.
-    pub fn is_known_before_the_run(&self) -> bool {
+    /// Whether its value is known already, as [`Expression::is_known_in`].
+    pub fn is_known_in(&self, scope: Scope<'_>) -> bool {
         self.expressions()
-            .all(|(expression, _)| expression.is_known_before_the_run())
+            .all(|(expression, _)| expression.is_known_in(scope))
     }
 
     fn expressions(&self) -> impl Iterator<Item = (&Expression, usize)> {

@@ -1,6 +1,7 @@
 //! Playbooks that run without processes: a script says how each launch and each look ends.
 
 mod interruption;
+mod limits;
 mod looks;
 
 use std::collections::BTreeMap;
