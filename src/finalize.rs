@@ -18,7 +18,7 @@ use crate::log::Millis;
 use crate::log::repair::{Reopened, RepairError, Visit};
 use crate::recordings::lock::RunLock;
 use crate::recordings::{RecordingsError, RunDir, inventory, layout};
-use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Sender, Status, exit_status};
+use crate::run::{EndedBy, ErrorCode, Outcome, RunError, RunId, Sender, Status, exit_status};
 use crate::status::document::{LogHead, RecordingsHealth, StatusDocument};
 use crate::status::fold::{Described, StatusFold};
 
@@ -114,6 +114,7 @@ struct IntentBy {
 #[serde(default)]
 struct Spec {
     labels: std::collections::BTreeMap<String, String>,
+    resumed_from: Option<RunId>,
 }
 
 /// Repairs the record in `run_dir`; `_lock` shows that nobody else writes to it.
@@ -129,7 +130,7 @@ pub fn finalize(
     let spec: Spec = read_json(run_dir, layout::SPEC).unwrap_or_default();
     let described = Described {
         labels: spec.labels,
-        resumed_from: None,
+        resumed_from: spec.resumed_from,
     };
     let mut fold = StatusFold::with_description(run_dir.id().clone(), described);
     let mut log = Reopened::open(run_dir.as_fd(), run_dir.id().clone(), &mut fold)

@@ -28,10 +28,12 @@ pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) ->
             Ok(playbook) => {
                 let first = run.from_step.as_deref();
                 let first_step = first.and_then(|id| playbook.step_idx(id)).unwrap_or(0);
+                let earlier = run.earlier_states();
                 let plan = Plan {
                     playbook: &playbook,
                     arguments: &run.arguments,
                     first_step,
+                    earlier: &earlier,
                 };
                 plan.to_string()
             }

@@ -61,6 +61,10 @@ pub struct RunFlags {
     #[arg(long, value_name = "ID", help_heading = "Run")]
     pub from_step: Option<String>,
 
+    /// Take over the outputs of the steps that succeeded in an earlier RUN of the playbook: an id, latest, or a directory
+    #[arg(long, value_name = "RUN", help_heading = "Run")]
+    pub resumed_from: Option<String>,
+
     /// Turn the command's output into actions: none, or jsonl for one action a JSON line [default: none]
     #[arg(long, value_name = "ADAPTER", help_heading = "Run")]
     pub adapter: Option<String>,
@@ -359,6 +363,7 @@ impl FlagReader<'_> {
         self.scalar("playbook", "playbook", flags.playbook);
         self.pairs("parameters", "param", flags.param);
         self.scalar("from_step", "from-step", flags.from_step);
+        self.scalar("resumed_from", "resumed-from", flags.resumed_from);
         self.scalar("adapter", "adapter", flags.adapter);
         self.switch("tty", flags.tty);
         self.switch("interactive", flags.interactive);

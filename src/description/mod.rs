@@ -20,6 +20,7 @@ mod artifacts;
 mod checker;
 mod credential_directory;
 mod environment;
+mod earlier;
 mod file;
 mod guardrails;
 mod layers;
@@ -51,6 +52,7 @@ use crate::guardrail::Guardrails;
 use crate::run::RunId;
 
 pub use credentials::{Credential, CredentialSource, Expose};
+pub use earlier::{EarlierStep, Resumed};
 pub use error::{DescriptionError, DescriptionErrors, ErrorClass, ErrorKind};
 pub use hand_over::HandOver;
 pub use origin::Origin;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::checker::{Checker, plain_text};
+use super::earlier::Resumed;
 use super::error::ErrorKind;
 use super::keys::Key;
 use super::layers::Faults;
@@ -20,10 +21,10 @@ use super::resolution::DEFAULT_MAX_STEPS;
 use super::secret::{MASK, Secret};
 use super::value::{Given, Value, shown_name};
 use crate::document::{Format, MAX_DOCUMENT_BYTES};
-use crate::playbook::expression::Scope;
+use crate::playbook::expression::{Scope, StepState};
 use crate::playbook::{
     Argument, Candidate, Playbook, PlaybookErrors, best_match, bind, fewest_attempts, parse,
-    refuse_skipped, refuse_unreachable, refuse_urls, refuse_variables,
+    refuse_skipped, refuse_unreachable, refuse_urls, refuse_variables, skipped_before,
 };
 
 /// Most playbooks of a directory: all of them are read to choose one.
@@ -49,6 +50,8 @@ pub struct PlaybookRun {
     pub arguments: BTreeMap<String, Argument>,
     /// The step that the run begins with, if it is not the first.
     pub from_step: Option<String>,
+    /// What is taken over from an earlier run.
+    pub resumed: Option<Resumed>,
 }
 
 impl PlaybookRun {
@@ -58,6 +61,12 @@ impl PlaybookRun {
     /// None in a description that exists; those of a text that another build accepted.
     pub fn playbook(&self) -> Result<Playbook, PlaybookErrors> {
         parse(self.text.as_bytes(), self.format, &self.path)
+    }
+
+    /// What expressions see of the steps that an earlier run has left, by id.
+    pub(crate) fn earlier_states(&self) -> BTreeMap<String, StepState> {
+        let steps = self.resumed.iter().flat_map(|resumed| &resumed.steps);
+        steps.map(|(id, step)| (id.clone(), step.state())).collect()
     }
 
     /// The secret parameters with their names.
@@ -121,10 +130,14 @@ impl Replacement {
 }
 
 impl Checker<'_> {
-    /// The playbook of the run. `task` chooses among those of a directory.
-    pub(super) fn playbook(&mut self, task: Option<&str>) -> Replacement {
+    /// The playbook of the run. `task` chooses among those of a directory; earlier runs are looked for in `recordings`.
+    pub(super) fn playbook(
+        &mut self,
+        task: Option<&str>,
+        recordings: Option<&Path>,
+    ) -> Replacement {
         let Some((_, given)) = self.take("playbook") else {
-            for name in ["parameters", "from_step"] {
+            for name in ["parameters", "from_step", "resumed_from"] {
                 if let Some((key, given)) = self.take(name) {
                     let expected = "give a playbook, too";
                     self.faults
@@ -136,6 +149,12 @@ impl Checker<'_> {
         self.refuse_others(&given);
         let parameters = self.bounded_entries("parameters");
         let from_step = self.take("from_step").map(|(_, given)| given);
+        let resumed_from = self.take("resumed_from").map(|(_, given)| given);
+        if let (Some(given), None) = (&resumed_from, &from_step) {
+            let expected = "give from_step, too: the step that the run goes on with";
+            self.faults
+                .add(ErrorKind::Conflict, "resumed_from", given, expected);
+        }
         let Some((source, playbook)) = self.chosen_playbook(&given, task) else {
             return Replacement::Given(None);
         };
@@ -156,27 +175,41 @@ impl Checker<'_> {
             refuse_urls(&playbook, scope, &given, &mut faults);
             refuse_variables(&playbook, scope, &given, &mut faults);
         }
-        let first = match &from_step {
-            Some(given) => refuse_unreachable(&playbook, given, &mut faults),
-            None => Some(0),
-        };
-        if let (Some(given), Some(first)) = (&from_step, first)
-            && faults.is_empty()
-        {
-            refuse_skipped(&playbook, first, &arguments, given, &mut faults);
-        }
-        if let Some(first) = first {
-            self.refuse_too_few_steps(fewest_attempts(&playbook, first));
-        }
-        self.faults.extend(faults.into_errors());
-        let from_step = from_step.as_ref().and_then(plain_text).map(str::to_owned);
-        Replacement::Given(Some(PlaybookRun {
+        let mut run = PlaybookRun {
             path: source.shown,
             format: source.format,
             text: source.text,
             arguments,
-            from_step,
-        }))
+            from_step: from_step.as_ref().and_then(plain_text).map(str::to_owned),
+            resumed: None,
+        };
+        if let (Some(given), Some(_)) = (&resumed_from, &from_step)
+            && faults.is_empty()
+        {
+            run.resumed = self.resumed(given, &run, recordings);
+        }
+        // What a run that cannot be read would have left is not known.
+        let is_known = !self.faults.has_any(&["resumed_from"]);
+        let first = match &from_step {
+            Some(given) if is_known => {
+                let earlier = run.earlier_states();
+                let first = refuse_unreachable(&playbook, &earlier, given, &mut faults);
+                if let Some(first) = first
+                    && faults.is_empty()
+                {
+                    let steps = skipped_before(&playbook, first, &earlier);
+                    refuse_skipped(&playbook, first, &run.arguments, &steps, given, &mut faults);
+                }
+                first
+            }
+            Some(_) => None,
+            None => Some(0),
+        };
+        if let Some(first) = first {
+            self.refuse_too_few_steps(fewest_attempts(&playbook, first));
+        }
+        self.faults.extend(faults.into_errors());
+        Replacement::Given(Some(run))
     }
 
     /// Refuses a `max_steps` that would end the run before the playbook does, and so without its `finally`.

@@ -8,9 +8,16 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 
 use super::{RunDescription, Secret};
+use crate::run::RunId;
 
 impl RunDescription {
-    /// The description under the keys of the file, without secrets.
+    /// The run that this one goes on from.
+    pub fn resumed_from(&self) -> Option<&RunId> {
+        let resumed = self.playbook.as_ref()?.resumed.as_ref()?;
+        Some(&resumed.run_id)
+    }
+
+    /// The description under the keys of the file, without secrets, and the digest of the playbook.
     pub fn public(&self) -> Value {
         let credentials: Map<String, Value> = self
             .credentials
@@ -35,11 +42,13 @@ impl RunDescription {
             .collect();
         let mut view = json!({
             "run_id": self.run_id,
+            "resumed_from": self.resumed_from(),
             "task": self.task,
             "command": self.command,
             "playbook": self.playbook.as_ref().map(|playbook| &playbook.path),
             "parameters": self.playbook.as_ref().map(super::PlaybookRun::public_arguments).unwrap_or_default(),
             "from_step": self.playbook.as_ref().and_then(|playbook| playbook.from_step.as_ref()),
+            "playbook_sha256": self.playbook.as_ref().map(|playbook| super::earlier::digest_of(&playbook.text)),
             "adapter": self.adapter,
             "workspace": self.workspace.to_string_lossy(),
             "workspace_mode": self.workspace_mode,

@@ -84,7 +84,13 @@ pub(crate) fn resolve(
         },
     };
     let run_id = checker.run_id();
-    let description = checker.description(run_id.clone().unwrap_or_else(RunId::mint), origins);
+    let earlier_runs =
+        supervisor::recordings(&sources.options, sources.environment, sources.current_dir);
+    let description = checker.description(
+        run_id.clone().unwrap_or_else(RunId::mint),
+        origins,
+        earlier_runs.as_deref(),
+    );
     let (isolation, workspace) = (description.isolation, &description.workspace);
     let sight = Sight::of(isolation, workspace, &description.mounts);
     if let Some(given) = sources.options.get("junit")
@@ -146,10 +152,15 @@ fn file_format(sources: &mut Sources<'_>, faults: &mut Faults) -> Option<Format>
 }
 
 impl Checker<'_> {
-    fn description(&mut self, run_id: RunId, origins: BTreeMap<String, Origin>) -> RunDescription {
+    fn description(
+        &mut self,
+        run_id: RunId,
+        origins: BTreeMap<String, Origin>,
+        recordings: Option<&Path>,
+    ) -> RunDescription {
         self.refuse_unsupported();
         let task = self.task();
-        let playbook = self.playbook(task.as_deref());
+        let playbook = self.playbook(task.as_deref(), recordings);
         let command = match playbook {
             Replacement::Given(_) => Vec::new(),
             Replacement::Absent => self.command(),

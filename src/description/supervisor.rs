@@ -152,6 +152,22 @@ pub(crate) fn options(
     (recordings, options)
 }
 
+/// The recordings directory, before anything else is resolved; what is wrong with it is told by [`options`].
+pub(crate) fn recordings(
+    flags: &BTreeMap<&'static str, Given>,
+    environment: &Environment,
+    current_dir: &Path,
+) -> Option<PathBuf> {
+    let mut reader = OptionReader {
+        flags: flags.clone(),
+        environment,
+        current_dir,
+        sight: &Sight::Everything,
+        faults: &mut Faults::default(),
+    };
+    reader.recordings()
+}
+
 struct OptionReader<'a> {
     flags: BTreeMap<&'static str, Given>,
     environment: &'a Environment,

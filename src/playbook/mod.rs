@@ -36,6 +36,7 @@ pub use pattern::{MAX_PATTERN_CHARS, Pattern, PatternError};
 pub(crate) use binding::bind;
 pub(crate) use rules::{
     fewest_attempts, refuse_skipped, refuse_unreachable, refuse_urls, refuse_variables,
+    skipped_before,
 };
 
 /// The version of the form that this build reads.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::duration::shown as duration;
-use super::expression::{EvaluationError, Scope};
+use super::expression::{EvaluationError, Scope, StepState};
 use super::model::{
     Argument, Expectations, OnFailure, Playbook, Retries, RetryScope, Step, TextExpectation,
 };
@@ -19,10 +19,12 @@ pub struct Plan<'a> {
     pub arguments: &'a BTreeMap<String, Argument>,
     /// The number of the first step that is run.
     pub first_step: usize,
+    /// The steps that succeeded in the run that this one goes on from.
+    pub earlier: &'a BTreeMap<String, StepState>,
 }
 
 impl Plan<'_> {
-    fn scope<'s>(&'s self, steps: &'s BTreeMap<String, super::expression::StepState>) -> Scope<'s> {
+    fn scope<'s>(&'s self, steps: &'s BTreeMap<String, StepState>) -> Scope<'s> {
         Scope {
             arguments: self.arguments,
             steps,
@@ -33,7 +35,7 @@ impl Plan<'_> {
 
 impl Plan<'_> {
     /// What is known of steps before the run: those that are skipped, unless a jump can run one of them all the same.
-    fn known_steps(&self) -> BTreeMap<String, super::expression::StepState> {
+    fn known_steps(&self) -> BTreeMap<String, StepState> {
         let leads_back = |step: &Step| match step.on_failure {
             OnFailure::Goto(target) => target < self.first_step,
             OnFailure::Abort | OnFailure::Continue => false,
@@ -42,7 +44,7 @@ impl Plan<'_> {
         if run.any(leads_back) {
             return BTreeMap::new();
         }
-        skipped_before(self.playbook, self.first_step)
+        skipped_before(self.playbook, self.first_step, self.earlier)
     }
 }
 
@@ -98,7 +100,10 @@ impl Plan<'_> {
         }
         writeln!(f)?;
         if is_before_the_first {
-            return writeln!(f, "     skipped: the run begins with a later step");
+            return match self.earlier.contains_key(&step.id) {
+                true => writeln!(f, "     skipped: taken over from the earlier run"),
+                false => writeln!(f, "     skipped: the run begins with a later step"),
+            };
         }
         if let Some(condition) = &step.condition {
             let written = condition.written();

@@ -7,11 +7,13 @@ use super::model::{Argument, OnFailure, Playbook, Step, StepStatus, TextExpectat
 use super::url::LoopbackUrl;
 use crate::description::{ErrorKind, Faults, Given, shown_name};
 
-/// Refuses a run from a later step, if what is run needs the output or exit code of a step that is not.
+/// Refuses a run from a later step, if what is run needs the output or exit code of a step that is not, and of which the
+/// `earlier` run has left none.
 ///
 /// `given` is the step as it was named, which the faults show. Returns the number of the step.
 pub(crate) fn refuse_unreachable(
     playbook: &Playbook,
+    earlier: &BTreeMap<String, StepState>,
     given: &Given,
     faults: &mut Faults,
 ) -> Option<usize> {
@@ -34,12 +36,15 @@ pub(crate) fn refuse_unreachable(
         faults.add(ErrorKind::Invalid, "from_step", given, expected);
         return None;
     };
-    let is_skipped = |id: &str| playbook.step_idx(id).is_some_and(|idx| idx < first);
+    let is_before = |id: &str| playbook.step_idx(id).is_some_and(|idx| idx < first);
+    let is_skipped = |id: &str| is_before(id) && !earlier.contains_key(id);
     let run = playbook.steps.iter().skip(first).chain(&playbook.finally);
     for step in run {
         if let Some(needed) = needed_steps(step).into_iter().find(|id| is_skipped(id)) {
             let cause = format!("the step {} needs an output of {needed}", step.id);
-            let expected = format!("begin with {needed} or before it");
+            let expected = format!(
+                "begin with {needed} or before it, or give resumed_from, a run in which it succeeded"
+            );
             faults.add(ErrorKind::Unusable { cause }, "from_step", given, expected);
         }
     }
@@ -51,13 +56,13 @@ pub(crate) fn refuse_skipped(
     playbook: &Playbook,
     first: usize,
     arguments: &BTreeMap<String, Argument>,
+    steps: &BTreeMap<String, StepState>,
     given: &Given,
     faults: &mut Faults,
 ) {
-    let steps = skipped_before(playbook, first);
     let scope = Scope {
         arguments,
-        steps: &steps,
+        steps,
         has_failed: false,
     };
     let Some(step) = playbook.steps.get(first) else {
@@ -78,8 +83,13 @@ pub(crate) fn refuse_skipped(
     }
 }
 
-/// What expressions see of the steps before the one that a run begins with.
-pub(crate) fn skipped_before(playbook: &Playbook, first: usize) -> BTreeMap<String, StepState> {
+/// What expressions see of the steps before the one that a run begins with: of those that succeeded in the `earlier` run
+/// what that left.
+pub(crate) fn skipped_before(
+    playbook: &Playbook,
+    first: usize,
+    earlier: &BTreeMap<String, StepState>,
+) -> BTreeMap<String, StepState> {
     let skipped = StepState {
         status: StepStatus::Skipped,
         exit: None,
@@ -87,7 +97,10 @@ pub(crate) fn skipped_before(playbook: &Playbook, first: usize) -> BTreeMap<Stri
     };
     let before = playbook.steps.iter().take(first);
     before
-        .map(|step| (step.id.clone(), skipped.clone()))
+        .map(|step| {
+            let state = earlier.get(&step.id).unwrap_or(&skipped);
+            (step.id.clone(), state.clone())
+        })
         .collect()
 }
 

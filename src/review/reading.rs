@@ -73,6 +73,7 @@ struct Spec {
     task: Option<String>,
     command: Vec<String>,
     labels: BTreeMap<String, String>,
+    resumed_from: Option<RunId>,
 }
 
 /// Reads a recording; `now_ms` is the time in milliseconds since 1970.
@@ -87,7 +88,7 @@ pub fn read(run: &RunDir, now_ms: u64) -> Result<Account, AccountError> {
     let spec = spec_of(run).map_err(recordings)?;
     let described = Described {
         labels: spec.labels.clone(),
-        resumed_from: None,
+        resumed_from: spec.resumed_from.clone(),
     };
     let mut fold = Fold::new(StatusFold::with_description(run.id().clone(), described));
     let found = scan(run.as_fd(), Hashes::Trust, |head, line| {

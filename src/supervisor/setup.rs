@@ -174,7 +174,7 @@ pub fn fold(description: &RunDescription, redactor: &Redactor) -> StatusFold {
         labels: labels
             .map(|(name, value)| (redacted(name), redacted(value)))
             .collect(),
-        resumed_from: None,
+        resumed_from: description.resumed_from().cloned(),
     };
     StatusFold::with_description(description.run_id.clone(), described)
 }
@@ -356,7 +356,8 @@ pub fn agent(description: &RunDescription) -> Result<Box<dyn Agent>, PlaybookErr
         let playbook = run.playbook()?;
         let from_step = run.from_step.as_deref();
         let from = from_step.and_then(|id| playbook.step_idx(id)).unwrap_or(0);
-        let agent = PlaybookAgent::new(playbook, run.arguments.clone(), from);
+        let agent =
+            PlaybookAgent::new(playbook, run.arguments.clone(), from).resumed(run.earlier_states());
         return Ok(Box::new(agent));
     }
     Ok(match description.adapter {

@@ -203,11 +203,14 @@ fn a_job_that_was_stopped_goes_on_where_it_was() {
         .flag("--workspace")
         .flag(&workspace)
         .flag("--from-step=work")
-        .flag("--param=pause=0")
+        .flag("--resumed-from")
+        .flag(stopped.recording.path())
+        .flag("--param=pause=1")
         .finish();
     assert_eq!(resumed.code(), 0, "{}\n{}", resumed.stderr, resumed.stdout);
     let steps = &resumed.recording.status()["data"]["steps"];
     assert_eq!(steps["prepare"]["status"], "skipped");
+    assert_eq!(steps["prepare"]["taken_over"], true);
     assert_eq!(steps["check"]["outputs"]["items"], "8");
     assert!(!resumed.stdout.contains("item 1\n"), "{}", resumed.stdout);
     assert!(!workspace.join("resume-state").exists());

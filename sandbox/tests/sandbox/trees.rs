@@ -95,8 +95,9 @@ fn a_kept_launch_is_reported_as_any_other() {
         run.sandbox.let_go(id).expect("lets go");
         let error = run.sandbox.launch_kept(launch(&["no-such-program"]));
         assert!(error.is_err());
-        let killed = start_kept(run, "sleep 600");
-        assert_eq!(run.sandbox.kill_all(LIMIT).expect("kills").killed, 1);
+        let killed = start_kept(run, "exec sleep 600");
+        let report = run.sandbox.kill_all(LIMIT).expect("kills");
+        assert_eq!(report.killed, 1, "{report:?}");
         assert_eq!(run.wait(killed).end, KILLED);
         assert_eq!(run.sandbox.processes().expect("counts"), 0);
     });

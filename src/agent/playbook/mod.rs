@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use super::{Agent, NextSteps, Observation, Report, ResultFile, Step, Verdict};
 use crate::event::Level;
+use crate::playbook::expression::StepState;
 use crate::playbook::model::{Argument, Playbook, StepStatus};
 use outcomes::Outcomes;
 use progress::{Failure, Place, Progress, Record};
@@ -60,6 +61,13 @@ impl PlaybookAgent {
             running: None,
             cases: Vec::new(),
         }
+    }
+
+    /// The same with what an earlier run has left of the steps before the first one.
+    #[must_use]
+    pub fn resumed(mut self, earlier: BTreeMap<String, StepState>) -> Self {
+        self.progress.take_over(earlier);
+        self
     }
 
     /// What follows from an observation at that time.
@@ -116,7 +124,11 @@ impl PlaybookAgent {
             return;
         };
         for step in playbook.steps.iter().take(self.from) {
-            self.note_skipped(step, &format!("the run begins at step {}", first.id), steps);
+            let why = match self.progress.is_taken_over(&step.id) {
+                true => "it succeeded in the run that this one goes on from".to_owned(),
+                false => format!("the run begins at step {}", first.id),
+            };
+            self.note_skipped(step, &why, steps);
         }
     }
 

@@ -84,8 +84,16 @@ impl Outcomes<'_> {
             "duration_ms": u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX),
             "outputs": outputs,
         });
-        if let (Some(error), Some(object)) = (&record.error, data.as_object_mut()) {
-            object.insert("error".to_owned(), error.clone().into());
+        if let Some(object) = data.as_object_mut() {
+            object.extend(
+                record
+                    .error
+                    .clone()
+                    .map(|error| ("error".to_owned(), error.into())),
+            );
+            if record.is_taken_over {
+                object.insert("taken_over".to_owned(), true.into());
+            }
         }
         data
     }

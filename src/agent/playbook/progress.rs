@@ -60,6 +60,8 @@ pub(super) struct Record {
     pub(super) duration: Duration,
     pub(super) outputs: Vec<(String, String)>,
     pub(super) error: Option<String>,
+    /// It was skipped, and succeeded in the run that this one goes on from.
+    pub(super) is_taken_over: bool,
 }
 
 impl Record {
@@ -72,6 +74,7 @@ impl Record {
             duration: Duration::ZERO,
             outputs: Vec::new(),
             error: None,
+            is_taken_over: false,
         }
     }
 
@@ -117,6 +120,24 @@ impl Progress {
                 .collect(),
             fatal: None,
         }
+    }
+
+    /// Takes over what an earlier run has left of the steps that are skipped from the beginning.
+    pub(super) fn take_over(&mut self, earlier: BTreeMap<String, StepState>) {
+        for (id, state) in earlier {
+            if let Some(record) = self.records.get_mut(&id) {
+                record.exit_code = state.exit;
+                record.is_taken_over = true;
+                self.states.insert(id, state);
+            }
+        }
+    }
+
+    /// Whether the step was taken over, and has not run since.
+    pub(super) fn is_taken_over(&self, id: &str) -> bool {
+        self.records
+            .get(id)
+            .is_some_and(|record| record.is_taken_over)
     }
 
     /// What expressions see.

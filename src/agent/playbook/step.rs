@@ -436,6 +436,7 @@ impl StepRun {
             duration: now.saturating_duration_since(self.began),
             outputs: Vec::new(),
             error,
+            is_taken_over: false,
         }
     }
 

@@ -34,8 +34,11 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "resumed_from",
-        purpose: "The run that this one continues.",
-        ..UNSUPPORTED
+        flags: &["resumed-from"],
+        bounds: "a run id, `latest`, or the path of a run's directory; with `from_step`, and a run of the same playbook with the same parameters that has ended",
+        default: "none",
+        purpose: "The run that this one goes on from: the outputs of its steps that succeeded are taken over for those that are skipped.",
+        ..HONOURED
     },
     Key {
         name: "task",

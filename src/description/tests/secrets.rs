@@ -133,11 +133,13 @@ fn the_public_view_has_the_keys_of_the_file() {
     let real = dir.path().canonicalize().unwrap();
     let expected = serde_json::json!({
         "run_id": "r-1",
+        "resumed_from": null,
         "task": null,
         "command": ["true"],
         "playbook": null,
         "parameters": {},
         "from_step": null,
+        "playbook_sha256": null,
         "adapter": "none",
         "workspace": real.to_str(),
         "workspace_mode": "read-write",

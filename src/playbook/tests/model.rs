@@ -202,6 +202,7 @@ fn a_plan_says_what_is_run_and_shows_no_secret() {
         playbook: &playbook,
         arguments: &arguments,
         first_step: 0,
+        earlier: &BTreeMap::new(),
     };
     let shown = plan.to_string();
     assert!(!shown.contains("hunter2"), "{shown}");

@@ -4,6 +4,7 @@ mod checks;
 mod ends;
 mod plans;
 mod results;
+mod resumed;
 mod steps;
 mod values;
 

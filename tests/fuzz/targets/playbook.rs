@@ -43,6 +43,7 @@ fn check_playbook(playbook: &Playbook) {
         playbook,
         arguments: &arguments,
         first_step: 0,
+        earlier: &BTreeMap::new(),
     };
     assert!(!plan.to_string().is_empty());
 }
