@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::asked::{ask, asked};
+use crate::harness::asked::{Asked, ask, asked};
 use crate::harness::run::Capture;
 use crate::harness::{RunBuilder, until};
 
@@ -19,15 +19,15 @@ fn a_run_without_a_status_api_is_followed_by_its_files() {
     .start();
     run.until_stdout("tick1");
     let recordings = run.directory.path().join("recordings");
-    let mut tail = asked(&recordings, &["tail"]).spawn().unwrap();
-    let mut stdout = Capture::of(tail.stdout.take().unwrap());
-    let mut stderr = Capture::of(tail.stderr.take().unwrap());
+    let mut tail = Asked(asked(&recordings, &["tail"]).spawn().unwrap());
+    let mut stdout = Capture::of(tail.0.stdout.take().unwrap());
+    let mut stderr = Capture::of(tail.0.stderr.take().unwrap());
     for shown in ["tick1", "tick9"] {
         until(shown, || stdout.so_far().contains(shown).then_some(()));
     }
-    assert!(tail.try_wait().unwrap().is_none());
+    assert!(tail.0.try_wait().unwrap().is_none());
     std::fs::write(run.directory.path().join("workspace/go"), "").unwrap();
-    let status = until("tail ends with the run", || tail.try_wait().unwrap());
+    let status = until("tail ends with the run", || tail.0.try_wait().unwrap());
     assert_eq!(status.code(), Some(0), "{}", stderr.all());
     let shown = stdout.all();
     assert_eq!(shown.matches("tick1\n").count(), 1, "{shown}");
@@ -74,14 +74,12 @@ fn a_server_that_ends_every_stream_at_once_is_a_contact_that_is_lost() {
         }
     });
     let place = tempfile::tempdir().unwrap();
-    let mut tail = asked(place.path(), &["tail", &address]).spawn().unwrap();
-    let stderr = Capture::of(tail.stderr.take().unwrap());
+    let mut tail = Asked(asked(place.path(), &["tail", &address]).spawn().unwrap());
+    let stderr = Capture::of(tail.0.stderr.take().unwrap());
     until("tail says that nothing comes", || {
         let told = stderr.so_far();
         (told.contains("ended its stream at once") && told.contains("trying again")).then_some(())
     });
-    tail.kill().unwrap();
-    tail.wait().unwrap();
 }
 
 #[test]

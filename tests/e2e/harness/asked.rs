@@ -1,7 +1,7 @@
 //! The commands that ask about recordings, and what they answer.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use super::run::binary;
 
@@ -17,6 +17,18 @@ pub fn asked(recordings: &Path, arguments: &[&str]) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+/// A command that was started; ended by SIGKILL when it is dropped before its end.
+pub struct Asked(pub Child);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            let _ = self.0.kill();
+        }
+        let _ = self.0.wait();
+    }
 }
 
 /// Its exit code, stdout and stderr.
