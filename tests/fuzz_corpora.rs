@@ -22,6 +22,10 @@ mod document;
 mod jsonl;
 #[path = "fuzz/targets/playbook.rs"]
 mod playbook;
+#[path = "fuzz/targets/proxy.rs"]
+mod proxy;
+#[path = "fuzz/targets/rules.rs"]
+mod rules;
 
 /// Fewer inputs than this mean that the corpus was not found.
 const MIN_INPUTS: usize = 20;
@@ -75,4 +79,14 @@ fn every_playbook_is_read_whole_or_refused_with_its_places() {
 #[test]
 fn every_terminal_recording_is_whole_lines_without_secrets_however_it_is_cut() {
     replay("cast", cast::check);
+}
+
+#[test]
+fn no_rule_opens_what_it_does_not_name() {
+    replay("rules", rules::check);
+}
+
+#[test]
+fn what_passes_the_proxy_is_read_in_one_way_only() {
+    replay("proxy", proxy::check);
 }

@@ -61,7 +61,7 @@ const AFTER_RUN_HELP: &str = "\
 Examples:
   stockade run -- make test
   stockade run --workspace-mode read-only --timeout 2m -- ls -R
-  stockade run --net host --credential API_KEY=file:key.txt --adapter jsonl -- ./agent
+  stockade run --net allow=api.example.com --credential API_KEY=file:key.txt --adapter jsonl -- ./agent
   stockade run --config run.toml --run-id nightly-7
 
 The exit code is the command's own; 124 is a timeout, 125 a fault of the set-up, 128 + n a stop by signal n.";

@@ -185,12 +185,20 @@ impl AllowList {
         if self.rules.len() + self.private.len() >= MAX_ENTRIES {
             return Err(RuleError::TooMany);
         }
-        match entry.strip_prefix(PRIVATE) {
-            Some(network) => {
+        let beginning = entry.split_at_checked(PRIVATE.len());
+        match beginning.filter(|(word, _)| word.eq_ignore_ascii_case(PRIVATE)) {
+            Some((_, network)) => {
                 let network = Network::parse(network).filter(Network::can_be_granted);
                 self.private.push(network.ok_or(RuleError::Private)?);
             }
-            None => self.rules.push(Rule::parse(entry)?),
+            None => {
+                let rule = Rule::parse(entry)?;
+                // A host of this name with a port would be told as a network.
+                if rule.to_string().starts_with(PRIVATE) {
+                    return Err(RuleError::Private);
+                }
+                self.rules.push(rule);
+            }
         }
         Ok(())
     }

@@ -195,14 +195,14 @@ impl Teller {
                 let word = match network.decision {
                     NetworkDecision::Allow => return None,
                     NetworkDecision::Deny => "denied",
-                    NetworkDecision::Error => "failed",
+                    NetworkDecision::Error => "not reached",
                 };
                 let reason = network.reason.as_deref().unwrap_or("for several reasons");
                 let times = match network.count {
                     1 => String::new(),
                     count => format!(" {count} times"),
                 };
-                let text = format!("network: {} is {word}{times}: {reason}", network.target());
+                let text = format!("network: {}: {word}{times}, {reason}", network.target());
                 paint(Tone::Warning, &short(&text))
             }
             Event::Log(diagnostic) => {
@@ -410,6 +410,31 @@ mod tests {
     const OUTPUT: &str = r#"{"type":"action.output","step":1,"stream":"stdout","text":"one\ntwo \u001b[31mred\ntorn","bytes":3}"#;
     const FAILED: &str = r#"{"type":"action","step":1,"timestamp":"t","tool":"shell","action":"run","success":false,"error":"exit 2","duration_ms":812,"call_id":"c"}"#;
     const COMPLETE: &str = r#"{"type":"complete","status":"failed","outcome":{"exit_code":2,"signal":null,"by":"agent","reason":"r"},"error":{"code":"COMMAND_FAILED","message":"the command ended with code 2"},"result":null,"data":null,"action_count":1,"duration_ms":900,"usage":{"cpu_ms":7,"max_rss_bytes":1,"output_bytes":3,"tokens":0,"cost_usd":0.0},"survivors":{"killed":2,"names":["sleep","sh"]}}"#;
+
+    #[test]
+    fn what_the_network_denies_is_told_and_what_it_allows_is_not() {
+        let network = |decision: &str, host: &str, reason: &str, count: u64| {
+            format!(
+                r#"{{"type":"network","decision":"{decision}","host":{host},"port":443,"rule":null,"reason":{reason},"address":null,"count":{count},"closed":0,"bytes_sent":0,"bytes_received":0}}"#
+            )
+        };
+        let lines = [
+            network("allow", "\"a.example\"", "null", 1),
+            network("deny", "\"a.example\"", "\"no-rule\"", 1),
+            network("deny", "null", "null", 40),
+            network("error", "\"b.example\"", "\"unresolved\"", 1),
+        ];
+        let told = told(Detail::Full, &lines.each_ref().map(String::as_str));
+        let endings = [
+            "network: a.example:443: denied, no-rule",
+            "network: other hosts: denied 40 times, for several reasons",
+            "network: b.example:443: not reached, unresolved",
+        ];
+        assert_eq!(told.len(), endings.len(), "{told:?}");
+        for (line, ending) in told.iter().zip(endings) {
+            assert!(line.ends_with(ending), "{line}");
+        }
+    }
 
     #[test]
     fn processes_without_names_are_counted_without_a_list() {

@@ -135,6 +135,8 @@ fn texts_that_are_no_rules_are_refused_with_the_reason() {
         ("private:0.0.0.0/0", RuleError::Private),
         ("private:127.0.0.0/8", RuleError::Private),
         ("private:10.0.0.1", RuleError::Private),
+        ("Private:10", RuleError::Private),
+        ("private.:10", RuleError::Private),
     ] {
         assert_eq!(AllowList::default().add(text), Err(expected), "{text}");
     }
