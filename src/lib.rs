@@ -15,6 +15,7 @@ pub mod recordings;
 pub mod cast;
 pub mod status;
 pub mod document;
+pub mod preset;
 pub mod description;
 pub mod playbook;
 pub mod agent;

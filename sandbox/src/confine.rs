@@ -63,6 +63,8 @@ pub(crate) struct Child {
     pub(crate) handed_over: HandedOver,
     /// The control group in which launches are born, where the init is not in it.
     pub(crate) birthplace: Option<OwnedFd>,
+    /// Whether processes can be found in /proc.
+    pub(crate) has_proc: bool,
     pub(crate) deadline: Deadline,
 }
 
@@ -72,9 +74,6 @@ impl Child {
         let plan = self.plan.clone();
         match self.confine(&plan) {
             Ok(missing) => {
-                let has_proc = missing
-                    .iter()
-                    .all(|entry| entry.layer != Layer::PrivateProc);
                 // Without an init the lifeline closes unanswered, which the launch helper takes as a failure. The init
                 // returns when its supervisor or its launch helper is gone.
                 let _ = Init::new(
@@ -82,7 +81,7 @@ impl Child {
                     self.reports,
                     self.lifeline,
                     plan.isolation,
-                    has_proc,
+                    self.has_proc,
                     self.birthplace,
                 )
                 .and_then(|init| init.run(missing, self.handed_over));
@@ -171,6 +170,7 @@ impl Child {
         }
         let planned = std::mem::take(&mut self.planned);
         let entered = root::enter(plan, &planned, self.copied.take())?;
+        self.has_proc = entered.has_proc;
         missing.extend(entered.missing);
         // From here on nothing can be mounted.
         missing.extend(domain::enter(plan, &entered.binds)?);

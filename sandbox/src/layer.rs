@@ -93,6 +93,59 @@ impl Layer {
         Self::CgroupLimits,
     ];
 
+    /// Returns the name on the wire, in descriptions and in documentation.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UserNamespace => "user-namespace",
+            Self::MountNamespace => "mount-namespace",
+            Self::PidNamespace => "pid-namespace",
+            Self::NetworkNamespace => "network-namespace",
+            Self::IpcNamespace => "ipc-namespace",
+            Self::UtsNamespace => "uts-namespace",
+            Self::CgroupNamespace => "cgroup-namespace",
+            Self::PrivateRoot => "private-root",
+            Self::PrivateProc => "private-proc",
+            Self::PrivateDev => "private-dev",
+            Self::PrivateTmp => "private-tmp",
+            Self::UnprivilegedId => "unprivileged-id",
+            Self::IdMappedWorkspace => "id-mapped-workspace",
+            Self::NoNewPrivileges => "no-new-privileges",
+            Self::NoCapabilities => "no-capabilities",
+            Self::ClosedDescriptors => "closed-descriptors",
+            Self::CleanEnvironment => "clean-environment",
+            Self::OwnSession => "own-session",
+            Self::InSandboxInit => "in-sandbox-init",
+            Self::Landlock => "landlock",
+            Self::Seccomp => "seccomp",
+            Self::CgroupLimits => "cgroup-limits",
+        }
+    }
+
+    /// Finds a layer by its name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|layer| layer.as_str() == name)
+    }
+
+    /// Tells whether the tier full is not full without this layer.
+    ///
+    /// Three may be missing: not every workspace has another owner, some hosts refuse a fresh /proc to everybody, and
+    /// groups are not every user's to make. Who cannot do without one of them names it.
+    fn belongs_to_full(self) -> bool {
+        !matches!(
+            self,
+            Self::IdMappedWorkspace | Self::PrivateProc | Self::CgroupLimits
+        )
+    }
+
+    /// Returns the layers that make the tier full.
+    pub(crate) fn of_full() -> impl Iterator<Item = Self> {
+        Self::ALL
+            .into_iter()
+            .filter(|layer| layer.belongs_to_full())
+    }
+
     /// Tells whether the layer is there without any namespace.
     fn holds_without_namespaces(self) -> bool {
         matches!(
@@ -110,7 +163,8 @@ impl Layer {
 }
 
 /// A layer that is not enforced, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("the layer {} is missing: {reason}", .layer.as_str())]
 pub struct MissingLayer {
     /// The layer.
     pub layer: Layer,
@@ -167,6 +221,15 @@ impl Enforced {
         }
     }
 
+    /// Returns the first required layer that does not hold, with its reason.
+    pub(crate) fn lacks(&self, required: &[Layer]) -> Option<MissingLayer> {
+        let missing = self.missing.iter();
+        missing
+            .filter(|entry| required.contains(&entry.layer))
+            .min_by_key(|entry| Layer::ALL.iter().position(|layer| *layer == entry.layer))
+            .cloned()
+    }
+
     /// Tells whether a layer holds.
     #[must_use]
     pub fn has(&self, layer: Layer) -> bool {
@@ -193,7 +256,11 @@ mod tests {
 
     #[test]
     fn layers_have_kebab_case_names() {
-        let name = serde_json::to_string(&Layer::NoNewPrivileges).expect("serialises");
-        assert_eq!(name, "\"no-new-privileges\"");
+        for layer in Layer::ALL {
+            let name = serde_json::to_string(&layer).expect("serialises");
+            assert_eq!(name, format!("\"{}\"", layer.as_str()));
+            assert_eq!(Layer::find(layer.as_str()), Some(layer));
+        }
+        assert_eq!(Layer::find("no-such-layer"), None);
     }
 }

@@ -29,6 +29,7 @@ mod layer;
 mod limit;
 mod plan;
 mod policy;
+mod preset;
 mod probe;
 mod process_table;
 mod protocol;
@@ -55,8 +56,9 @@ pub use layer::{Enforced, Layer, MissingLayer, Tier};
 pub use plan::{Plan, PlanError};
 pub use policy::{
     Access, Bind, DEFAULT_TMP_BYTES, HOME, Isolation, Landlock, Limits, Network, OUTPUT,
-    PROXY_ADDRESS, Policy, Workspace,
+    PROXY_ADDRESS, Policy, Proc, Workspace,
 };
+pub use preset::{PRESETS, PresetFile};
 pub use probe::{MAX_ANSWER_BYTES, MAX_SEEN_BYTES, Probe, Seen};
 pub use protocol::{Destruction, End, LaunchId, Report, Target};
 pub use sandbox::{KillError, Sandbox};

@@ -4,6 +4,7 @@
 //! operator, never from the agent.
 
 use crate::filter::CallGroup;
+use crate::layer::Layer;
 use crate::plan::{Plan, PlanError};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -61,6 +62,17 @@ pub enum Landlock {
     Restrict,
     /// No: a domain forbids every mount, also to programs that bring a sandbox of their own.
     LeaveOff,
+}
+
+/// What is hidden in /proc.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proc {
+    /// Details of the host and switches; what remains of them is read-only.
+    Masked,
+    /// Nothing: the kernel grants a nested sandbox a /proc of its own only where all of ours can be seen. The files'
+    /// own permissions still hold, and the workload is never their owner.
+    Whole,
 }
 
 /// The directory that the agent works in.
@@ -126,6 +138,10 @@ pub struct Policy {
     /// The name of the control group, behind [`GROUP_PREFIX`](crate::GROUP_PREFIX); without one there is none, and limits
     /// hold by other means.
     pub group: Option<String>,
+    /// How much of the sandbox's own /proc is left as the kernel made it.
+    pub proc: Proc,
+    /// Layers without which there is no sandbox at all: one that lacks any of them is not handed out.
+    pub required: Vec<Layer>,
 }
 
 impl Policy {
@@ -144,7 +160,22 @@ impl Policy {
             landlock: Landlock::Restrict,
             limits: Limits::default(),
             group: None,
+            proc: Proc::Masked,
+            required: Vec::new(),
         }
+    }
+
+    /// Returns the layers that make the tier full, less those that this policy turns off itself.
+    #[must_use]
+    pub fn layers_of_full(&self) -> Vec<Layer> {
+        let turned_off = [
+            (Layer::NetworkNamespace, self.network == Network::Host),
+            (Layer::Landlock, self.landlock == Landlock::LeaveOff),
+            (Layer::Seccomp, !self.allowed_calls.is_empty()),
+        ];
+        Layer::of_full()
+            .filter(|layer| !turned_off.contains(&(*layer, true)))
+            .collect()
     }
 
     /// Opens and checks all that the policy names; later changes of the host's names do not change the plan.

@@ -27,6 +27,8 @@ pub mod manual;
 #[cfg(feature = "operator")]
 pub mod pin;
 #[cfg(feature = "operator")]
+pub mod policy;
+#[cfg(feature = "operator")]
 pub mod replay;
 #[cfg(feature = "operator")]
 pub mod schema;

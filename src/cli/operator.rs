@@ -9,13 +9,14 @@ use std::process::ExitCode;
 pub(super) use commands::Command;
 
 /// The names of these commands.
-pub const COMMANDS: [&str; 9] = [
+pub const COMMANDS: [&str; 10] = [
     "config",
     "tail",
     "replay",
     "show",
     "diff",
     "pin",
+    "policy",
     "schema",
     "completions",
     "man",
@@ -38,7 +39,7 @@ mod commands {
 
     use clap::Subcommand;
 
-    use crate::cli::{config, diff, manual, pin, replay, schema, show, tail};
+    use crate::cli::{config, diff, manual, pin, policy, replay, schema, show, tail};
 
     #[derive(Subcommand)]
     pub(in crate::cli) enum Command {
@@ -54,6 +55,8 @@ mod commands {
         Diff(diff::Arguments),
         /// Keep a recording whatever the limits of pruning say
         Pin(pin::Arguments),
+        /// Print the presets of the sandbox
+        Policy(policy::Arguments),
         /// Print the JSON Schema of a file that people write
         Schema(schema::Arguments),
         /// Print completions for a shell
@@ -72,6 +75,7 @@ mod commands {
                 Self::Show(arguments) => show::main(&arguments),
                 Self::Diff(arguments) => diff::main(&arguments),
                 Self::Pin(arguments) => pin::main(&arguments),
+                Self::Policy(arguments) => policy::main(&arguments),
                 Self::Schema(arguments) => schema::main(&arguments),
                 Self::Completions(arguments) => {
                     manual::completions(&arguments, crate::cli::command())

@@ -104,7 +104,8 @@ fn unusable(cause: String) -> ErrorKind {
     ErrorKind::Unusable { cause }
 }
 
-fn read(source: impl Read) -> Result<Vec<u8>, ErrorKind> {
+/// Reads a file of at most 1 MiB.
+pub(super) fn read(source: impl Read) -> Result<Vec<u8>, ErrorKind> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_DOCUMENT_BYTES).unwrap_or(u64::MAX);
     source

@@ -23,6 +23,7 @@ mod environment;
 mod earlier;
 mod file;
 mod guardrails;
+mod isolation;
 mod layers;
 mod limits;
 mod maps;
@@ -30,6 +31,7 @@ mod mounts;
 mod network;
 mod output;
 mod playbook;
+mod preset;
 mod profile;
 mod public;
 pub(crate) mod quantity;
@@ -55,8 +57,10 @@ pub use credentials::{Credential, CredentialSource, Expose};
 pub use earlier::{EarlierStep, Resumed};
 pub use error::{DescriptionError, DescriptionErrors, ErrorClass, ErrorKind};
 pub use hand_over::HandOver;
+pub use isolation::Requirement;
 pub use origin::Origin;
 pub use playbook::{MAX_PLAYBOOKS, PlaybookRun};
+pub use preset::ChosenPreset;
 pub use secret::Secret;
 pub use settings::{
     Access, Adapter, ArtifactSecrets, Artifacts, Durability, Isolation, Limits, Mount, Network,
@@ -121,8 +125,12 @@ pub struct RunDescription {
     pub network: Network,
     /// Names that the egress proxy denies whatever `network` allows; empty unless it is the way out, or none is.
     pub blocked_domains: BlockList,
-    /// The isolation that the run requires.
+    /// The tier that is built.
     pub isolation: Isolation,
+    /// What must hold in it.
+    pub requirement: Requirement,
+    /// The preset.
+    pub preset: ChosenPreset,
     /// More files and directories of the host.
     pub mounts: Vec<Mount>,
     /// The result that the run has to give; absent when any end that succeeds is one.
@@ -142,6 +150,12 @@ impl RunDescription {
         let credentials = credentials.map(|(name, credential)| (name.as_str(), &credential.secret));
         let playbook = self.playbook.iter();
         credentials.chain(playbook.flat_map(PlaybookRun::secrets))
+    }
+
+    /// Everything of the host that the workload sees beside the workspace and the system directories.
+    pub fn shown(&self) -> Vec<Mount> {
+        let of_preset = self.preset.mounts.iter();
+        self.mounts.iter().chain(of_preset).cloned().collect()
     }
 
     /// Where the value of a dotted key came from; `Unset` when nobody set it.

@@ -92,7 +92,7 @@ pub(crate) fn resolve(
         earlier_runs.as_deref(),
     );
     let (isolation, workspace) = (description.isolation, &description.workspace);
-    let sight = Sight::of(isolation, workspace, &description.mounts);
+    let sight = Sight::of(isolation, workspace, &description.shown());
     if let Some(given) = sources.options.get("junit")
         && description.playbook.is_none()
         && faults.is_empty()
@@ -192,8 +192,10 @@ impl Checker<'_> {
         let tty = self.tty(adapter);
         let interactive = self.switch("interactive", false);
         let limits = self.limits();
-        let (isolation, network, mounts) = self.confinement(workspace_mode, &origins);
+        let (isolation, requirement) = self.isolation();
+        let (network, mounts) = self.confinement(isolation, workspace_mode, &origins);
         let blocked_domains = self.blocked_domains(&network);
+        let preset = self.preset(isolation, &mounts);
         RunDescription {
             run_id,
             task,
@@ -218,6 +220,8 @@ impl Checker<'_> {
             network,
             blocked_domains,
             isolation,
+            requirement,
+            preset,
             mounts,
             output: self.output(workspace_mode),
             recording: self.recording(),
@@ -352,19 +356,19 @@ impl Checker<'_> {
         PathBuf::new()
     }
 
-    /// Isolation, network and mounts. What only isolation could enforce is refused where there is none.
+    /// Network and mounts. What only isolation could enforce is refused where there is none.
     fn confinement(
         &mut self,
+        isolation: Isolation,
         workspace_mode: Access,
         origins: &BTreeMap<String, Origin>,
-    ) -> (Isolation, Network, Vec<Mount>) {
+    ) -> (Network, Vec<Mount>) {
         let network = self.network();
         let is_network_named =
             origins.contains_key("network") && !self.faults.has_any(&["network"]);
-        let isolation = self.choice("isolation", &["container"], Isolation::default());
         let mounts = self.mounts();
         if isolation == Isolation::Full {
-            return (isolation, network, mounts);
+            return (network, mounts);
         }
         let mut refuse = |key: &str, value: &str, remedy: &str| {
             let origin = origins.get(key).cloned().unwrap_or(Origin::Unset);
@@ -381,14 +385,14 @@ impl Checker<'_> {
             refuse(
                 "network",
                 value,
-                "give \"host\", or leave isolation at \"full\"",
+                "give \"host\", or leave isolation at \"best\"",
             );
         }
         if workspace_mode == Access::ReadOnly {
             refuse(
                 "workspace_mode",
                 "read-only",
-                "give \"read-write\", or leave isolation at \"full\"",
+                "give \"read-write\", or leave isolation at \"best\"",
             );
         }
         if let Some(mount) = mounts.first() {
@@ -396,10 +400,10 @@ impl Checker<'_> {
             refuse(
                 "mounts",
                 &target,
-                "give none, or leave isolation at \"full\"",
+                "give none, or leave isolation at \"best\"",
             );
         }
-        (isolation, Network::Host, mounts)
+        (Network::Host, mounts)
     }
 
     fn recording(&mut self) -> Recording {

@@ -40,11 +40,11 @@ pub enum Network {
     Host,
 }
 
-/// The isolation that the run requires.
+/// The tier that is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
-    /// All layers; if one is missing the run fails before the command starts.
+    /// Namespaces and a private root; where the host refuses them the run fails before the command starts.
     #[default]
     Full,
     /// No layer; somebody named it.

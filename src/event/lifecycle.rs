@@ -44,7 +44,7 @@ pub struct Listen {
 /// What the sandbox was asked for and what it enforces.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Isolation {
-    /// The tier asked for.
+    /// What was asked for: a tier, layers, or both.
     pub requested: String,
     /// The tier in force.
     pub enforced: String,
@@ -75,6 +75,14 @@ pub struct EnforcedLimit {
     pub value: u64,
     /// What holds it: `cgroup-v2`, `cgroup-v1`, `rlimit`, `affinity` or `sampled`.
     pub by: String,
+}
+
+impl Isolation {
+    /// Whether the tier in force is the one that was asked for; where none was named, the best one is.
+    pub fn is_as_asked(&self) -> bool {
+        let mut words = self.requested.split(',');
+        words.any(|word| word == self.enforced) || self.enforced == "full"
+    }
 }
 
 /// A layer that is not in force.

@@ -266,7 +266,7 @@ impl Teller {
             .iter()
             .map(|layer| format!("{} ({})", short(&layer.layer), short(&layer.reason)))
             .collect();
-        if self.detail == Detail::Past && isolation.enforced == isolation.requested {
+        if self.detail == Detail::Past && isolation.is_as_asked() {
             return None;
         }
         let mut text = format!(

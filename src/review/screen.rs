@@ -181,7 +181,7 @@ impl Screen {
         self.row("used", &used);
         if let Some(isolation) = &account.isolation {
             let mut text = format!("{}, network {}", isolation.enforced, isolation.network);
-            if isolation.requested != isolation.enforced {
+            if !isolation.is_as_asked() {
                 text.push_str(&format!(" (asked for {})", isolation.requested));
             }
             self.row("sandbox", &plain::line(&text));

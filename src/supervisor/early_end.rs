@@ -13,6 +13,7 @@ use crate::event::lifecycle::Survivors;
 use crate::event::{Complete, Usage};
 use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Status};
 use crate::session::workload::{StartError, chain};
+use stockade_sandbox::BuildError;
 
 /// The end of a run whose agent was never started.
 #[derive(Debug)]
@@ -67,7 +68,11 @@ impl EarlyEnd {
     pub fn not_started(error: &StartError, description: &RunDescription) -> Self {
         let mut message = chain(error);
         let code = error.code();
-        if code == ErrorCode::IsolationUnavailable && description.isolation == Isolation::Full {
+        if matches!(error, StartError::Build(BuildError::Lacking(_))) {
+            message.push_str("; change this host, or do not ask for that layer by `--isolation`");
+        } else if code == ErrorCode::IsolationUnavailable
+            && description.isolation == Isolation::Full
+        {
             message.push_str("; allow user namespaces on this host, or run without isolation by `--isolation none`");
         }
         Self::new(code, message)

@@ -221,7 +221,7 @@ impl Supervisor {
         let sight = Sight::of(
             description.isolation,
             &description.workspace,
-            &description.mounts,
+            &description.shown(),
         );
         let shutdown = CancellationToken::new();
         let (ready, readiness) = watch::channel(Readiness::Starting);
@@ -370,7 +370,7 @@ impl Supervisor {
         // Not before: the launch helper has inherited what it and the workload keep.
         descriptors.raise();
         let isolation = workload.isolation(
-            setup::isolation_name(description),
+            &description.requirement.asked,
             &setup::network_name(description),
         );
         tracing::info!(

@@ -201,14 +201,6 @@ pub fn has_own_network(description: &RunDescription) -> bool {
     description.isolation == Isolation::Full && description.network != Network::Host
 }
 
-/// The tier's name on the wire.
-pub fn isolation_name(description: &RunDescription) -> &'static str {
-    match description.isolation {
-        Isolation::Full => "full",
-        Isolation::None => "none",
-    }
-}
-
 /// The network's name on the wire.
 pub fn network_name(description: &RunDescription) -> String {
     match &description.network {
@@ -250,16 +242,26 @@ pub fn policy(description: &RunDescription, recordings: &Path) -> sandbox::Polic
             inside: description.workspace.clone(),
             access: access(description.workspace_mode),
         });
-        let binds = description.mounts.iter().map(|mount| sandbox::Bind {
-            source: mount.source.clone(),
-            target: mount.target.clone(),
+        let shown = description.shown();
+        let binds = shown.into_iter().map(|mount| sandbox::Bind {
+            source: mount.source,
+            target: mount.target,
             access: access(mount.access),
         });
         policy.binds = binds.collect();
         let artifacts = &description.artifacts;
         policy.output_bytes = (artifacts.max_files > 0).then_some(artifacts.max_total_bytes);
         policy.masks = vec![recordings.to_owned()];
+        let preset = &description.preset;
+        policy.allowed_calls.clone_from(&preset.allow_calls);
+        if !preset.landlock {
+            policy.landlock = sandbox::Landlock::LeaveOff;
+        }
+        if !preset.mask_proc {
+            policy.proc = sandbox::Proc::Whole;
+        }
     }
+    policy.required = description.requirement.layers(&policy);
     policy
 }
 
@@ -278,6 +280,13 @@ pub fn settings(
         .iter()
         .map(|task| ("STOCKADE_TASK".to_owned(), task.clone()));
     let run_id = [("STOCKADE_RUN_ID".to_owned(), description.run_id.to_string())];
+    let preset = &description.preset;
+    let path = (!preset.path.is_empty()).then(|| {
+        let own = preset.path.iter().map(String::as_str);
+        let all: Vec<_> = own.chain([environment::DEFAULT_PATH]).collect();
+        ("PATH".to_owned(), all.join(":"))
+    });
+    let of_preset = preset.env.clone().into_iter().chain(path);
     let declared = description
         .env
         .iter()
@@ -304,6 +313,7 @@ pub fn settings(
                 .into_iter()
                 .chain(egress::variables(description))
                 .chain(task)
+                .chain(of_preset)
                 .chain(declared)
                 .chain(credentials),
         ),

@@ -41,6 +41,7 @@ mod full_disk;
 mod artifacts;
 mod stop;
 mod preparation;
+mod presets;
 mod flood;
 mod limits;
 mod process;

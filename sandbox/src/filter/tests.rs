@@ -297,6 +297,9 @@ fn the_program_is_small_and_shallow_and_survives_the_wire() {
 fn the_documentation_has_every_row() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sandbox.md");
     let page = std::fs::read_to_string(path).expect("docs/sandbox.md");
+    let page = page.split("\n## System calls\n").nth(1);
+    let page = page.and_then(|rest| rest.split("\n## ").next());
+    let page = page.expect("the section of system calls");
     // The page shows the table of x86_64, which has the rows of every other architecture.
     let missing: Vec<_> = DENIALS
         .iter()

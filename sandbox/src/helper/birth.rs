@@ -68,6 +68,7 @@ pub(super) fn build(
             copied,
             handed_over: HandedOver::default(),
             birthplace: None,
+            has_proc: true,
             deadline,
         };
         child.run();

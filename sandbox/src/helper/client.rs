@@ -5,7 +5,7 @@
 
 use crate::caller::{CallError, Caller};
 use crate::failure::Failure;
-use crate::layer::{Enforced, Tier};
+use crate::layer::{Enforced, MissingLayer, Tier};
 use crate::limit::Limiting;
 use crate::plan::{Plan, PlanSpec};
 use crate::policy::Isolation;
@@ -29,6 +29,9 @@ pub enum BuildError {
     /// A step of the set-up failed.
     #[error("cannot build the sandbox")]
     SetUp(#[source] Failure),
+    /// It was built, and lacks a layer that the policy requires; it is gone again.
+    #[error("the sandbox is not what is required")]
+    Lacking(#[source] MissingLayer),
     /// The launch helper did not answer in time or is gone.
     #[error("cannot reach the launch helper")]
     Helper(#[source] io::Error),
@@ -40,6 +43,7 @@ impl BuildError {
     pub fn isolation_unavailable(&self) -> bool {
         match self {
             Self::SetUp(failure) => failure.isolation_unavailable(),
+            Self::Lacking(_) => true,
             Self::Helper(_) => false,
         }
     }
@@ -49,7 +53,7 @@ impl BuildError {
     pub fn failure(&self) -> Option<&Failure> {
         match self {
             Self::SetUp(failure) => Some(failure),
-            Self::Helper(_) => None,
+            Self::Lacking(_) | Self::Helper(_) => None,
         }
     }
 }
@@ -127,6 +131,7 @@ impl Helper {
         let mut descriptors = vec![init_control.as_fd(), init_reports.as_fd()];
         descriptors.extend(limiting.descriptors.iter().map(AsFd::as_fd));
         descriptors.extend(plan.descriptors.iter().map(AsFd::as_fd));
+        let required = plan.required;
         let request = HelperRequest::Build {
             plan: Box::new(spec),
             limit: deadline,
@@ -140,8 +145,17 @@ impl Helper {
                 enforced.limits = limiting.enforced;
                 let handed_over = HandedOver::received(planned, descriptors)
                     .ok_or_else(|| BuildError::Helper(unexpected()))?;
+                let lacking = enforced.lacks(&required);
                 let sandbox = Sandbox::new(control, reports, pid, enforced, handed_over);
-                Ok(sandbox.with_group(limiting.group))
+                let sandbox = sandbox.with_group(limiting.group);
+                match lacking {
+                    None => Ok(sandbox),
+                    Some(layer) => {
+                        // Nothing ran in it. Where this is not confirmed, the end of its sockets ends it.
+                        let _ = self.destroy(&sandbox, deadline);
+                        Err(BuildError::Lacking(layer))
+                    }
+                }
             }
             Ok((HelperAnswer::Destroyed(_), _)) => Err(BuildError::Helper(unexpected())),
         }

@@ -11,8 +11,9 @@ pub(crate) use source::open_exactly;
 
 use crate::domain::DomainSpec;
 use crate::filter::{CallGroup, DENIALS, Program};
+use crate::layer::Layer;
 use crate::limit::LimitSpec;
-use crate::policy::{Access, Bind, Isolation, Landlock, Limits, Network, OUTPUT, Policy};
+use crate::policy::{Access, Bind, Isolation, Landlock, Limits, Network, OUTPUT, Policy, Proc};
 use crate::text::Text;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -88,6 +89,7 @@ pub(crate) struct PlanSpec {
     pub(crate) allowed_calls: Vec<CallGroup>,
     /// Whether there is a Landlock domain.
     pub(crate) domain: DomainSpec,
+    pub(crate) proc: Proc,
 }
 
 /// Which descriptors a sandbox of a plan hands over.
@@ -114,6 +116,7 @@ pub struct Plan {
     pub(crate) descriptors: Vec<OwnedFd>,
     pub(crate) limits: Limits,
     pub(crate) group: Option<String>,
+    pub(crate) required: Vec<Layer>,
 }
 
 impl Plan {
@@ -134,10 +137,12 @@ impl Plan {
                 domain: DomainSpec::LeaveOff {
                     reason: "the policy leaves it off".to_owned(),
                 },
+                proc: policy.proc,
             },
             descriptors: Vec::new(),
             limits: policy.limits,
             group: policy.group.clone(),
+            required: policy.required.clone(),
         };
         if policy.isolation == Isolation::None {
             return Ok(plan);

@@ -20,7 +20,7 @@ use crate::failure::{At, Failure, Step};
 use crate::host_mount;
 use crate::layer::{Layer, MissingLayer};
 use crate::plan::{Kind, PlanSpec, SCRATCH, open_exactly};
-use crate::policy::{HOME, OUTPUT};
+use crate::policy::{HOME, OUTPUT, Proc};
 use crate::sys::mount::{self, Reach};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use place::Place;
@@ -44,6 +44,8 @@ pub(crate) struct Entered {
     pub(crate) missing: Vec<MissingLayer>,
     /// The roots of the plan's binds, as they are mounted.
     pub(crate) binds: Vec<OwnedFd>,
+    /// Whether there is a /proc.
+    pub(crate) has_proc: bool,
 }
 
 /// Makes the private root and enters it. `copied` are the binds that the launch helper could copy; else they are opened
@@ -85,11 +87,20 @@ pub(crate) fn enter(
     device::make(&mut place, devices)?;
     scratch.show(&mut place, "shm", "/dev/shm")?;
     let mut missing = Vec::new();
-    if let Err(failure) = proc::make(&mut place, &scratch) {
-        if !(failure.step == Step::MakeFilesystem && failure.isolation_unavailable()) {
-            return Err(failure);
+    let mut has_proc = true;
+    match proc::make(&mut place, &scratch, spec.proc) {
+        Ok(()) if spec.proc == Proc::Masked => {}
+        Ok(()) => missing.push(MissingLayer::new(
+            Layer::PrivateProc,
+            "only in part: the policy leaves it unmasked, so that a nested sandbox can have its own",
+        )),
+        Err(failure)
+            if failure.step == Step::MakeFilesystem && failure.isolation_unavailable() =>
+        {
+            has_proc = false;
+            missing.push(MissingLayer::new(Layer::PrivateProc, failure.to_string()));
         }
-        missing.push(MissingLayer::new(Layer::PrivateProc, failure.to_string()));
+        Err(failure) => return Err(failure),
     }
     for path in ["/run", "/var", "/sys"] {
         place.directory(Path::new(path))?;
@@ -123,7 +134,11 @@ pub(crate) fn enter(
     nix::unistd::chdir("/").at(Step::PivotRoot, "/")?;
     let attributes = mount::READ_ONLY | mount::NO_SETUID | mount::NO_DEVICES;
     mount::restrict(root.as_fd(), attributes, Reach::One).at(Step::RestrictMount, "/")?;
-    Ok(Entered { missing, binds })
+    Ok(Entered {
+        missing,
+        binds,
+        has_proc,
+    })
 }
 
 fn tmpfs(bytes: u64, mode: &str, name: &str) -> Result<OwnedFd, Failure> {

@@ -6,6 +6,7 @@
 use super::Scratch;
 use super::place::Place;
 use crate::failure::{At, Failure, Step};
+use crate::policy::Proc;
 use crate::sys::mount::{self, Reach};
 use std::io;
 use std::os::fd::AsFd;
@@ -30,7 +31,7 @@ const MASKED: [&str; 11] = [
 const READ_ONLY: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"];
 
 /// Makes /proc.
-pub(super) fn make(place: &mut Place, scratch: &Scratch) -> Result<(), Failure> {
+pub(super) fn make(place: &mut Place, scratch: &Scratch, proc: Proc) -> Result<(), Failure> {
     let name = "/proc";
     let target = place.directory(Path::new(name))?;
     let filesystem = mount::open_filesystem(c"proc").at(Step::MakeFilesystem, name)?;
@@ -38,6 +39,10 @@ pub(super) fn make(place: &mut Place, scratch: &Scratch) -> Result<(), Failure> 
     let attributes = mount::NO_SETUID | mount::NO_DEVICES | mount::NO_EXEC;
     let mounted = mount::detached(filesystem.as_fd(), attributes).at(Step::MakeFilesystem, name)?;
     mount::attach(mounted.as_fd(), target.as_fd()).at(Step::AttachMount, name)?;
+    match proc {
+        Proc::Masked => {}
+        Proc::Whole => return Ok(()),
+    }
     for path in READ_ONLY {
         let directory = match place.open(Path::new(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

@@ -1,11 +1,12 @@
 //! A host that refuses: the build fails with the step, the object and the errno, and nothing is left.
 
 use crate::harness::{
-    LIMIT, Run, Starter, USER, helper_program, is_root, skip, with_workspace, workspace,
+    LIMIT, Run, Starter, USER, eventually, for_each_starter, helper_program, is_root, skip,
+    spawn_helper, with_workspace, workspace,
 };
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use stockade_sandbox::{Access, Helper, Isolation, Layer, Policy, Step};
+use stockade_sandbox::{Access, BuildError, Helper, Isolation, Landlock, Layer, Policy, Step};
 
 /// Starts a launch helper as an ordinary user, in a mount namespace that a script of root has changed before.
 fn helper_after(script: &str) -> Helper {
@@ -143,4 +144,37 @@ fn a_helper_that_is_no_helper_is_an_error_in_time() {
         .expect_err("no helper");
     assert!(!error.isolation_unavailable(), "{error:?}");
     assert!(Helper::spawn(Path::new("/no/such/program"), &[]).is_err());
+}
+
+#[test]
+fn a_sandbox_that_lacks_what_is_required_is_not_handed_out() {
+    for_each_starter(|starter| {
+        let helper = spawn_helper(starter);
+        let mut policy = Policy::new(Isolation::Full);
+        policy.landlock = Landlock::LeaveOff;
+        assert!(!policy.layers_of_full().contains(&Layer::Landlock));
+        policy.required = policy.layers_of_full();
+        helper
+            .build(policy.plan().expect("plans"), LIMIT)
+            .expect("has the rest");
+        policy.required = vec![Layer::PidNamespace, Layer::Landlock];
+        let error = helper
+            .build(policy.plan().expect("plans"), LIMIT)
+            .expect_err("lacks one");
+        assert!(error.isolation_unavailable(), "{error:?}");
+        let BuildError::Lacking(missing) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(
+            missing.to_string(),
+            "the layer landlock is missing: the policy leaves it off"
+        );
+        // Nothing of it is left.
+        let children = format!("/proc/{0}/task/{0}/children", helper.pid());
+        eventually("the init is gone", || {
+            std::fs::read_to_string(&children)
+                .expect("children")
+                .is_empty()
+        });
+    });
 }

@@ -298,9 +298,17 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "isolation",
         flags: &["isolation"],
-        bounds: "`full`, `none`; `container` and lists of layers are UNSUPPORTED",
-        default: "`full`",
-        purpose: "The isolation that the run requires. With `none`, a `network` other than `host`, `workspace_mode = \"read-only\"` and `mounts` are refused, because nothing would enforce them.",
+        bounds: "`best`, `full`, `none`, and names of layers, with commas between them and at most one tier; `container` is UNSUPPORTED",
+        default: "`best`",
+        purpose: "The isolation that the run requires; where a layer is missing the run fails before its command is started. `best` is the best tier that the host allows, `full` that tier with all its layers; layers that are named must hold as well. With `none`, a `network` other than `host`, `workspace_mode = \"read-only\"` and `mounts` are refused, because nothing would enforce them.",
+        ..HONOURED
+    },
+    Key {
+        name: "preset",
+        flags: &["preset"],
+        bounds: "`default`, `nested`, `dev`, or a path with a slash in it of a TOML, YAML or JSON file",
+        default: "`default`",
+        purpose: "In what the sandbox is less strict, or shows more: see [presets](sandbox.md#presets). With `isolation = \"none\"` any but `default` is refused.",
         ..HONOURED
     },
     Key {

@@ -131,6 +131,19 @@ fn the_public_view_has_the_keys_of_the_file() {
     let dir = current_dir();
     let (run, _) = resolve_in(dir.path(), args, &[], "").unwrap();
     let real = dir.path().canonicalize().unwrap();
+    let recording = serde_json::json!({
+        "durability": "written",
+        "segment_bytes": 256 << 20,
+        "on_error": "stop",
+        "on_full": "pause",
+        "terminal": true,
+        "terminal_bytes": 64 << 20,
+        "artifacts": [],
+        "artifact_files": 1_000,
+        "artifact_bytes": 64 << 20,
+        "artifact_total_bytes": 256 << 20,
+        "artifact_secrets": "withhold",
+    });
     let expected = serde_json::json!({
         "run_id": "r-1",
         "resumed_from": null,
@@ -164,23 +177,12 @@ fn the_public_view_has_the_keys_of_the_file() {
         "interactive": false,
         "limits": { "output": 1 << 30, "memory": 2_u64 << 30, "swap": 0, "pids": 1_024, "cpus": null },
         "network": "none",
-        "isolation": "full",
+        "isolation": "best",
+        "preset": "default",
         "mounts": [{ "source": real.join("plain").to_str(), "target": "/p", "access": "read-only" }],
         "output_schema": null,
         "output_file": null,
-        "recording": {
-            "durability": "written",
-            "segment_bytes": 256 << 20,
-            "on_error": "stop",
-            "on_full": "pause",
-            "terminal": true,
-            "terminal_bytes": 64 << 20,
-            "artifacts": [],
-            "artifact_files": 1_000,
-            "artifact_bytes": 64 << 20,
-            "artifact_total_bytes": 256 << 20,
-            "artifact_secrets": "withhold",
-        },
+        "recording": recording,
     });
     assert_eq!(run.public(), expected);
 }
