@@ -299,7 +299,44 @@ fn a_schema_that_cannot_be_used_stops_nothing_but_the_start() {
     let workspace = run.workspace();
     let run = run.finish();
     assert_eq!(run.code(), 125, "{}", run.stderr);
-    assert!(run.stderr.contains("/type is no type"), "{}", run.stderr);
+    let told = "/type = \"strnig\" is no type";
+    assert!(run.stderr.contains(told), "{}", run.stderr);
     assert!(!workspace.join("started").exists());
     assert_eq!(run.recording.status()["error"]["code"], "SETUP_FAILED");
+}
+
+#[test]
+fn a_number_that_cannot_be_kept_is_refused_and_never_rounded() {
+    let long = "12345678901234567890123456789";
+    let why =
+        |place: &str| format!("{place} is the number {long}, of which not all digits can be kept");
+    let run = asked(&format!("echo '{{\"n\":{long}}}'")).finish();
+    assert_invalid(&run, &why("/n"));
+    let run = asked(&format!("echo '{{\"n\":{long}}}' >result.json"))
+        .flag("--output-file=result.json")
+        .finish();
+    assert_invalid(&run, &why("/n"));
+    let reported = format!("echo '{{\"type\":\"result\",\"data\":{{\"n\":{long}}}}}'");
+    let run = asked(&reported).flag("--adapter=jsonl").finish();
+    assert_invalid(&run, &why("/data/n"));
+    // Nobody asked: it is recorded as it could be read, and told.
+    let run = RunBuilder::sh(&reported).flag("--adapter=jsonl").finish();
+    assert_eq!(run.code(), 0, "{}", run.stderr);
+    let logs = run.recording.events_of("log");
+    let is_told = |log: &&Value| log["message"].as_str().unwrap().contains(&why("/data/n"));
+    assert_eq!(logs.iter().filter(is_told).count(), 1, "{logs:?}");
+    let schema = format!("{{\"properties\":{{\"n\":{{\"const\":{long}}}}}}}");
+    let run = RunBuilder::sh("true")
+        .env("STOCKADE_OUTPUT_SCHEMA", schema)
+        .finish();
+    assert_eq!(run.code(), 125, "{}", run.stderr);
+    assert!(
+        run.stderr.contains(&why("/properties/n/const")),
+        "{}",
+        run.stderr
+    );
+    // What a double holds is kept to the last digit.
+    let exact = "{\"n\":1,\"x\":[2.5761654984353947e-201,0.1,18446744073709551615]}";
+    let run = asked(&format!("echo '{exact}'")).finish();
+    assert_eq!(run.recording.status()["data"].to_string(), exact);
 }
