@@ -268,8 +268,11 @@ impl Recorder {
         };
         let Err(error) = written else { return true };
         tracing::error!(error, "status.json was not written");
-        self.board
-            .set_recordings_health(RecordingsHealth::bad(error));
+        // What the log lacks stands on, for it stays missing; this is told on stderr.
+        if reason_of(&self.log.health().borrow()).is_none() {
+            self.board
+                .set_recordings_health(RecordingsHealth::bad(error));
+        }
         false
     }
 
