@@ -234,6 +234,27 @@ fn a_status_that_cannot_be_synced_is_said_on_stderr() {
 }
 
 #[test]
+fn a_name_that_cannot_be_made_durable_is_never_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(library) = shim(directory.path()) else {
+        return;
+    };
+    // The first sync of the log makes the names of the run's directory and of its files durable; what is replaced later has a
+    // sync of its own.
+    for (names, told) in [
+        ("/recordings$:1", "cannot sync events.jsonl"),
+        ("/recordings/run$:2", "status.json was not written"),
+    ] {
+        let run = RunBuilder::sh("exit 0")
+            .env("LD_PRELOAD", &library)
+            .env("FSYNC_SHIM", names)
+            .finish();
+        assert!(run.stderr.contains("os error 5"), "{names}: {}", run.stderr);
+        assert!(run.stderr.contains(told), "{names}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn recordings_inside_the_workspace_are_hidden_from_the_workload_or_refused() {
     let inside = |builder: RunBuilder| {
         let recordings = builder.workspace().join("records");

@@ -212,6 +212,7 @@ fn no_color_means_none() {
 fn a_terminal_that_is_slow_but_not_held_gets_the_last_line_of_a_stopped_run() {
     let pty = nix::pty::openpty(None, None).unwrap();
     let run = RunBuilder::sh("yes 0123456789").env("TERM", "xterm");
+    let recordings = run.recordings();
     let mut command = run.command();
     command
         .stdin(std::process::Stdio::null())
@@ -228,18 +229,19 @@ fn a_terminal_that_is_slow_but_not_held_gets_the_last_line_of_a_stopped_run() {
     while let Ok(n_read @ 1..) = std::io::Read::read(&mut master, &mut piece) {
         shown.extend_from_slice(&piece[..n_read]);
         // More is on record than is shown at the end of a stopped run.
-        if stopped_at.is_none() && shown.len() > 200_000 {
+        let log = recordings.join("run/events.jsonl");
+        if stopped_at.is_none() && std::fs::metadata(log).is_ok_and(|log| log.len() > 4 << 20) {
             kill(child.id().cast_signed(), Signal::SIGTERM);
-            stopped_at = Some(std::time::Instant::now());
+            stopped_at = Some(shown.len());
         }
-        if stopped_at.is_some() {
-            // At most 40 KB a second: a frame takes longer than a terminal may take nothing.
-            std::thread::park_timeout(std::time::Duration::from_millis(50));
-        }
+        // At most 40 KB a second: a frame takes longer than a terminal may take nothing.
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
     }
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(143));
-    assert!(stopped_at.is_some(), "the run was never stopped");
+    // The frame that was on its way, and the last lines: not four seconds of output.
+    let n_after = shown.len() - stopped_at.unwrap();
+    assert!(n_after < 120_000, "{n_after} bytes behind the stop");
     let shown = String::from_utf8_lossy(&shown);
     let end: Vec<&str> = shown.lines().rev().take(8).collect();
     let has = |text: &str| end.iter().any(|line| line.contains(text));

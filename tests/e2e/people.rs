@@ -12,8 +12,9 @@ use crate::harness::run::{Capture, kill};
 use crate::harness::wait::until_within;
 use crate::harness::{DEADLINE, Run, RunBuilder, until};
 
-/// Bytes that the proxy lets through before it cuts a connection: a few events.
-const CUT_AFTER_BYTES: usize = 3_000;
+/// Bytes that the proxy lets through before it cuts a connection: the status document that is asked for first, and a few
+/// events, of which the one about the isolation has a thousand.
+const CUT_AFTER_BYTES: usize = 5_000;
 
 /// An agent that goes on when the file `go` is there.
 const GATED: &str = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo \"{\\\"tool\\\":\\\"t\\\",\\\"action\\\":\\\"a$i\\\"}\"; done; \

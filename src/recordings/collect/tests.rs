@@ -261,3 +261,31 @@ fn a_collection_that_is_out_of_time_says_so() {
     collector.take_all(top.as_fd()).unwrap();
     assert!(collector.finish().cut.unwrap().contains("time"));
 }
+
+#[test]
+fn what_changes_while_it_is_looked_at_or_copied_is_withheld() {
+    // Asked before the entry, and before each piece and the end of the file, first for secrets and then for the copy.
+    for change_at in 2..=5 {
+        let fixture = Fixture::new();
+        fixture.write("a", "first");
+        let redactor = Redactor::default();
+        let mut told = Vec::new();
+        let mut tell = |added| told.push(added);
+        let top = File::open(fixture.tree.path()).unwrap();
+        let n_asked = std::cell::Cell::new(0);
+        let is_over = || {
+            n_asked.set(n_asked.get() + 1);
+            if n_asked.get() == change_at {
+                fixture.write("a", "longer than before");
+            }
+            false
+        };
+        let mut collector = Collector::new(&fixture.run, &redactor, LIMITS, &is_over, &mut tell);
+        collector.take_all(top.as_fd()).unwrap();
+        assert_eq!(collector.finish().n_kept, 0, "{change_at}");
+        assert!(n_asked.get() >= change_at, "{change_at}");
+        assert_eq!(by_path(&told)["a"], Some(Withheld::Changed), "{change_at}");
+        assert_eq!(fixture.kept("a"), None);
+        assert_eq!(fixture.n_temporaries(), 0);
+    }
+}
