@@ -261,6 +261,7 @@ fn end_of(kept: StatusDocument) -> Complete {
         reason: "the status says that the run has ended, and not why".to_owned(),
         stop_signal: None,
         sender: None,
+        oom: None,
     });
     Complete {
         status: kept.status,
@@ -346,6 +347,7 @@ fn complete(fold: &StatusFold, ending: &Ending, intent: Option<StopIntent>) -> C
             sender: intent
                 .filter(|_| is_stop)
                 .and_then(|intent| intent.by.sender),
+            oom: None,
         },
         error: Some(RunError {
             code,

@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
 
-/// User and group id on the host of a workload that root started. It lies above the 16-bit ids and above the first
-/// range that `useradd` delegates (100,000 to 165,535), so that no account and no container of the host has it.
-pub const SANDBOX_HOST_ID: u32 = 165_536;
+/// The first of the user and group ids on the host that workloads have which root started: the id is this and the pid of
+/// the launch helper, which no other run has meanwhile. Pids end at 4,194,304. The ids lie above those that `useradd` delegates
+/// (up to 600,100,000) and those of systemd's containers (up to 1,879,048,191), so that no account and no container of the
+/// host has them.
+pub const FIRST_HOST_ID: u32 = 0x7000_0000;
 
-/// The host id where [`SANDBOX_HOST_ID`] does not exist, as in a container that has 65,536 ids: one below `nobody`,
-/// which network filesystems give to strangers.
+/// The host id where such ids do not exist, as in a container that has 65,536 ids: one below `nobody`, which network
+/// filesystems give to strangers. Runs share it.
 pub const NARROW_HOST_ID: u32 = 65_533;
 
 /// User and group id inside of a workload that root started.
@@ -58,14 +60,11 @@ impl Identity {
                 starter: Starter::User,
             };
         }
+        let own = FIRST_HOST_ID.saturating_add(std::process::id());
         let is_wide = ["/proc/self/uid_map", "/proc/self/gid_map"]
             .iter()
-            .all(|path| fs::read_to_string(path).is_ok_and(|map| covers(&map, SANDBOX_HOST_ID)));
-        let host = if is_wide {
-            SANDBOX_HOST_ID
-        } else {
-            NARROW_HOST_ID
-        };
+            .all(|path| fs::read_to_string(path).is_ok_and(|map| covers(&map, own)));
+        let host = if is_wide { own } else { NARROW_HOST_ID };
         let is_administrator = credential::has_capability(SYSTEM_ADMINISTRATION).unwrap_or(false);
         Self {
             inside_user: SANDBOX_ID,
@@ -116,13 +115,13 @@ fn covers(map: &str, id: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{SANDBOX_HOST_ID, covers};
+    use super::{FIRST_HOST_ID, covers};
 
     #[test]
     fn a_map_covers_its_range_and_nothing_else() {
-        assert!(covers("         0          0 4294967295", SANDBOX_HOST_ID));
-        assert!(!covers("         0     100000      65536", SANDBOX_HOST_ID));
-        assert!(covers("0 100000 65536\n165536 500000 1\n", SANDBOX_HOST_ID));
-        assert!(!covers("", SANDBOX_HOST_ID));
+        assert!(covers("         0          0 4294967295", FIRST_HOST_ID));
+        assert!(!covers("         0     100000      65536", FIRST_HOST_ID));
+        assert!(covers("0 100000 65536\n165536 500000 1\n", 165_536));
+        assert!(!covers("", FIRST_HOST_ID));
     }
 }

@@ -16,6 +16,7 @@ pub(crate) struct Entry {
     /// Start time in clock ticks since boot; with the pid it identifies the process.
     pub(crate) started: u64,
     pub(crate) is_alive: bool,
+    pub(crate) threads: u64,
 }
 
 /// Reads every process of the procfs at /proc.
@@ -63,14 +64,16 @@ fn parse(line: &str) -> Option<Entry> {
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
-    // The start time is field 22 of the line; state and parent were 3 and 4.
-    let started = fields.nth(17)?.parse().ok()?;
+    // Threads and start time are fields 20 and 22 of the line; state and parent were 3 and 4.
+    let threads = fields.nth(15)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
     Some(Entry {
         pid: pid.parse().ok()?,
         parent,
         name: name.to_owned(),
         started,
         is_alive: !matches!(state, "Z" | "X" | "x"),
+        threads,
     })
 }
 
@@ -85,16 +88,17 @@ mod tests {
             name: String::new(),
             started: 0,
             is_alive: true,
+            threads: 1,
         }
     }
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
-        let line = "42 (a) R 1 (b) S 7 41 40 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 9876 100 200 18446744073709551615";
+        let line = "42 (a) R 1 (b) S 7 41 40 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 8 0 9876 100 200 18446744073709551615";
         let parsed = parse(line).expect("parses");
         assert_eq!((parsed.pid, parsed.parent), (42, 7));
         assert_eq!(parsed.name, "a) R 1 (b");
-        assert_eq!(parsed.started, 9876);
+        assert_eq!((parsed.started, parsed.threads), (9876, 8));
         assert!(parsed.is_alive);
     }
 

@@ -8,6 +8,7 @@ use crate::layer::{Layer, MissingLayer};
 use crate::plan::{PlanSpec, Planned};
 use crate::probe::Probe;
 use crate::sweep::KillReport;
+use crate::taken::Taken;
 use crate::terminal::TerminalSize;
 use crate::text::Text;
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,10 @@ pub(crate) enum InitRequest {
     },
     /// Let the keeper of a launch that has ended go.
     LetGo(LaunchId),
+    /// Say what the workload takes; shared memory is counted once beyond so many bytes.
+    Measure {
+        bound: u64,
+    },
     KillAll {
         limit: Duration,
     },
@@ -157,6 +162,7 @@ pub(crate) enum InitAnswer {
     Terminal,
     Done,
     Counted(u32),
+    Measured(Taken),
     Killed(KillReport),
     Failed(Failure),
 }

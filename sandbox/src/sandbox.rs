@@ -12,6 +12,7 @@ use crate::probe::Probe;
 use crate::protocol::{HandedOver, InitAnswer, InitRequest, LaunchId, LaunchSpec, Report, Target};
 use crate::sweep::KillReport;
 use crate::sys::signal;
+use crate::taken::Taken;
 use crate::terminal::{Terminal, TerminalSize};
 use crate::wire::{self, Deadline, Received};
 use nix::libc;
@@ -194,6 +195,7 @@ impl Sandbox {
                 InitAnswer::Done
                 | InitAnswer::Terminal
                 | InitAnswer::Counted(_)
+                | InitAnswer::Measured(_)
                 | InitAnswer::Killed(_),
             ) => Err(LaunchError::NoAnswer(io::ErrorKind::InvalidData.into())),
             Err(CallError::Send(error)) => Err(LaunchError::NotSent(error)),
@@ -241,6 +243,18 @@ impl Sandbox {
         }
     }
 
+    /// Looks at what the workload takes, for limits that are [`Means::Sampled`](crate::Means::Sampled). Memory that
+    /// processes share is counted once if all of it is more than `bound` bytes.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP if the host refused a /proc, or if the init does not answer.
+    pub fn taken(&self, bound: u64) -> io::Result<Taken> {
+        match self.ask(InitRequest::Measure { bound }, ANSWER_LIMIT)? {
+            InitAnswer::Measured(taken) => Ok(taken),
+            other => Err(refusal(&other)),
+        }
+    }
+
     /// Kills every process of the sandbox but the init and reaps them; the sandbox can be used again.
     ///
     /// # Errors
@@ -253,6 +267,7 @@ impl Sandbox {
                 InitAnswer::Done
                 | InitAnswer::Terminal
                 | InitAnswer::Counted(_)
+                | InitAnswer::Measured(_)
                 | InitAnswer::Started { .. },
             ) => Err(KillError::NoAnswer(io::ErrorKind::InvalidData.into())),
             Err(error) => Err(KillError::NoAnswer(error)),
@@ -334,6 +349,7 @@ fn refusal(answer: &InitAnswer) -> io::Error {
         | InitAnswer::Done
         | InitAnswer::Terminal
         | InitAnswer::Counted(_)
+        | InitAnswer::Measured(_)
         | InitAnswer::Killed(_) => io::ErrorKind::InvalidData.into(),
     }
 }

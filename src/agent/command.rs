@@ -29,11 +29,11 @@ impl CommandAgent {
             Observation::LineTooLong(_) => vec![Step::Record(Report::too_long())],
             Observation::Exited(exit) => vec![Step::Finish(Verdict {
                 error: exit.to_error(ErrorCode::CommandFailed, "the command"),
-                exit: Some(exit),
+                exit: Some(Box::new(exit)),
                 ..Verdict::default()
             })],
             Observation::Interrupted(exit) => vec![Step::Finish(Verdict {
-                exit,
+                exit: exit.map(Box::new),
                 ..Verdict::default()
             })],
             // These answer steps that it never takes.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::event::action::ProcessUsage;
-use crate::run::ErrorCode;
+use crate::run::{ErrorCode, Oom};
 
 /// End of a process; exit code and signal are told apart, so that `exit 137` is not SIGKILL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Exit {
     pub duration: Duration,
     /// What it and its waited-for children used.
     pub usage: ProcessUsage,
+    /// The kernel killed it because the workload took more memory than its limit.
+    pub oom: Option<Oom>,
 }
 
 impl Exit {
@@ -26,6 +28,12 @@ impl Exit {
 
     /// One clause for people: `exited with code 3`, `was killed by signal 9 (SIGKILL)`.
     pub fn describe(&self) -> String {
+        if let Some(oom) = self.oom {
+            let limit = oom.limit_bytes;
+            return format!(
+                "was killed because the workload took more than limits.memory = {limit} bytes"
+            );
+        }
         match (self.code, self.signal) {
             (_, Some(signal)) => match nix::sys::signal::Signal::try_from(signal) {
                 Ok(name) => format!("was killed by signal {signal} ({name})"),
@@ -36,8 +44,17 @@ impl Exit {
         }
     }
 
+    /// The error of a run that failed by this end; a kill for memory has its own code.
+    pub fn error_code(&self, otherwise: ErrorCode) -> ErrorCode {
+        match self.oom {
+            Some(_) => ErrorCode::OomKilled,
+            None => otherwise,
+        }
+    }
+
     /// The error of a run whose only process ended so; none for success.
     pub fn to_error(&self, code: ErrorCode, what: &str) -> Option<(ErrorCode, String)> {
+        let code = self.error_code(code);
         (!self.is_success()).then(|| (code, format!("{what} {}", self.describe())))
     }
 }

@@ -57,14 +57,14 @@ impl JsonlAgent {
             Observation::LineTooLong(_) => vec![Step::Record(Report::too_long())],
             Observation::Exited(exit) => vec![Step::Finish(Verdict {
                 error: exit.to_error(ErrorCode::AgentFailed, "the agent"),
-                exit: Some(exit),
+                exit: Some(Box::new(exit)),
                 result: self.result.take(),
                 data: self.data.take(),
                 inexact: self.inexact.take(),
                 ..Verdict::default()
             })],
             Observation::Interrupted(exit) => vec![Step::Finish(Verdict {
-                exit,
+                exit: exit.map(Box::new),
                 result: self.result.take(),
                 data: self.data.take(),
                 inexact: self.inexact.take(),
@@ -121,11 +121,12 @@ mod tests {
             signal: None,
             duration: Duration::from_millis(5),
             usage: ProcessUsage::default(),
+            oom: None,
         };
         let steps = agent.react(Observation::Exited(exit));
         let verdict = Verdict {
             error: None,
-            exit: Some(exit),
+            exit: Some(Box::new(exit)),
             result: Some("last".to_owned()),
             data: Some(serde_json::json!({"n": 1})),
             ..Verdict::default()

@@ -218,7 +218,7 @@ pub struct Verdict {
     /// Why it did not complete; none when it did.
     pub error: Option<(ErrorCode, String)>,
     /// Exit of the process that decided it.
-    pub exit: Option<Exit>,
+    pub exit: Option<Box<Exit>>,
     /// Summary of the result.
     pub result: Option<String>,
     /// Structured result.

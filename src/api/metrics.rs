@@ -18,6 +18,7 @@ use super::egress::EgressCounters;
 use super::guardrails::GuardrailCounters;
 use super::route::Route;
 use crate::run::Phase;
+use crate::status::gauge::GaugePlace;
 
 /// Media type of the text.
 pub const OPENMETRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -71,6 +72,9 @@ const PHASES: [Phase; 4] = [
     Phase::Finished,
 ];
 
+/// The labels of a metric that has none and is not always there.
+type NoLabels = [(String, String); 0];
+
 /// Every metric of the supervisor.
 #[derive(Debug)]
 pub struct Metrics {
@@ -102,6 +106,11 @@ pub struct Metrics {
     pub slow_readers_cut: Counter,
     /// Accepts that failed.
     pub accept_errors: Counter,
+    /// Absent until there is something to tell.
+    memory: Family<NoLabels, Gauge>,
+    pids: Family<NoLabels, Gauge>,
+    /// What the workload takes now.
+    pub level: GaugePlace,
 }
 
 impl Default for Metrics {
@@ -162,6 +171,13 @@ impl Default for Metrics {
         let log_healthy = gauge("log_healthy", "1 while the log reaches its files");
         let readers_connected = gauge("readers_connected", "Event streams that are open");
         let connections_open = gauge("connections_open", "Connections that are open");
+        let mut seldom = |name: &str, help: &str| {
+            let family = Family::<NoLabels, Gauge>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let memory = seldom("workload_memory_bytes", "Memory of the workload");
+        let pids = seldom("workload_pids", "Processes and threads of the workload");
         log_healthy.set(1);
         let metrics = Self {
             registry,
@@ -179,6 +195,9 @@ impl Default for Metrics {
             connections_refused,
             slow_readers_cut,
             accept_errors,
+            memory,
+            pids,
+            level: GaugePlace::default(),
         };
         metrics.set_phase(Phase::Starting);
         metrics
@@ -210,11 +229,29 @@ impl Metrics {
         }
     }
 
+    /// Reads what the workload takes; what nobody counts is no zero but absent.
+    fn read_level(&self) {
+        match self.level.read() {
+            Some(level) => {
+                let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+                self.memory
+                    .get_or_create(&[])
+                    .set(number(level.memory_bytes));
+                self.pids.get_or_create(&[]).set(number(level.pids));
+            }
+            None => {
+                self.memory.clear();
+                self.pids.clear();
+            }
+        }
+    }
+
     /// The text.
     ///
     /// # Errors
     /// When a metric cannot be written as text; ours all can.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        self.read_level();
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -241,6 +278,31 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::gauge::{Gauge as LevelGauge, Level};
+
+    #[test]
+    fn what_the_workload_takes_is_absent_where_nobody_counts_it() {
+        let metrics = Metrics::default();
+        let has = |text: &str, line: &str| text.lines().any(|l| l == line);
+        assert!(
+            !metrics
+                .encode()
+                .unwrap()
+                .contains("workload_memory_bytes{}")
+        );
+        metrics.level.set(LevelGauge::new(|| {
+            Some(Level {
+                memory_bytes: 4096,
+                pids: 2,
+            })
+        }));
+        let text = metrics.encode().unwrap();
+        assert!(
+            has(&text, "stockade_workload_memory_bytes{} 4096"),
+            "{text}"
+        );
+        assert!(has(&text, "stockade_workload_pids{} 2"), "{text}");
+    }
 
     #[test]
     fn the_text_has_every_metric_and_answers_are_counted_by_route_and_class() {

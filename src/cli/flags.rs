@@ -186,6 +186,10 @@ pub struct RunFlags {
     #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
     pub cpus: Option<String>,
 
+    /// Let the workload write so much to its workspace and mounts; 0 is off [default: 0]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub disk: Option<String>,
+
     /// Keep the recordings of all runs in DIR [default: $XDG_STATE_HOME/stockade/runs]
     #[arg(long, value_name = "DIR", help_heading = "Recording")]
     pub recordings: Option<String>,

@@ -31,7 +31,13 @@ impl Checker<'_> {
             swap_bytes: self.number("limits.swap", bytes, 0..=16 * TIB, 0),
             pids: u32::try_from(pids).unwrap_or(u32::MAX),
             cpu_millis: self.cpu_millis(),
+            disk_bytes: self.disk_bytes(),
         }
+    }
+
+    fn disk_bytes(&mut self) -> Option<u64> {
+        let disk = self.number("limits.disk", Unit::Bytes, 0..=16 * TIB, 0);
+        (disk > 0).then_some(disk)
     }
 
     /// Processors in thousandths; none for all that there are.

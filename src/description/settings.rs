@@ -75,6 +75,8 @@ pub struct Limits {
     pub pids: u32,
     /// Processors, in thousandths; none for all that there are.
     pub cpu_millis: Option<u32>,
+    /// What the workload writes to the workspace and to mounts, in bytes; none without a limit.
+    pub disk_bytes: Option<u64>,
 }
 
 impl Limits {
@@ -86,6 +88,7 @@ impl Limits {
             "swap": self.swap_bytes,
             "pids": self.pids,
             "cpus": self.cpu_millis.map(|millis| f64::from(millis) / 1_000.0),
+            "disk": self.disk_bytes.unwrap_or(0),
         })
     }
 }

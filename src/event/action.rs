@@ -156,7 +156,8 @@ pub struct Truncated {
     pub kept_bytes: u64,
 }
 
-/// Resources of one process and its waited-for children (getrusage(2)).
+/// Resources of one process and its waited-for children (getrusage(2)), and of the whole workload while it ran, where a
+/// control group counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ProcessUsage {
     /// CPU time in user mode, milliseconds.
@@ -165,4 +166,20 @@ pub struct ProcessUsage {
     pub system_cpu_ms: u64,
     /// Largest resident set, bytes.
     pub max_rss_bytes: u64,
+    /// The wait status as the kernel gave it, wait(2).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wait_status: Option<i32>,
+    /// Most memory of the whole workload, bytes; since the beginning of the run where the kernel cannot begin a new peak.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub peak_memory_bytes: Option<u64>,
+    /// Processes that the kernel killed for memory, whichever they were.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub oom_kills: u64,
+    /// Time for which the workload had to wait for its share of the processors, milliseconds.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub throttled_ms: u64,
+}
+
+pub(super) fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::action::is_zero;
 use crate::run::{Outcome, Phase, RunError, Status};
 
 /// First event of a log, and first of each epoch.
@@ -97,7 +98,8 @@ pub struct MissingLayer {
 /// Resources of the whole run.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Usage {
-    /// CPU time of the launched processes and their waited-for children, milliseconds.
+    /// CPU time of the launched processes and their waited-for children, at the end of all that ran where a control group
+    /// counts it, milliseconds.
     pub cpu_ms: u64,
     /// Largest resident set of one launched process, bytes.
     pub max_rss_bytes: u64,
@@ -107,6 +109,24 @@ pub struct Usage {
     pub tokens: u64,
     /// Cost in US dollars, as the agent said.
     pub cost_usd: f64,
+    /// Most memory of the workload, bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub peak_memory_bytes: Option<u64>,
+    /// Most processes and threads of the workload.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub peak_pids: Option<u64>,
+    /// Processes of the workload that the kernel killed for memory.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub oom_kills: u64,
+    /// Time for which the workload had to wait for its share of the processors, milliseconds.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub throttled_ms: u64,
+    /// Memory of the workload now, bytes; only while it runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads of the workload now; only while it runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pids: Option<u64>,
 }
 
 /// Processes of the workload that outlived its own end and had to be killed.

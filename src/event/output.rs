@@ -50,6 +50,12 @@ pub enum LimitName {
     MaxSteps,
     /// `limits.output`.
     Output,
+    /// `limits.memory`, in bytes.
+    Memory,
+    /// `limits.pids`.
+    Pids,
+    /// `limits.disk`, in bytes.
+    Disk,
     /// `timeout_seconds`.
     Timeout,
     /// `timeout` of a playbook's step, in milliseconds.

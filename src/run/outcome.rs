@@ -12,6 +12,8 @@ use super::state::Terminal;
 pub enum ErrorCode {
     /// The command ended with a code other than 0, or by a signal that nobody here sent.
     CommandFailed,
+    /// The workload took more memory than its limit, and the agent or command was killed for it.
+    OomKilled,
     /// The agent behind an adapter ended with a code other than 0.
     AgentFailed,
     /// A limit of the run description (steps, output) was reached.
@@ -61,8 +63,9 @@ pub enum ExitRule {
 
 impl ErrorCode {
     /// Every code, in the order of the table in `docs/operations.md`.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CommandFailed,
+        Self::OomKilled,
         Self::AgentFailed,
         Self::BudgetExceeded,
         Self::GuardrailBlocked,
@@ -107,6 +110,7 @@ impl ErrorCode {
         use Terminal::{Failed, Terminated, Timeout};
         match self {
             Self::CommandFailed => ("COMMAND_FAILED", Failed, OfCommand),
+            Self::OomKilled => ("OOM_KILLED", Failed, Fixed(137)),
             Self::AgentFailed => ("AGENT_FAILED", Failed, Fixed(1)),
             Self::BudgetExceeded => ("BUDGET_EXCEEDED", Failed, Fixed(1)),
             Self::GuardrailBlocked => ("GUARDRAIL_BLOCKED", Failed, Fixed(1)),
@@ -176,6 +180,20 @@ pub struct Outcome {
     /// Who sent that signal.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sender: Option<Sender>,
+    /// The kill for memory that decided the end, when one did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub oom: Option<Oom>,
+}
+
+/// A kill for memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Oom {
+    /// The limit that held, in bytes.
+    pub limit_bytes: u64,
+    /// The most memory that was in use, in bytes; null where nobody counted it.
+    pub peak_bytes: Option<u64>,
+    /// Processes that were killed for it during the launch.
+    pub kills: u64,
 }
 
 /// `error` on the wire: present exactly when the status is terminal and not `completed`.
@@ -221,6 +239,7 @@ mod tests {
             reason: String::new(),
             stop_signal,
             sender: None,
+            oom: None,
         }
     }
 

@@ -90,9 +90,11 @@ impl Session {
         // The guardian's clock behind the deadline goes on while files are copied.
         let by_deadline = self.settings.began + self.settings.timeout + self.settings.grace / 2;
         match end {
-            End::Verdict(_) | End::TooManySteps | End::TooMuchOutput | End::Blocked(_) => {
-                (now + COLLECT_LIMIT).min(by_deadline).max(by_grace)
-            }
+            End::Verdict(_)
+            | End::TooManySteps
+            | End::TooMuchOutput
+            | End::Exceeded(_)
+            | End::Blocked(_) => (now + COLLECT_LIMIT).min(by_deadline).max(by_grace),
             End::Stop(_) | End::Deadline | End::Idle | End::LogFailed(_) | End::SandboxGone(_) => {
                 by_grace
             }

@@ -25,7 +25,7 @@ use crate::control::{StopAnswer, StopCall, StopCause, StopRequest};
 use crate::event::lifecycle::Survivors;
 use crate::event::{Complete, Event, Level, Limit, LimitName};
 use crate::log::LogHealth;
-use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Sender, Status, Transition};
+use crate::run::{EndedBy, ErrorCode, Oom, Outcome, RunError, Sender, Status, Transition};
 
 /// Part of a stop's time that is kept for putting the end on the disk.
 pub const PERSIST_RESERVE: Duration = Duration::from_secs(1);
@@ -58,6 +58,8 @@ struct Cause {
     error: Option<(ErrorCode, String)>,
     /// Facts of the error, for machines.
     details: Option<serde_json::Value>,
+    /// The kill for memory behind it; that of the last process is in its exit.
+    oom: Option<Oom>,
     by: EndedBy,
     stop_signal: Option<i32>,
     sender: Option<Sender>,
@@ -111,6 +113,8 @@ impl Session {
         self.settings.console.release().await;
         self.keep_result(&mut cause).await;
         self.collect(collect_until).await;
+        // The last look: what was killed is counted, and the group is still there.
+        self.look_at_limits();
         let complete = self.complete(cause, killed, begun);
         let ended = self.recorder.finish(complete).await;
         // From here on whoever asks, or waits for an answer, is told that the run has finished.
@@ -132,6 +136,7 @@ impl Session {
         let failed = |code, by, message: String| Cause {
             error: Some((code, message)),
             details: None,
+            oom: None,
             by,
             stop_signal: None,
             sender: None,
@@ -141,10 +146,11 @@ impl Session {
             End::Verdict(mut verdict) => Cause {
                 error: verdict.error.take(),
                 details: None,
+                oom: None,
                 by: EndedBy::Agent,
                 stop_signal: None,
                 sender: None,
-                verdict,
+                verdict: *verdict,
             },
             End::Stop(stop) => {
                 let cause = stopped(&stop.request);
@@ -185,6 +191,14 @@ impl Session {
                 let message = format!("the workload wrote more than limits.output = {bytes} bytes");
                 failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
             }
+            End::Exceeded(exceeded) => {
+                let (limit, code, message) = exceeded.words();
+                self.recorder.append(Event::Limit(limit));
+                Cause {
+                    oom: exceeded.oom(),
+                    ..failed(code, EndedBy::Limit, message)
+                }
+            }
             End::Blocked(guardrail) => {
                 let (code, message) = guarded::error(&guardrail);
                 Cause {
@@ -197,11 +211,27 @@ impl Session {
                 EndedBy::Supervisor,
                 format!("the log failed: {error}"),
             ),
-            End::SandboxGone(error) => failed(
-                ErrorCode::SetupFailed,
-                EndedBy::Supervisor,
-                format!("the sandbox is gone: {error}"),
-            ),
+            End::SandboxGone(error) => {
+                let reading = self.workload.reading();
+                match reading.and_then(|reading| self.limits.oom_of_sandbox(reading)) {
+                    Some(oom) => Cause {
+                        oom: Some(oom),
+                        ..failed(
+                            ErrorCode::OomKilled,
+                            EndedBy::Limit,
+                            format!(
+                                "the workload took more than limits.memory = {} bytes, and its sandbox was killed",
+                                oom.limit_bytes
+                            ),
+                        )
+                    },
+                    None => failed(
+                        ErrorCode::SetupFailed,
+                        EndedBy::Supervisor,
+                        format!("the sandbox is gone: {error}"),
+                    ),
+                }
+            }
         }
     }
 
@@ -255,7 +285,7 @@ impl Session {
                 report = self.workload.next_report(), if main_ended_at.is_none() => match report {
                     Ok(report) => {
                         if self.launched.as_ref().is_some_and(|launched| launched.id == report.launch) {
-                            self.note_exit(super::workload::exit_of(&report));
+                            let _ = self.note_exit(super::workload::exit_of(&report));
                             main_ended_at = Some(Instant::now());
                         }
                     }
@@ -312,7 +342,7 @@ impl Session {
             && let Ok(Ok(report)) =
                 tokio::time::timeout(COUNT_INTERVAL, self.workload.next_report()).await
         {
-            self.note_exit(super::workload::exit_of(&report));
+            let _ = self.note_exit(super::workload::exit_of(&report));
         }
         let ended_late = self
             .launched
@@ -350,7 +380,7 @@ impl Session {
         {
             cause.verdict = Verdict {
                 error: None,
-                ..verdict
+                ..*verdict
             };
         }
         let verdict = std::mem::take(&mut cause.verdict);
@@ -369,6 +399,7 @@ impl Session {
         let exit: Option<Exit> = cause
             .verdict
             .exit
+            .map(|exit| *exit)
             .or_else(|| only_launch.and_then(|launched| launched.exit));
         let error = cause.error.map(|(code, message)| RunError {
             code,
@@ -378,6 +409,7 @@ impl Session {
         let code = error.as_ref().map(|error| error.code);
         let mut usage = self.journal.usage();
         usage.output_bytes = self.budget.written();
+        self.limits.complete(&mut usage);
         let reason = match (&error, cause.verdict.reason, exit) {
             (Some(error), _, _) => error.message.clone(),
             (None, Some(reason), _) => reason,
@@ -397,6 +429,7 @@ impl Session {
                 reason,
                 stop_signal: cause.stop_signal,
                 sender: cause.sender,
+                oom: cause.oom.or_else(|| exit.and_then(|exit| exit.oom)),
             },
             error,
             result: cause.verdict.result,
@@ -449,6 +482,7 @@ fn stopped(request: &StopRequest) -> Cause {
             format!("the run was stopped by {who}{why}"),
         )),
         details: None,
+        oom: None,
         by,
         stop_signal,
         sender,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::attempt::Watched;
 use super::environment::ACTIONS_FD;
 use super::journal::MAX_TEXT_BYTES;
+use super::limits::LOOK_INTERVAL;
 use super::output::{Destination, Pump, Settle};
 use super::result_lines::{Reports, ResultLine, ResultLines};
 use super::{CUT_LIMIT, DRAIN_LIMIT, End, MAX_WAITING_LINES, Session, next_observation};
@@ -107,6 +108,10 @@ impl Session {
             stdio: streams.stdio,
             extra: vec![(actions_write, ACTIONS_FD)],
         };
+        let before = self.workload.begin_peak();
+        self.limits_due = before.map(|_| Instant::now() + LOOK_INTERVAL);
+        self.limits
+            .begin(before.unwrap_or_default(), Instant::now());
         let launched = match &launch.role {
             Role::Attempt(_) => self.workload.launch_kept(request).await,
             Role::Action | Role::Agent => self.workload.launch(request).await,
@@ -271,11 +276,18 @@ impl Session {
         }
     }
 
-    pub(super) fn note_exit(&mut self, exit: Exit) {
+    /// Takes the end of the launch, and completes it by what the kernel counted.
+    pub(super) fn note_exit(&mut self, mut exit: Exit) -> Exit {
+        if let Some(reading) = self.workload.reading() {
+            for limit in self.limits.end(reading, &mut exit, Instant::now()) {
+                self.recorder.append(crate::event::Event::Limit(limit));
+            }
+        }
         self.journal.add_usage(&exit);
         if let Some(launched) = &mut self.launched {
             launched.exit = Some(exit);
         }
+        exit
     }
 
     /// Reads the output that is left, for at most [`DRAIN_LIMIT`] when something else still holds the pipe.

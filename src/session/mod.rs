@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod collection;
 pub mod ending;
 pub mod environment;
+mod growth;
 mod guarded;
 pub mod console;
 mod keyboard;
@@ -17,11 +18,13 @@ pub mod journal;
 mod open_action;
 mod ladder;
 mod launched;
+pub mod limits;
 pub mod output;
 mod probing;
 pub mod recorder;
 pub mod result;
 pub mod result_lines;
+pub mod sampling;
 pub mod status_file;
 pub mod workload;
 
@@ -45,8 +48,10 @@ use crate::redact::Redactor;
 use crate::supervisor::link::GuardianLink;
 use journal::{Journal, Recorded};
 use launched::{LaunchFailure, Launched};
+use limits::{LOOK_INTERVAL, LimitWatch};
 use output::OutputBudget;
 use recorder::Recorder;
+use sampling::{Exceeded, Sampled};
 use workload::Workload;
 
 /// Lines that may wait between the pumps and the agent; pumps wait beyond it.
@@ -100,7 +105,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub enum End {
     /// The agent said so.
-    Verdict(Verdict),
+    Verdict(Box<Verdict>),
     /// Somebody asked for it.
     Stop(StopCall),
     /// The wall-clock limit passed.
@@ -113,6 +118,8 @@ pub enum End {
     Blocked(crate::event::Guardrail),
     /// The workload wrote more than it may.
     TooMuchOutput,
+    /// The workload passed a limit that the supervisor looks at.
+    Exceeded(Exceeded),
     /// The log failed.
     LogFailed(String),
     /// The sandbox is gone.
@@ -158,6 +165,12 @@ pub struct Session {
     /// Until when silence is what the agent asked for: a pause, or a look that waits for its answer.
     quiet_until: watch::Sender<Instant>,
     looking: Option<probing::Looking>,
+    /// What the kernel counts against the limits.
+    pub limits: LimitWatch,
+    /// The limits that nothing in the kernel holds.
+    pub sampled: Sampled,
+    /// When it is looked at next; none without a control group.
+    limits_due: Option<Instant>,
 }
 
 impl std::fmt::Debug for Session {
@@ -208,6 +221,9 @@ impl Session {
             pause: None,
             quiet_until: watch::Sender::new(Instant::now()),
             looking: None,
+            limits: LimitWatch::default(),
+            sampled: Sampled::default(),
+            limits_due: None,
         }
     }
 
@@ -222,6 +238,7 @@ impl Session {
         let (_, no_calls) = mpsc::channel(1);
         let mut calls = std::mem::replace(&mut self.calls, no_calls);
         let interrupt = self.interrupt.clone();
+        let sampled = std::mem::take(&mut self.sampled).exceeded(self.workload.signaller());
         let console = self.settings.console.clone().follow(
             self.workload.signaller(),
             log.clone(),
@@ -237,6 +254,7 @@ impl Session {
                 () = tokio::time::sleep_until(deadline) => Err(End::Deadline),
                 () = idle(idle_timeout, &log, &quiet_until) => Err(End::Idle),
                 () = budget.exceeded() => Err(End::TooMuchOutput),
+                exceeded = sampled => Err(End::Exceeded(exceeded)),
                 error = log_failure(&mut health), if stops_on_failure => Err(End::LogFailed(error)),
                 never = console => match never {},
                 end = &mut work => Ok(end),
@@ -269,17 +287,18 @@ impl Session {
             }
             let (pause, attempt_due) = (self.pause, self.attempt_due());
             let look_due = self.looking.as_ref().map(probing::Looking::due);
+            let limits_due = self.limits_due;
             tokio::select! {
                 biased;
                 () = interrupt.cancelled() => return None,
                 Some(observation) = next_observation(&mut self.observations) => self.waiting.push_back(observation),
                 report = self.workload.next_report() => match report {
                     Ok(report) => {
-                        let exit = workload::exit_of(&report);
+                        let mut exit = workload::exit_of(&report);
                         if self.looking.as_ref().is_some_and(|looking| looking.id == report.launch) {
                             self.take_look(exit).await;
                         } else if self.launched.as_ref().is_some_and(|launched| launched.id == report.launch) {
-                            self.note_exit(exit);
+                            exit = self.note_exit(exit);
                             if self.launched.as_ref().is_some_and(|launched| launched.watched.is_some()) {
                                 if let Some(end) = self.end_attempt().await {
                                     return Some(end);
@@ -306,6 +325,7 @@ impl Session {
                     }
                 }
                 () = until(look_due) => self.end_look().await,
+                () = until(limits_due) => self.look_at_limits(),
                 () = until(pause) => {
                     self.pause = None;
                     self.waiting.push_back(Observation::Waited);
@@ -314,11 +334,21 @@ impl Session {
         }
     }
 
+    /// Looks at what the kernel counted, and tells of limits that were reached since.
+    fn look_at_limits(&mut self) {
+        let reading = self.workload.reading();
+        let now = Instant::now();
+        self.limits_due = reading.map(|_| now + LOOK_INTERVAL);
+        for limit in reading.map_or_else(Vec::new, |reading| self.limits.look(reading, now)) {
+            self.recorder.append(crate::event::Event::Limit(limit));
+        }
+    }
+
     /// Tells the agent what happened and does what it decides; an end when there is one.
     async fn tell(&mut self, observation: Observation) -> Option<End> {
         for step in self.agent.next(observation).await {
             let done = match step {
-                Step::Finish(verdict) => return Some(End::Verdict(verdict)),
+                Step::Finish(verdict) => return Some(End::Verdict(Box::new(verdict))),
                 Step::Record(report) => self.journal.record(report).await,
                 Step::Conclude(conclusion) => {
                     self.conclude(conclusion).await.map(|()| Recorded::GoOn)

@@ -10,8 +10,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use stockade_sandbox::{
-    BuildError, DestroyError, End, Helper, KillError, LaunchError, LaunchId, PlanError, Policy,
-    Report, Sandbox, Target, Terminal, TerminalSize,
+    BuildError, DestroyError, End, GroupReading, Helper, KillError, LaunchError, LaunchId,
+    PlanError, Policy, Report, Sandbox, Taken, Target, Terminal, TerminalSize,
 };
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -21,6 +21,7 @@ use crate::event::Isolation;
 use crate::event::action::ProcessUsage;
 use crate::event::lifecycle::{EnforcedLimit, MissingLayer};
 use crate::run::ErrorCode;
+use crate::status::gauge::{Gauge, Level};
 
 /// Longest time that building the sandbox may take; it takes milliseconds.
 pub const BUILD_LIMIT: Duration = Duration::from_secs(20);
@@ -140,6 +141,29 @@ impl Workload {
         directories
             .filter_map(|directory| directory.into_os_string().into_string().ok())
             .collect()
+    }
+
+    /// What the kernel counted for the sandbox; none without a control group. Reads a few small files of the kernel.
+    pub fn reading(&self) -> Option<GroupReading> {
+        self.sandbox.group_reading()
+    }
+
+    /// Begins a new peak of memory, and reads what was counted before.
+    pub fn begin_peak(&self) -> Option<GroupReading> {
+        self.sandbox.begin_peak();
+        self.sandbox.group_reading()
+    }
+
+    /// Reads what the workload takes now, for as long as there is one.
+    pub fn gauge(&self) -> Gauge {
+        let sandbox = Arc::downgrade(&self.sandbox);
+        Gauge::new(move || {
+            let reading = sandbox.upgrade()?.group_reading()?;
+            Some(Level {
+                memory_bytes: reading.memory_bytes?,
+                pids: reading.pids?,
+            })
+        })
     }
 
     /// The output directory inside the sandbox, if there is one; it can be read when nothing lives there any more.
@@ -338,13 +362,24 @@ impl Workload {
     }
 }
 
-/// Signals a workload for as long as there is one.
+/// Signals a workload and looks at it for as long as there is one.
 #[derive(Debug, Clone)]
 pub struct Signaller {
     sandbox: Weak<Sandbox>,
 }
 
 impl Signaller {
+    /// Looks at what the workload takes, for limits that nothing in the kernel holds.
+    ///
+    /// # Errors
+    /// When the sandbox is gone, busy, or cannot tell.
+    pub async fn taken(&self, bound: u64) -> io::Result<Taken> {
+        let sandbox = self.sandbox.upgrade().ok_or(io::ErrorKind::NotFound)?;
+        tokio::task::spawn_blocking(move || sandbox.taken(bound))
+            .await
+            .map_err(io::Error::other)?
+    }
+
     /// As [`Workload::signal_all`].
     ///
     /// # Errors
@@ -420,7 +455,10 @@ pub fn exit_of(report: &Report) -> Exit {
             user_cpu_ms: millis(report.user_cpu),
             system_cpu_ms: millis(report.system_cpu),
             max_rss_bytes: report.max_rss_bytes,
+            wait_status: Some(report.status),
+            ..ProcessUsage::default()
         },
+        oom: None,
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) const ACTION_TEXT_BYTES: usize = 384;
 /// Texts of an action with that share.
 const N_ACTION_TEXTS: usize = 7;
 /// Field names, numbers and punctuation of an action, at most.
-const ACTION_FRAME_BYTES: usize = 700;
+const ACTION_FRAME_BYTES: usize = 900;
 /// Share of one action.
 const ACTION_BYTES: usize = RESULT_TEXT_BYTES
     + ACTION_ERROR_BYTES
@@ -58,8 +58,8 @@ pub(super) const NAME_BYTES: usize = 256;
 const MAX_LIMITS: usize = 8;
 /// Most directories of a control group: one in each hierarchy that is used.
 const MAX_GROUPS: usize = 8;
-/// Share of such a directory; a longer one is of no use, and the file system hardly allows it.
-const GROUP_BYTES: usize = 4 << 10;
+/// Share of such a directory; one that is longer is left for the next run to remove.
+const GROUP_BYTES: usize = 1 << 10;
 /// Names in the document: layers, missing layers with reasons, survivors, and single ones (tiers, addresses).
 const N_NAMES: usize = 4 * MAX_NAMES + 2 * MAX_LIMITS + 16;
 /// Field names, numbers and punctuation of the document, at most.

@@ -2,11 +2,12 @@
 //!
 //! Owns its wire form, how it follows from the action log, and how it is published. It writes no file and appends no
 //! event. Invariant: the document says nothing that the log does not say, apart from what is known of the recordings
-//! themselves and of the run's description.
+//! themselves, of the run's description, and of what the workload takes at the moment.
 
 pub mod bounds;
 pub mod document;
 pub mod fold;
+pub mod gauge;
 mod observer;
 pub mod publisher;
 #[cfg(test)]

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::document::{Frame, LogHead, RecordingsHealth, StatusDocument};
 use super::fold::{OpenAction, StatusFold};
+use super::gauge::GaugePlace;
 use crate::event::{Event, EventType};
 use crate::run::{Phase, Status};
 
@@ -92,6 +93,8 @@ pub struct StatusBoard {
     urgent_version: AtomicU64,
     /// Tells waiting readers that `version` went on.
     changed: watch::Sender<u64>,
+    /// What the workload takes now, for readers of the live run alone.
+    gauge: GaugePlace,
 }
 
 impl StatusBoard {
@@ -111,6 +114,7 @@ impl StatusBoard {
             version: AtomicU64::new(0),
             urgent_version: AtomicU64::new(0),
             changed: watch::Sender::new(0),
+            gauge: GaugePlace::default(),
         })
     }
 
@@ -229,6 +233,22 @@ impl StatusBoard {
         current
     }
 
+    /// The place of the gauge that tells what the workload takes.
+    pub fn gauge(&self) -> &GaugePlace {
+        &self.gauge
+    }
+
+    /// Adds what the workload takes now; behind the end there is nothing to read.
+    fn with_level(&self, mut document: StatusDocument) -> StatusDocument {
+        if document.phase != Some(Phase::Finished)
+            && let Some(level) = self.gauge.read()
+        {
+            document.usage.memory_bytes = Some(level.memory_bytes);
+            document.usage.pids = Some(level.pids);
+        }
+        document
+    }
+
     fn rendering(&self) -> MutexGuard<'_, ()> {
         self.rendering
             .lock()
@@ -258,6 +278,7 @@ impl StatusBoard {
             let version = self.version.load(Ordering::Acquire);
             (visible.document(now_ms), visible.etag(), version)
         };
+        let document = self.with_level(document);
         // The old document stands where the new one cannot be encoded, which ours always can.
         if let Ok(fresh) = render(document, etag, version, now_ms) {
             self.current.store(Arc::new(fresh));
@@ -315,6 +336,7 @@ impl StatusBoard {
     /// When the document cannot be encoded, which ours always can.
     pub fn frame(&self, now_ms: u64) -> Result<Frame, EncodeError> {
         let document = self.folds().visible().document(now_ms);
+        let document = self.with_level(document);
         document.frame().map_err(|source| EncodeError { source })
     }
 

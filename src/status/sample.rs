@@ -69,6 +69,7 @@ pub(super) fn complete(status: Status) -> Complete {
             reason: "the command exited".to_owned(),
             stop_signal: None,
             sender: None,
+            oom: None,
         },
         error: (status != Status::Completed).then(|| RunError {
             code: ErrorCode::CommandFailed,

@@ -10,12 +10,14 @@ use tokio::sync::watch;
 
 use super::descriptors::Descriptors;
 use super::early_end::EarlyEnd;
+use super::record::Record;
 use super::report_file::ReportFile;
 use super::{LOG_CLOSE_LIMIT, Supervisor, collecting, egress, filming, setup, showing};
 use crate::api::{self, Readiness};
 use crate::control::StopCall;
 use crate::event::lifecycle::Listen;
 use crate::run::ErrorCode;
+use crate::session::limits::LimitWatch;
 use crate::session::recorder::{Ended, Recorder};
 use crate::session::workload::Workload;
 use crate::session::{End, Session};
@@ -29,6 +31,7 @@ impl Supervisor {
         ready: watch::Sender<Readiness>,
         descriptors: Descriptors,
         listen: &Listen,
+        record: &Record,
     ) -> Ended {
         let description = &self.hand_over.description;
         let refused = |message| EarlyEnd::new(ErrorCode::SetupFailed, message);
@@ -67,7 +70,7 @@ impl Supervisor {
         ));
         // Not before: the launch helper has inherited what it and the workload keep.
         descriptors.raise();
-        let isolation = workload.isolation(
+        let mut isolation = workload.isolation(
             &description.requirement.asked,
             &setup::network_name(description),
         );
@@ -76,7 +79,13 @@ impl Supervisor {
             network = isolation.network,
             "sandbox is built"
         );
+        isolation.limits.extend(setup::disk_limit(description));
+        let limits = LimitWatch::new(&isolation);
+        let recordings = &self.hand_over.options.recordings;
+        let sampled = setup::sampled(description, &isolation, recordings);
         recorder.append(crate::event::Event::Isolation(isolation));
+        record.board.gauge().set(workload.gauge());
+        record.metrics.level.set(workload.gauge());
         for warning in setup::secrets_in_clear(&self.redactor) {
             tracing::warn!("{warning}");
             recorder.diagnose(crate::event::Level::Warn, warning);
@@ -118,6 +127,7 @@ impl Supervisor {
         );
         session.collection = prepared.collection;
         session.egress = egress;
+        (session.limits, session.sampled) = (limits, sampled);
         let end = session.drive().await;
         // The guardian's patience covers everything that may still follow, or it would cut the linger short.
         let mut left = description.grace

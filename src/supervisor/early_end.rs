@@ -106,6 +106,7 @@ impl EarlyEnd {
                 reason: self.message.clone(),
                 stop_signal,
                 sender,
+                oom: None,
             },
             error: Some(RunError {
                 code: self.code,

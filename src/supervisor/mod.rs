@@ -254,7 +254,7 @@ impl Supervisor {
                         }
                         self.link.tell(&ToGuardian::Ready);
                         pruning = Some(retention::begin(&self.hand_over.options));
-                        self.session(recorder, calls, ready, descriptors, &bound.listen)
+                        self.session(recorder, calls, ready, descriptors, &bound.listen, &record)
                             .await
                     }
                     Err(error) => {

@@ -25,6 +25,7 @@ use crate::description::settings::{
     Access, Adapter, Durability, Isolation, Network, OnError, OnFull,
 };
 use crate::description::supervisor::{Authentication, SupervisorOptions};
+use crate::event::lifecycle::EnforcedLimit;
 use crate::guardrail::Watch;
 use crate::log::{self, LogOptions, Millis};
 use crate::playbook::PlaybookErrors;
@@ -40,6 +41,7 @@ use crate::session::environment::{self, Inherited};
 use crate::session::journal::Journal;
 use crate::session::recorder::{OnDisk, Recorder};
 use crate::session::result::Wanted;
+use crate::session::sampling::Sampled;
 use crate::session::workload::chain;
 use crate::session::{OnLogFailure, Settings};
 use crate::status::fold::{Described, StatusFold};
@@ -232,7 +234,7 @@ pub fn policy(description: &RunDescription, recordings: &Path) -> sandbox::Polic
         swap_bytes: limits.swap_bytes,
         pids: Some(limits.pids),
         cpu_millis: limits.cpu_millis,
-        file_bytes: None,
+        file_bytes: limits.disk_bytes,
     };
     // The same id may be in use in another directory of recordings.
     policy.group = Some(format!("{}-{}", description.run_id, std::process::id()));
@@ -263,6 +265,31 @@ pub fn policy(description: &RunDescription, recordings: &Path) -> sandbox::Polic
     }
     policy.required = description.requirement.layers(&policy);
     policy
+}
+
+/// The limit of what the workload writes to the host, which nothing in the kernel holds.
+pub fn disk_limit(description: &RunDescription) -> Option<EnforcedLimit> {
+    description.limits.disk_bytes.map(|value| EnforcedLimit {
+        limit: "disk".to_owned(),
+        value,
+        by: "sampled".to_owned(),
+    })
+}
+
+/// What is looked at for limits that nothing in the kernel holds.
+pub fn sampled(
+    description: &RunDescription,
+    isolation: &crate::event::Isolation,
+    recordings: &Path,
+) -> Sampled {
+    let workspace = (&description.workspace, description.workspace_mode);
+    let mounts = description.mounts.iter();
+    let places = mounts
+        .map(|mount| (&mount.source, mount.access))
+        .chain([workspace])
+        .filter(|(_, access)| *access == Access::ReadWrite)
+        .map(|(path, _)| path.clone());
+    Sampled::new(isolation, places.collect(), recordings.to_owned())
 }
 
 /// Bounds and environment of the session.

@@ -104,6 +104,7 @@ struct Member {
 #[derive(Debug)]
 pub(crate) struct ControlGroup {
     members: Vec<Member>,
+    isolation: Isolation,
     /// Of version 2, where the kernel begins a new peak for whoever wrote to this very descriptor.
     peak: Option<File>,
 }
@@ -186,6 +187,7 @@ impl ControlGroup {
         made.group = (!members.is_empty()).then(|| Self {
             peak: open_peak(&members),
             members,
+            isolation,
         });
         made
     }
@@ -228,10 +230,15 @@ impl ControlGroup {
     pub(crate) fn read(&self) -> GroupReading {
         let mut all = GroupReading::default();
         for member in &self.members {
-            all = all.merge(match member.version {
+            let mut reading = match member.version {
                 Version::One => reading::legacy(&member.directory),
                 Version::Two => reading::unified(&member.directory),
-            });
+            };
+            let n_inits = u64::from(member.has_init(self.isolation));
+            for count in [&mut reading.pids, &mut reading.pids_peak] {
+                *count = count.map(|count| count.saturating_sub(n_inits));
+            }
+            all = all.merge(reading);
         }
         if let Some(since) = self.peak.as_ref().and_then(read_peak) {
             all.memory_peak_bytes = Some(since);
@@ -271,6 +278,11 @@ impl Drop for ControlGroup {
 }
 
 impl Member {
+    /// Whether the in-sandbox init is in it as well; without isolation only its launches are born in a group of version 2.
+    fn has_init(&self, isolation: Isolation) -> bool {
+        self.version == Version::One || isolation == Isolation::Full
+    }
+
     fn has(&self, controller: Controller) -> bool {
         self.controllers.contains(&controller)
     }
@@ -297,9 +309,7 @@ impl Member {
             }
         }
         if let Some(pids) = limits.pids.filter(|_| self.has(Controller::Pids)) {
-            // The in-sandbox init is in the group as well, except where only its launches are born there.
-            let is_init_inside = self.version == Version::One || isolation == Isolation::Full;
-            let most = u64::from(pids) + u64::from(is_init_inside);
+            let most = u64::from(pids) + u64::from(self.has_init(isolation));
             match self.write("pids.max", &most.to_string()) {
                 Ok(()) => held(LimitKind::Pids, u64::from(pids)),
                 Err(refusal) => refusals.push(refusal),

@@ -18,7 +18,7 @@ pub struct GroupReading {
     pub memory_peak_bytes: Option<u64>,
     /// Processes that the kernel killed because memory ran out.
     pub oom_kills: Option<u64>,
-    /// Processes and threads, the in-sandbox init included.
+    /// Processes and threads, the in-sandbox init not among them.
     pub pids: Option<u64>,
     /// The most of them.
     pub pids_peak: Option<u64>,

@@ -25,6 +25,7 @@ use crate::protocol::{
 use crate::sweep::{self, KillReport, Tally};
 use crate::sys::process::{self, Ended, Wait};
 use crate::sys::signal;
+use crate::taken::{self, Taken};
 use crate::terminal;
 use crate::wire::{self, Deadline, Received};
 use nix::libc;
@@ -194,6 +195,7 @@ impl Init {
                 self.kill_tree(launch, limit).map(InitAnswer::Killed)
             }
             InitRequest::LetGo(launch) => self.let_go(launch).map(|()| InitAnswer::Done),
+            InitRequest::Measure { bound } => self.measure(bound).map(InitAnswer::Measured),
             InitRequest::KillAll { limit } => self.kill_all(limit).map(InitAnswer::Killed),
         };
         let answer = answered.unwrap_or_else(|error| {
@@ -295,6 +297,14 @@ impl Init {
             return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
         u32::try_from(self.live()?.len()).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    fn measure(&self, bound: u64) -> io::Result<Taken> {
+        if !self.has_proc {
+            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+        }
+        let has_own_files = self.isolation == Isolation::Full;
+        Ok(taken::by(&self.live()?, has_own_files, bound))
     }
 
     /// Lists the live processes of the sandbox but this one and its keepers.

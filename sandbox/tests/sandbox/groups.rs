@@ -341,3 +341,28 @@ fn what_a_record_names_is_emptied_and_removed_and_what_is_in_use_is_not_stale() 
     assert_eq!(marked(&mark), 0);
     assert!(directories.iter().all(|directory| !directory.exists()));
 }
+
+#[test]
+fn without_a_group_memory_is_looked_at_and_what_is_shared_counts_once() {
+    for_each_starter(|starter| {
+        let run = build(starter, &Policy::new(Isolation::Full));
+        let before = run.sandbox.taken(u64::MAX).expect("looks");
+        let script = "
+import os, time
+x = bytearray(24 << 20)
+pids = [os.fork() for _ in range(2)]
+time.sleep(60)
+";
+        run.start(&["python3", "-c", script]);
+        eventually("all four run", || {
+            run.sandbox.taken(u64::MAX).expect("looks").pids == before.pids + 4
+        });
+        let quick = run.sandbox.taken(u64::MAX).expect("looks").memory_bytes;
+        let exact = run.sandbox.taken(0).expect("looks").memory_bytes;
+        assert!(quick > 4 * 24 * MIB, "{quick}");
+        assert!((24 * MIB..3 * 24 * MIB).contains(&exact), "{exact}");
+        run.shell("head -c 8388608 /dev/zero > /tmp/file").success();
+        let with_file = run.sandbox.taken(0).expect("looks").memory_bytes;
+        assert!(with_file >= exact + 7 * MIB, "{exact} {with_file}");
+    });
+}

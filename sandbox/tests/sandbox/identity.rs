@@ -1,10 +1,10 @@
 //! Who the workload is, and what it cannot do to the init and the kernel.
 
-use crate::harness::{Starter, USER, build, for_each_starter, full, is_root, launch};
+use crate::harness::{Starter, USER, build, for_each_starter, full, is_root, launch, skip};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use stockade_sandbox::{CallGroup, End, Isolation, Landlock, Layer, Policy, SANDBOX_HOST_ID};
+use stockade_sandbox::{CallGroup, End, FIRST_HOST_ID, Isolation, Landlock, Layer, Policy};
 
 #[test]
 fn the_workload_has_an_unprivileged_id_on_the_host() {
@@ -22,7 +22,7 @@ fn the_workload_has_an_unprivileged_id_on_the_host() {
             .filter_map(|entry| Some(fs::metadata(entry.path()).ok()?.uid()))
             .collect();
         let expected = match starter {
-            Starter::Root => SANDBOX_HOST_ID,
+            Starter::Root => FIRST_HOST_ID + run.helper.pid().unsigned_abs(),
             Starter::User if is_root() => USER,
             Starter::User => nix::unistd::geteuid().as_raw(),
         };
@@ -195,4 +195,19 @@ fn the_init_itself_has_no_privilege_and_no_descriptor_of_the_host() {
             assert_eq!(names, expected);
         }
     });
+}
+
+#[test]
+fn two_runs_of_root_have_different_ids_on_the_host() {
+    if !is_root() {
+        return skip("only root gives ids away");
+    }
+    let ids = [full(Starter::Root), full(Starter::Root)].map(|run| {
+        run.start(&["sleep", "60"]);
+        let status = format!("/proc/{}/status", run.sandbox.init_pid());
+        let status = fs::read_to_string(status).expect("status");
+        let line = status.lines().find(|line| line.starts_with("Uid:"));
+        line.expect("an id").to_owned()
+    });
+    assert_ne!(ids[0], ids[1]);
 }

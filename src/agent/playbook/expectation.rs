@@ -35,9 +35,9 @@ pub(super) fn of_command(
             Failure::of_check(why)
         } else {
             Failure {
-                code: ErrorCode::CommandFailed,
+                code: exit.error_code(ErrorCode::CommandFailed),
                 why,
-                exit: Some(*exit),
+                exit: Some(Box::new(*exit)),
             }
         });
     }

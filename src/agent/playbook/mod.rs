@@ -86,7 +86,7 @@ impl PlaybookAgent {
             Observation::Interrupted(exit) => {
                 self.note_cut_short(now);
                 steps.push(Step::Finish(Verdict {
-                    exit,
+                    exit: exit.map(Box::new),
                     ..self.verdict()
                 }));
             }

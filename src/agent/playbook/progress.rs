@@ -37,7 +37,7 @@ pub(super) struct Failure {
     /// One clause: what did not hold, and what was seen.
     pub(super) why: String,
     /// The exit that decided it, if one did.
-    pub(super) exit: Option<Exit>,
+    pub(super) exit: Option<Box<Exit>>,
 }
 
 impl Failure {
@@ -288,7 +288,10 @@ impl Progress {
             .map(|(id, failure)| (failure.code, format!("step {id}: {}", failure.why)));
         Verdict {
             error,
-            exit: self.fatal.as_ref().and_then(|(_, failure)| failure.exit),
+            exit: self
+                .fatal
+                .as_ref()
+                .and_then(|(_, failure)| failure.exit.clone()),
             reason: Some(format!("the playbook {} ended", playbook.name)),
             result: Some(result),
             ..Verdict::default()

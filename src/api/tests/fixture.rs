@@ -251,6 +251,7 @@ pub(super) fn complete() -> Event {
             reason: "the command ended".to_owned(),
             stop_signal: None,
             sender: None,
+            oom: None,
         },
         error: None,
         result: Some("done".to_owned()),

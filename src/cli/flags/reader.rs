@@ -43,6 +43,7 @@ impl FlagReader<'_> {
         self.scalar("limits.swap", "swap", flags.swap);
         self.scalar("limits.pids", "pids", flags.pids);
         self.scalar("limits.cpus", "cpus", flags.cpus);
+        self.scalar("limits.disk", "disk", flags.disk);
         self.scalar("network", "net", flags.net);
         self.scalar("output_schema", "output-schema", flags.output_schema);
         self.scalar("output_file", "output-file", flags.output_file);

@@ -250,7 +250,7 @@ pub const KEYS: &[Key] = &[
         type_text: "bytes, or text such as `512MiB` or `2GiB`",
         bounds: "16 MiB to 16 TiB; no more than an outer control group has",
         default: "2 GiB",
-        purpose: "The memory of the workload, its files in `/tmp`, home, `/dev/shm` and `/output` included. A program that takes more is killed.",
+        purpose: "The memory of the workload, its files in `/tmp`, home, `/dev/shm` and `/output` included. A program that takes more is killed; if it is the command or agent itself, the run fails with OOM_KILLED.",
         ..HONOURED
     },
     Key {
@@ -282,9 +282,12 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "limits.disk",
-        type_text: "a size",
-        purpose: "The disk space of the workload.",
-        ..UNSUPPORTED
+        flags: &["disk"],
+        type_text: "bytes, or text such as `512MiB` or `2GiB`",
+        bounds: "0 to 16 TiB; 0 is off",
+        default: "0",
+        purpose: "What the workload may write to the workspace and writable mounts: no file gets larger, and when all of them have grown by more, which is looked at every 2 s, the run fails with BUDGET_EXCEEDED.",
+        ..HONOURED
     },
     Key {
         name: "network",

@@ -39,6 +39,7 @@ fn a_bare_command_gets_every_default() {
         swap_bytes: 0,
         pids: 1_024,
         cpu_millis: None,
+        disk_bytes: None,
     };
     assert_eq!(run.limits, limits);
     assert_eq!(run.network, Network::None);

@@ -175,7 +175,7 @@ fn the_public_view_has_the_keys_of_the_file() {
         },
         "tty": false,
         "interactive": false,
-        "limits": { "output": 1 << 30, "memory": 2_u64 << 30, "swap": 0, "pids": 1_024, "cpus": null },
+        "limits": { "output": 1 << 30, "memory": 2_u64 << 30, "swap": 0, "pids": 1_024, "cpus": null, "disk": 0 },
         "network": "none",
         "isolation": "best",
         "preset": "default",

@@ -88,6 +88,10 @@ fn the_largest_document_is_within_its_bound() {
         user_cpu_ms: u64::MAX,
         system_cpu_ms: u64::MAX,
         max_rss_bytes: u64::MAX,
+        wait_status: Some(i32::MIN),
+        peak_memory_bytes: Some(u64::MAX),
+        oom_kills: u64::MAX,
+        throttled_ms: u64::MAX,
     });
     for _ in 0..100 {
         fold.apply(u64::MAX, &huge, &entered);

@@ -237,6 +237,7 @@ fn usage_adds_up_while_the_run_lives() {
             user_cpu_ms: 20,
             system_cpu_ms: 5,
             max_rss_bytes: rss,
+            ..ProcessUsage::default()
         });
         feed(&mut fold, &[Event::Action(Box::new(action))]);
     }
@@ -257,6 +258,7 @@ fn usage_adds_up_while_the_run_lives() {
             output_bytes: 14,
             tokens: 10,
             cost_usd: 1.0,
+            ..Usage::default()
         }
     );
 }

@@ -51,6 +51,7 @@ fn exit(code: i32) -> Exit {
         signal: None,
         duration: Duration::from_millis(5),
         usage: ProcessUsage::default(),
+        oom: None,
     }
 }
 
@@ -208,7 +209,7 @@ fn a_failed_attempt_is_repeated_with_growing_pauses_and_then_fails_the_run() {
             "step flaky: the command exited with code 7".to_owned()
         ))
     );
-    assert_eq!(story.verdict.exit, Some(exit(7)));
+    assert_eq!(story.verdict.exit, Some(Box::new(exit(7))));
     assert_eq!(story.data()["steps"]["flaky"]["attempts"], 4);
     assert_eq!(story.data()["steps"].get("never"), None);
     assert_eq!(story.data()["steps"]["clean"]["status"], "succeeded");
