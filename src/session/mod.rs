@@ -238,6 +238,7 @@ impl Session {
         let (_, no_calls) = mpsc::channel(1);
         let mut calls = std::mem::replace(&mut self.calls, no_calls);
         let interrupt = self.interrupt.clone();
+        let killer = self.workload.signaller();
         let sampled = std::mem::take(&mut self.sampled).exceeded(self.workload.signaller());
         let console = self.settings.console.clone().follow(
             self.workload.signaller(),
@@ -263,6 +264,9 @@ impl Session {
                 Ok(end) => end,
                 Err(end) => {
                     interrupt.cancel();
+                    if matches!(end, End::Exceeded(_)) {
+                        sampling::kill(&killer).await;
+                    }
                     // A full disk may hold it for longer; then what it has in hand is lost with the rest.
                     let _ = tokio::time::timeout(IN_HAND_LIMIT, work).await;
                     Some(end)

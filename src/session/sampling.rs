@@ -1,6 +1,7 @@
 //! Limits that nothing in the kernel holds: looks from time to time, and the end of a workload that passed one.
 //!
-//! Owns the looks and the kill behind them. Which limits they are, the sandbox says. Invariant: a look takes a tenth of the
+//! Owns the looks and the kill behind them; that the run is over, the session decides in between. Which limits they are, the
+//! sandbox says. Invariant: a look takes a tenth of the
 //! time at most, however many processes or files there are; and nobody is ended for memory that is counted twice.
 
 use std::path::PathBuf;
@@ -83,6 +84,14 @@ impl Exceeded {
     }
 }
 
+/// Kills a workload that passed a limit, at once and not by the ladder: it would go on taking more for as long as the ladder
+/// lets it. Not before the end of the run is decided: the death of the command would decide another one.
+pub(super) async fn kill(workload: &Signaller) {
+    if let Err(error) = workload.signal_all(nix::libc::SIGKILL).await {
+        tracing::warn!(%error, "the workload was not killed at once");
+    }
+}
+
 /// The limits to look at.
 #[derive(Debug, Clone, Default)]
 pub struct Sampled {
@@ -111,17 +120,12 @@ impl Sampled {
         }
     }
 
-    /// Looks until a limit is passed, and kills the workload; for ever if none is. Safe to cancel.
+    /// Looks until a limit is passed; for ever if none is. Safe to cancel.
     pub(super) async fn exceeded(self, workload: Signaller) -> Exceeded {
-        let exceeded = tokio::select! {
+        tokio::select! {
             exceeded = self.clone().processes(&workload) => exceeded,
             exceeded = self.files() => exceeded,
-        };
-        // At once and not by the ladder: it would go on taking more for as long as the ladder lets it.
-        if let Err(error) = workload.signal_all(nix::libc::SIGKILL).await {
-            tracing::warn!(%error, "the workload was not killed at once");
         }
-        exceeded
     }
 
     async fn processes(self, workload: &Signaller) -> Exceeded {

@@ -265,7 +265,7 @@ impl ControlGroup {
             .members
             .iter()
             .filter(|member| member.version == Version::Two);
-        two.any(|member| fs::write(member.directory.join("cgroup.kill"), "1").is_ok())
+        two.any(|member| member.write("cgroup.kill", "1").is_ok())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::wire;
 use nix::libc;
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,10 @@ pub(crate) fn remove(directory: &Path, limit: Duration) -> io::Result<()> {
 
 /// Kills every process of a group, as far as the caller may.
 pub(super) fn kill(directory: &Path) {
-    if fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+    let at_once = fs::OpenOptions::new()
+        .write(true)
+        .open(directory.join("cgroup.kill"));
+    if at_once.is_ok_and(|mut file| file.write_all(b"1").is_ok()) {
         return;
     }
     for pid in place::pids(directory).unwrap_or_default() {
@@ -127,6 +130,6 @@ mod tests {
         let recorded = std::slice::from_ref(&named);
         assert_eq!(remove_recorded_groups(recorded, Duration::ZERO), 0);
         assert_eq!(remove_stale_in(host.path(), Duration::ZERO), 0);
-        assert!(named.exists());
+        assert_eq!(std::fs::read_dir(&named).unwrap().count(), 0);
     }
 }

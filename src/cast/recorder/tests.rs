@@ -111,8 +111,10 @@ async fn what_found_no_room_is_counted_and_the_cast_says_where() {
         });
         assert_eq!(waiting.missing_bytes, 0);
         waiting.missing_bytes = 7;
+        // Under the same lock, or the writer could come before it.
+        let taken = shared.push_locked(&mut waiting, EntryKind::Output, "12345");
+        assert_eq!(taken, Taken::Yes);
     }
-    cast.output("12345").await;
     shared.changed.notify_all();
     assert!(cast.finish(LIMIT).await);
     let entries = entries(&file);
