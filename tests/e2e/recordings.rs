@@ -334,6 +334,9 @@ fn prunings_at_once_tell_what_others_removed_from_what_stays() {
         std::fs::write(run.join("events.jsonl"), "{}\n").unwrap();
         std::fs::write(run.join("status.json"), r#"{"status":"completed"}"#).unwrap();
     }
+    // As in every store of runs: without the link each pruning takes the run that changed last for the newest, and a lock that
+    // another one takes is a change.
+    std::os::unix::fs::symlink("r11", recordings.join("latest")).unwrap();
     let reports = std::thread::scope(|scope| {
         let prune = || prune(&recordings, &["--keep-runs=1", "--json"]);
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(prune)).collect();
