@@ -14,6 +14,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("stockade-sandbox confines with Linux namespaces and builds on Linux only");
 
+mod beneath;
 mod caller;
 mod cgroup;
 mod confine;

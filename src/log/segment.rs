@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use nix::dir::Dir;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 
@@ -75,10 +76,18 @@ pub fn list(dir: impl AsFd) -> io::Result<Vec<String>> {
 /// # Errors
 /// As openat2(2).
 pub fn open_for_reading(dir: impl AsFd, name: &str) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK)
+        .flags(flags)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let file = File::from(openat2(dir, name, how)?);
+    let opened = match openat2(&dir, name, how) {
+        // Where the call is hidden, as within a sandbox of ours: a name of one part leads nowhere else without a link.
+        Err(Errno::ENOSYS | Errno::EPERM) if !name.contains('/') && name != ".." => {
+            openat(&dir, name, flags, Mode::empty())
+        }
+        other => other,
+    };
+    let file = File::from(opened?);
     if file.metadata()?.is_file() {
         Ok(file)
     } else {

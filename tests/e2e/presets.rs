@@ -240,3 +240,46 @@ fn a_required_layer_that_is_missing_fails_the_run_before_its_command() {
     let refused = run("none,seccomp", &[]);
     assert_eq!(refused.code(), 125, "{}", refused.stderr);
 }
+
+#[test]
+fn a_run_within_a_run_has_a_sandbox_of_its_own_in_nested() {
+    // The inner run's workload is one sandbox deeper: other processes, other files, and both records are whole.
+    let inner = |isolation: &str| {
+        format!(
+            "mkdir /tmp/inner && cd /tmp/inner && {binary} run --recordings /tmp/records --listen none --socket none --isolation {isolation} --run-id inner -- sh -c 'echo inner; cat /proc/1/comm; echo x > file; test ! -e /tmp/records || echo sees' && {binary} verify /tmp/records/inner > /dev/null && cat /tmp/inner/file",
+            binary = "/opt/stockade"
+        )
+    };
+    let outer = |isolation: &str, preset: &str| {
+        let run = RunBuilder::sh(&inner(isolation)).with_own_binary();
+        let binary = run.workspace().parent().unwrap().join("stockade");
+        run.flag("--mount")
+            .flag(format!("{}:/opt/stockade", binary.display()))
+            .flag("--preset")
+            .flag(preset)
+            .finish()
+    };
+    let nested = outer("full,landlock,seccomp", "nested");
+    let expected = "inner\nstockade-init\nx\n";
+    assert_eq!(
+        (nested.code(), nested.stdout.as_str()),
+        (0, expected),
+        "{}",
+        nested.stderr
+    );
+    // Without namespaces the inner run is one without isolation, or none.
+    let refused = outer("best", "default");
+    assert!(
+        refused.stderr.contains("ISOLATION_UNAVAILABLE"),
+        "{}",
+        refused.stderr
+    );
+    let open = outer("none", "default");
+    let expected = "inner\nstockade-init\nsees\nx\n";
+    assert_eq!(
+        (open.code(), open.stdout.as_str()),
+        (0, expected),
+        "{}",
+        open.stderr
+    );
+}

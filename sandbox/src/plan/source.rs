@@ -3,10 +3,11 @@
 //! Owns the errors of planning. Never follows a link after the path was resolved once.
 
 use super::Kind;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{SFlag, fstat};
+use crate::beneath;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag, fstat};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Why a policy cannot be planned.
@@ -99,8 +100,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, PlanError> {
 
 /// Opens a path, as a name only, and fails with ELOOP if any part of it is a link.
 pub(crate) fn open_exactly(path: &Path) -> io::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    Ok(openat2(nix::fcntl::AT_FDCWD, path, how)?)
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = nix::fcntl::open("/", flags, Mode::empty())?;
+    beneath::open(root.as_fd(), path)
 }

@@ -2,9 +2,10 @@
 //!
 //! Owns the making of targets. Never follows a link and never makes an entry in a filesystem of the host.
 
+use crate::beneath;
 use crate::failure::{At, Failure, Step};
 use crate::plan::Kind;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::libc;
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
@@ -40,14 +41,7 @@ impl Place {
 
     /// Opens what is at `path` now, as a name only.
     pub(super) fn open(&self, path: &Path) -> io::Result<OwnedFd> {
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-            .resolve(
-                ResolveFlag::RESOLVE_IN_ROOT
-                    | ResolveFlag::RESOLVE_NO_SYMLINKS
-                    | ResolveFlag::RESOLVE_NO_MAGICLINKS,
-            );
-        Ok(openat2(&self.root, path, how)?)
+        beneath::open(self.root.as_fd(), path)
     }
 
     /// Opens the directory at `path` and makes what is missing of it.
