@@ -211,7 +211,9 @@ fn no_color_means_none() {
 #[test]
 fn a_terminal_that_is_slow_but_not_held_gets_the_last_line_of_a_stopped_run() {
     let pty = nix::pty::openpty(None, None).unwrap();
-    let run = RunBuilder::sh("yes 0123456789").env("TERM", "xterm");
+    // Less than is passed over while a run goes on, and more than at the end of one that was stopped.
+    let run = RunBuilder::sh("yes 0123456789 | head -c 2000000; exec sleep 1000");
+    let run = run.env("TERM", "xterm");
     let recordings = run.recordings();
     let mut command = run.command();
     command
@@ -230,7 +232,7 @@ fn a_terminal_that_is_slow_but_not_held_gets_the_last_line_of_a_stopped_run() {
         shown.extend_from_slice(&piece[..n_read]);
         // More is on record than is shown at the end of a stopped run.
         let log = recordings.join("run/events.jsonl");
-        if stopped_at.is_none() && std::fs::metadata(log).is_ok_and(|log| log.len() > 4 << 20) {
+        if stopped_at.is_none() && std::fs::metadata(log).is_ok_and(|log| log.len() > 2_000_000) {
             kill(child.id().cast_signed(), Signal::SIGTERM);
             stopped_at = Some(shown.len());
         }

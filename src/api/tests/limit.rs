@@ -167,22 +167,32 @@ async fn connections_beyond_the_limit_are_told_to_come_back_and_the_socket_is_no
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_accepts_no_byte_is_cut() {
-    let fixture = with(Limits {
-        write_stall: SHORT,
-        ..Limits::default()
-    });
-    let mut stalled = Client::tcp(fixture.address).await;
-    stalled.request("GET /events", &[]).await;
-    stalled.head().await.unwrap();
-    for step in 1..=3_000 {
-        fixture
-            .log
-            .append(action_of(step, None, &"x".repeat(10_000)))
-            .await
-            .unwrap();
+    // The kernel gives up a TCP connection by itself, and no other.
+    for is_tcp in [true, false] {
+        let fixture = Fixture::with(Setup {
+            limits: Limits {
+                write_stall: SHORT,
+                ..Limits::default()
+            },
+            socket: Some(Reach::Private),
+            ..Setup::default()
+        });
+        let mut stalled = match is_tcp {
+            true => Client::tcp(fixture.address).await,
+            false => Client::unix(&fixture.socket).await,
+        };
+        stalled.request("GET /events", &[]).await;
+        stalled.head().await.unwrap();
+        for step in 1..=3_000 {
+            fixture
+                .log
+                .append(action_of(step, None, &"x".repeat(10_000)))
+                .await
+                .unwrap();
+        }
+        until(|| fixture.metrics.slow_readers_cut.get() == 1).await;
+        until(|| fixture.metrics.readers_connected.get() == 0).await;
     }
-    until(|| fixture.metrics.slow_readers_cut.get() == 1).await;
-    until(|| fixture.metrics.readers_connected.get() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
