@@ -2,7 +2,7 @@
 
 use stockade::egress::body::Body;
 use stockade::egress::dns::{Answer, Family, MAX_ADDRESSES, Question};
-use stockade::egress::head::{Head, Scan, scan};
+use stockade::egress::head::{Head, MAX_FIELDS, Scan, scan};
 use stockade::egress::host::{HostName, Target};
 use stockade::egress::request::{Kind, Request};
 use stockade::egress::response::Response;
@@ -20,7 +20,10 @@ pub(crate) fn check(input: &[u8]) {
     }
 }
 
-/// The head at the beginning, if there is a whole one.
+/// Fields that a head gets when it is written anew: `Host`, `Transfer-Encoding`, `Via`, `Connection`.
+const N_OWN_FIELDS: usize = 4;
+
+/// The head at the beginning, if there is a whole one, and its reader takes it with our own fields as well.
 fn head_of(bytes: &[u8]) -> Option<&[u8]> {
     let Ok(Scan::Whole(n_bytes)) = scan(bytes) else {
         return None;
@@ -32,7 +35,8 @@ fn head_of(bytes: &[u8]) -> Option<&[u8]> {
         .get(..n_bytes - 1)
         .expect("a head has two bytes at least");
     assert_eq!(scan(short), Ok(Scan::Incomplete));
-    Some(head)
+    let n_fields = Head::parse(head).ok()?.fields.len();
+    (n_fields + N_OWN_FIELDS <= MAX_FIELDS).then_some(head)
 }
 
 fn check_request(bytes: &[u8]) {

@@ -80,7 +80,9 @@ fn check_target(policy: &Policy, line: &str) {
         if let (Err(denial), Ok(below)) = (policy.decide(&target), Target::parse(&below, None))
             && denial.code() == "blocked"
         {
-            assert_eq!(policy.decide(&below), Err(denial));
+            // By whichever entry: there may be one for the longer name, too.
+            let denied = policy.decide(&below).expect_err("blocked");
+            assert_eq!(denied.code(), denial.code());
         }
     }
     let closed = Policy::default();
