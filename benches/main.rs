@@ -41,6 +41,7 @@ use std::time::Instant;
 
 use report::Report;
 use scale::Scale;
+use size::StaticBinaries;
 use start::Program;
 
 /// The rows, in the order in which they are measured.
@@ -95,9 +96,6 @@ fn measure(scale: &Scale, named: &[&str]) -> (Vec<String>, Report) {
     let is_wanted = |row: &str| named.is_empty() || named.contains(&row);
     let static_binaries = (is_wanted("size") || is_wanted("start"))
         .then(|| size::static_binaries(&mut report, scale, &stockade));
-    let static_binary = static_binaries
-        .as_ref()
-        .and_then(|binaries| binaries.whole.as_deref());
     for row in ROWS.into_iter().filter(|row| is_wanted(row)) {
         println!("{row}");
         match row {
@@ -109,7 +107,7 @@ fn measure(scale: &Scale, named: &[&str]) -> (Vec<String>, Report) {
                 &mut report,
                 scale,
                 &dir(row),
-                &programs(&stockade, static_binary),
+                &programs(&stockade, static_binaries.as_ref()),
             ),
             "launch" => launch::run(&mut report, scale, &stockade),
             _ => {
@@ -129,16 +127,18 @@ fn measure(scale: &Scale, named: &[&str]) -> (Vec<String>, Report) {
     (facts, report)
 }
 
-fn programs(stockade: &Path, static_binary: Option<&Path>) -> Vec<Program> {
-    let dynamic = Program {
-        name: "release binary",
-        path: stockade.to_owned(),
-    };
-    let fixed = static_binary.map(|path| Program {
-        name: "static binary",
+/// The builds of ours that are there.
+fn programs(stockade: &Path, fixed: Option<&StaticBinaries>) -> Vec<Program> {
+    let program = |name, path: &Path| Program {
+        name,
         path: path.to_owned(),
-    });
-    std::iter::once(dynamic).chain(fixed).collect()
+    };
+    let whole = fixed.and_then(|binaries| binaries.whole.as_deref());
+    let sandbox = fixed.and_then(|binaries| binaries.sandbox.as_deref());
+    std::iter::once(program("release binary", stockade))
+        .chain(whole.map(|path| program("static binary", path)))
+        .chain(sandbox.map(|path| program("static binary for sandboxes", path)))
+        .collect()
 }
 
 /// The page of the documentation: `page.md`, then the figures.

@@ -13,7 +13,7 @@ pub(crate) struct StaticBinaries {
     /// The default features.
     pub(crate) whole: Option<PathBuf>,
     /// Built for size and without default features: what goes into sandboxes and images.
-    sandbox: Option<PathBuf>,
+    pub(crate) sandbox: Option<PathBuf>,
 }
 
 /// Builds the static binaries (the full run only), as `.ci/run` does, and gives their paths.
