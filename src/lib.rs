@@ -29,4 +29,5 @@ pub mod session;
 pub mod supervisor;
 pub mod finalize;
 pub mod review;
+pub mod doctor;
 pub mod cli;

@@ -112,6 +112,17 @@ pub(crate) fn enter(plan: &PlanSpec, binds: &[OwnedFd]) -> Result<Option<Missing
     }
 }
 
+/// Restricts the calling process to nothing at all, to see whether the kernel does it.
+pub(crate) fn try_out() -> io::Result<()> {
+    match empty_ruleset().and_then(RulesetCreated::restrict_self) {
+        Ok(status) if status.ruleset == RulesetStatus::NotEnforced => {
+            Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(cause(&error)),
+    }
+}
+
 /// Names all rights that are refused unless a rule gives them.
 fn empty_ruleset() -> Result<RulesetCreated, RulesetError> {
     Ruleset::default()

@@ -76,7 +76,7 @@ fn answer(text: &str) -> ExitCode {
     results.end(ExitCode::SUCCESS)
 }
 
-fn resolved(flags: RunFlags) -> Result<Explained, ExitCode> {
+pub(super) fn resolved(flags: RunFlags) -> Result<Explained, ExitCode> {
     let current_dir = std::env::current_dir().map_err(|error| {
         notice::error(&format!("the current directory cannot be used: {error}"));
         ExitCode::from(FAILURE)

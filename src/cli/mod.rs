@@ -23,6 +23,8 @@ pub mod config;
 #[cfg(feature = "operator")]
 pub mod diff;
 #[cfg(feature = "operator")]
+pub mod doctor;
+#[cfg(feature = "operator")]
 pub mod manual;
 #[cfg(feature = "operator")]
 pub mod pin;

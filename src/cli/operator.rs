@@ -9,8 +9,9 @@ use std::process::ExitCode;
 pub(super) use commands::Command;
 
 /// The names of these commands.
-pub const COMMANDS: [&str; 10] = [
+pub const COMMANDS: [&str; 11] = [
     "config",
+    "doctor",
     "tail",
     "replay",
     "show",
@@ -39,12 +40,14 @@ mod commands {
 
     use clap::Subcommand;
 
-    use crate::cli::{config, diff, manual, pin, policy, replay, schema, show, tail};
+    use crate::cli::{config, diff, doctor, manual, pin, policy, replay, schema, show, tail};
 
     #[derive(Subcommand)]
     pub(in crate::cli) enum Command {
         /// Check or show the description of a run, and start nothing
         Config(config::Arguments),
+        /// Show what this host allows of the sandbox, layer by layer, and what to change
+        Doctor(Box<doctor::Arguments>),
         /// Follow a run, live and from its recording
         Tail(tail::Arguments),
         /// Play a recording, as it was seen or as lines
@@ -70,6 +73,7 @@ mod commands {
         pub(in crate::cli) fn main(self) -> ExitCode {
             match self {
                 Self::Config(arguments) => config::main(arguments),
+                Self::Doctor(arguments) => doctor::main(*arguments),
                 Self::Tail(arguments) => tail::main(&arguments),
                 Self::Replay(arguments) => replay::main(&arguments),
                 Self::Show(arguments) => show::main(&arguments),

@@ -51,7 +51,7 @@ fn read(arguments: &Arguments) -> Result<Account, String> {
 }
 
 /// The size of the terminal; what is assumed where standard output is none.
-fn size() -> Size {
+pub(super) fn size() -> Size {
     let is_terminal = std::io::stdout().is_terminal();
     match terminal_size::terminal_size().filter(|_| is_terminal) {
         Some((columns, rows)) => Size {

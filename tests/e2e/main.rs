@@ -42,6 +42,7 @@ mod artifacts;
 mod stop;
 mod preparation;
 mod presets;
+mod doctor;
 mod flood;
 mod limits;
 mod process;
