@@ -17,7 +17,7 @@ use super::layout;
 use super::lock::{Holder, LockError, RunLock};
 use super::pin::{self, Pins};
 use super::run_dir::RunDir;
-use super::store::{Store, StoreEntry};
+use super::store::{Store, StoreEntry, modified_at};
 use super::tree;
 use crate::run::RunId;
 
@@ -66,7 +66,7 @@ impl RemovalReason {
 pub enum KeepReason {
     /// It is within every limit.
     WithinLimits,
-    /// It is the newest run: the one that `latest` names, else the one that was changed last.
+    /// It is the newest run: the one that `latest` names, else the one that was begun last.
     Newest,
     /// Somebody pinned it. It is beside the limits: neither its number nor its bytes count.
     Pinned,
@@ -131,6 +131,9 @@ pub struct PruneReport {
     /// Runs that could not be removed, and why; where only a part could, the rest is in the trash.
     pub failed: Vec<(PathBuf, RecordingsError)>,
 }
+
+/// Files by which a directory is a run of ours, in the order in which they are made.
+const MARKS: [&str; 3] = [layout::SPEC, layout::CLAIM, layout::EVENTS];
 
 /// What is known of a run before the limits are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,18 +223,20 @@ pub fn plan(
 }
 
 /// Lists the store with the newest run in front. The newest is the run that people get by the name `latest`, which was started
-/// last; files in an older one may change after that. Where the link names no run, it is the run that was changed last.
+/// last; files in an older one may change after that. Where the link names no run, it is the run whose first file is the newest:
+/// whoever takes a lock changes a directory, and another pruning does.
 fn newest_first(store: &Store) -> Result<(Option<RunId>, Vec<StoreEntry>), RecordingsError> {
     let mut entries = store.list()?;
     // What cannot be read stays anyway, and must not be all that stays.
-    let is_a_run = |id: &RunId| {
-        let run = store.open_run(id).ok().flatten();
-        run.is_some_and(|run| is_run(&run).unwrap_or(false))
-    };
-    let newest = store.linked().filter(is_a_run).or_else(|| {
-        let mut ids = entries.iter().map(|entry| &entry.id);
-        ids.find(|id| is_a_run(id)).cloned()
-    });
+    let begun_at = |id: &RunId| begun_at(&store.open_run(id).ok()??);
+    let newest = store
+        .linked()
+        .filter(|id| begun_at(id).is_some())
+        .or_else(|| {
+            let runs = entries.iter();
+            let runs = runs.filter_map(|entry| Some((begun_at(&entry.id)?, &entry.id)));
+            runs.max().map(|(_, id)| id.clone())
+        });
     let idx = entries
         .iter()
         .position(|entry| newest.as_ref() == Some(&entry.id));
@@ -288,9 +293,20 @@ fn candidate(run: &RunDir) -> Result<Option<Candidate>, RecordingsError> {
 
 /// Whether a directory holds a run of ours.
 fn is_run(run: &RunDir) -> Result<bool, RecordingsError> {
-    Ok(run.contains(layout::CLAIM)?
-        || run.contains(layout::SPEC)?
-        || run.contains(layout::EVENTS)?)
+    for name in MARKS {
+        if run.contains(name)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// When a run of ours was begun, by the file that was first written and never changes; none for what is no run, or cannot
+/// be read.
+fn begun_at(run: &RunDir) -> Option<SystemTime> {
+    let directory = run.directory();
+    let mut stats = MARKS.iter().map(|name| directory.stat(name).ok().flatten());
+    stats.find_map(|stat| stat.as_ref().map(modified_at))
 }
 
 /// Removes what the plan names, and what earlier prunings left in the trash. For each run, in this order: (1) take its

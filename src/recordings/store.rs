@@ -206,7 +206,7 @@ pub(super) fn is_directory(stat: &FileStat) -> bool {
 }
 
 /// Time of the last change of the content; a time before 1970 counts as 1970.
-fn modified_at(stat: &FileStat) -> SystemTime {
+pub(super) fn modified_at(stat: &FileStat) -> SystemTime {
     let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
     let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
     SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)
