@@ -193,5 +193,4 @@ fn listen(port: &Port) -> Option<Advice> {
 }
 
 #[cfg(test)]
-#[path = "advice_tests.rs"]
 mod tests;

@@ -102,6 +102,8 @@ fn commands_and_flags() -> (Vec<String>, (Vec<String>, Vec<String>)) {
             }
         }
     }
+    // A command that takes the flags of `run` says so; they stand where those of `run` do.
+    flags.1.retain(|name| !flags.0.contains(name));
     let commands = commands.iter().map(|c| format!("`stockade {c}")).collect();
     (commands, flags)
 }
