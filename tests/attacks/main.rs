@@ -1,0 +1,142 @@
+//! The attack corpus: programs that try what a sandbox must not allow, each beside the nearest thing that it must.
+//!
+//! Every attempt is made without a sandbox, which shows that it is one, and behind each wall. Inside, a probe tries and says
+//! what it was answered; what counts is what the host finds, where it can look: canary files, victims, survivors, the record.
+//! Nothing but canaries is ever harmed: calls that would change the machine lack something on purpose.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by a panic that says where"
+)]
+#![expect(
+    unreachable_pub,
+    reason = "a test binary has no outside; pub marks what modules offer to each other"
+)]
+
+mod attempt;
+mod owner;
+mod stage;
+mod setting;
+mod matrix;
+mod files;
+mod privileges;
+mod processes;
+mod kernel;
+mod network;
+mod resources;
+mod life;
+mod terminals;
+mod inherited;
+mod output;
+#[path = "../e2e/harness/need.rs"]
+mod need;
+
+use std::collections::BTreeSet;
+
+use attempt::{Class, Control};
+use matrix::{attempts, matrix};
+use owner::Owner;
+use setting::{Answer, Wall};
+
+/// The least that the corpus has, and the least of a class.
+const MIN_ATTEMPTS: usize = 200;
+const MIN_OF_A_CLASS: usize = 6;
+
+#[test]
+fn no_attempt_succeeds_in_the_tier_full() {
+    let Some(matrix) = matrix() else { return };
+    let mut found = Vec::new();
+    for setting in matrix.behind(Wall::Full) {
+        for attempt in &matrix.attempts {
+            match matrix
+                .outcome(attempt, setting)
+                .map(|outcome| &outcome.attack)
+            {
+                Some(Answer::Refused(_)) => {}
+                // Only a runner that is root can make what they are aimed at.
+                Some(Answer::NotTried) if may_lack_its_aim(attempt) => {}
+                other => found.push(format!("{}: {}: {other:?}", setting.name(), attempt.id())),
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// A program of root's, and a control group that can be entered, are not there for everybody.
+fn may_lack_its_aim(attempt: &attempt::Attempt) -> bool {
+    attempt.attack.contains("{setuid}") || attempt.attack.contains("{cgroup}")
+}
+
+#[test]
+fn every_twin_works_in_every_setting() {
+    let Some(matrix) = matrix() else { return };
+    let mut found = Vec::new();
+    for setting in &matrix.settings {
+        for attempt in &matrix.attempts {
+            match matrix
+                .outcome(attempt, *setting)
+                .map(|outcome| &outcome.twin)
+            {
+                Some(Answer::Got(_)) => {}
+                Some(Answer::NotTried) if setting.wall != Wall::Full => {}
+                other => found.push(format!(
+                    "{}: {}: {other:?}",
+                    setting.name(),
+                    attempt.twin_id()
+                )),
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn without_a_sandbox_the_attempts_succeed() {
+    let Some(matrix) = matrix() else { return };
+    let mut found = Vec::new();
+    let mut n_real = 0;
+    for attempt in &matrix.attempts {
+        let succeeds = |owner| matrix.succeeds_unconfined(attempt, owner);
+        let is_root_there = nix::unistd::geteuid().is_root();
+        n_real += usize::from(succeeds(Owner::Root) || succeeds(Owner::User));
+        let is_as_expected = match attempt.control {
+            Control::Anyone => succeeds(Owner::User),
+            Control::Root => succeeds(Owner::Root) || !is_root_there,
+            Control::Unproven(why) => !why.is_empty(),
+        };
+        if !is_as_expected {
+            let outcomes: Vec<_> = matrix
+                .settings
+                .iter()
+                .map(|setting| (setting.name(), matrix.outcome(attempt, *setting)))
+                .collect();
+            found.push(format!("{}: {outcomes:?}", attempt.id()));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let n_attempts = matrix.attempts.len();
+    assert!(
+        n_real * 3 >= n_attempts * 2,
+        "{n_real} of {n_attempts} succeed without a sandbox"
+    );
+}
+
+#[test]
+fn there_are_as_many_attempts_as_the_corpus_promises() {
+    let attempts = attempts();
+    assert!(attempts.len() >= MIN_ATTEMPTS, "{}", attempts.len());
+    let ids: BTreeSet<_> = attempts.iter().map(attempt::Attempt::id).collect();
+    assert_eq!(ids.len(), attempts.len(), "two attempts have one name");
+    for class in Class::ALL {
+        let n_attempts = attempts.iter().filter(|a| a.class == class).count();
+        assert!(
+            n_attempts >= MIN_OF_A_CLASS,
+            "{}: {n_attempts}",
+            class.name()
+        );
+    }
+    assert!(attempts.iter().all(|a| a.attack != a.twin));
+}

@@ -1,0 +1,224 @@
+//! The table: every attempt in every setting, made once and looked at by all tests.
+//!
+//! Owns what is built for it: the probe, and a copy of the binary under attack for each owner.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{LazyLock, Mutex};
+
+use super::attempt::{Attempt, Class, Round};
+use super::need::{need, skip};
+use super::owner::Owner;
+use super::setting::{Answer, Outcome, Setting, Wall};
+use super::{
+    files, inherited, kernel, life, network, output, privileges, processes, resources, terminals,
+};
+
+/// Runs at a time: the attempts wait more than they work.
+const N_WORKERS: usize = 3;
+
+/// The columns of the table.
+const SETTINGS: [Setting; 6] = {
+    const fn setting(wall: Wall, owner: Owner) -> Setting {
+        Setting { wall, owner }
+    }
+    [
+        setting(Wall::Bare, Owner::Root),
+        setting(Wall::Bare, Owner::User),
+        setting(Wall::Unconfined, Owner::Root),
+        setting(Wall::Unconfined, Owner::User),
+        setting(Wall::Full, Owner::Root),
+        setting(Wall::Full, Owner::User),
+    ]
+};
+
+/// All attempts, and what came of them.
+pub struct Matrix {
+    pub attempts: Vec<Attempt>,
+    pub settings: Vec<Setting>,
+    outcomes: BTreeMap<(String, String), Outcome>,
+}
+
+/// Made by the first test that looks; none where the probe cannot be built.
+static MATRIX: LazyLock<Option<Matrix>> = LazyLock::new(Matrix::make);
+
+/// The table of this process.
+pub fn matrix() -> Option<&'static Matrix> {
+    MATRIX.as_ref()
+}
+
+/// The attempts of all classes, in the order of the table.
+pub fn attempts() -> Vec<Attempt> {
+    let tables = [
+        files::ATTEMPTS,
+        privileges::ATTEMPTS,
+        processes::ATTEMPTS,
+        kernel::ATTEMPTS,
+        network::ATTEMPTS,
+        resources::ATTEMPTS,
+        life::ATTEMPTS,
+        terminals::ATTEMPTS,
+        inherited::ATTEMPTS,
+        output::ATTEMPTS,
+    ];
+    tables.concat()
+}
+
+impl Matrix {
+    fn make() -> Option<Self> {
+        let cc = need("cc")?;
+        let attempts = attempts();
+        let mut settings = SETTINGS.to_vec();
+        if !nix::unistd::geteuid().is_root() {
+            skip("only root can start runs as root and as another user");
+            settings.retain(|setting| setting.owner == Owner::User);
+        }
+        let workshop = tempfile::Builder::new()
+            .prefix("stockade-attacks-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .tempdir()
+            .unwrap();
+        let probe = workshop.path().join("probe");
+        compile(&cc, &probe);
+        let binaries: Vec<(Owner, PathBuf)> = [Owner::Root, Owner::User]
+            .into_iter()
+            .map(|owner| (owner, copy_binary(workshop.path(), owner)))
+            .collect();
+        let binary_of = |owner: Owner| {
+            let mut binaries = binaries.iter();
+            &binaries.find(|(other, _)| *other == owner).unwrap().1
+        };
+
+        let rounds = settings
+            .iter()
+            .flat_map(|setting| Round::ALL.map(|round| (*setting, round)));
+        // The longest first: those of few attempts fill the gaps.
+        let waiting = Mutex::new(rounds.rev().collect::<Vec<_>>());
+        let outcomes = Mutex::new(BTreeMap::new());
+        std::thread::scope(|scope| {
+            for _ in 0..N_WORKERS {
+                scope.spawn(|| {
+                    loop {
+                        let Some((setting, round)) = waiting.lock().unwrap().pop() else {
+                            break;
+                        };
+                        let binary = binary_of(setting.owner);
+                        let found = setting.play(round, &attempts, binary, &probe);
+                        let mut outcomes = outcomes.lock().unwrap();
+                        for (id, outcome) in found {
+                            outcomes.insert((id, setting.name()), outcome);
+                        }
+                    }
+                });
+            }
+        });
+        let matrix = Self {
+            attempts,
+            settings,
+            outcomes: outcomes.into_inner().unwrap(),
+        };
+        // Past the capture of the test harness, so that it is seen in every run.
+        let _ = std::io::stderr().write_all(matrix.to_string().as_bytes());
+        Some(matrix)
+    }
+
+    /// What came of an attempt; none when it was not made at all.
+    pub fn outcome(&self, attempt: &Attempt, setting: Setting) -> Option<&Outcome> {
+        self.outcomes.get(&(attempt.id(), setting.name()))
+    }
+
+    /// The settings with that wall.
+    pub fn behind(&self, wall: Wall) -> impl Iterator<Item = Setting> {
+        let settings = self.settings.iter().copied();
+        settings.filter(move |setting| setting.wall == wall)
+    }
+
+    /// Whether it succeeded somewhere without a sandbox under `owner`.
+    pub fn succeeds_unconfined(&self, attempt: &Attempt, owner: Owner) -> bool {
+        let settings = self.settings.iter();
+        settings
+            .filter(|setting| setting.owner == owner && setting.wall != Wall::Full)
+            .filter_map(|setting| self.outcome(attempt, *setting))
+            .any(|outcome| matches!(outcome.attack, Answer::Got(_)))
+    }
+}
+
+impl std::fmt::Display for Matrix {
+    /// One line an attempt: `x` is a success of the attack, `.` a refusal, `-` not tried, `!` a twin that does not work.
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "{:40}", "attempt")?;
+        for setting in &self.settings {
+            write!(to, " {:>9}", setting.name())?;
+        }
+        writeln!(to)?;
+        let mut successes = vec![0; self.settings.len()];
+        for attempt in &self.attempts {
+            write!(to, "{:40}", attempt.id())?;
+            for (setting, n_successes) in self.settings.iter().zip(&mut successes) {
+                let mut mark = String::from("?");
+                if let Some(outcome) = self.outcome(attempt, *setting) {
+                    *n_successes += usize::from(matches!(outcome.attack, Answer::Got(_)));
+                    mark = match outcome.attack {
+                        Answer::Got(_) => "x".to_owned(),
+                        Answer::Refused(_) => ".".to_owned(),
+                        Answer::NotTried => "-".to_owned(),
+                        Answer::Broken(_) => "broken".to_owned(),
+                    };
+                    if matches!(outcome.twin, Answer::Refused(_) | Answer::Broken(_)) {
+                        mark.push('!');
+                    }
+                }
+                write!(to, " {mark:>9}")?;
+            }
+            writeln!(to)?;
+        }
+        write!(to, "{:40}", format!("succeeded of {}", self.attempts.len()))?;
+        for n_successes in successes {
+            write!(to, " {n_successes:>9}")?;
+        }
+        to.write_char('\n')?;
+        for class in Class::ALL {
+            let n_attempts = self.attempts.iter().filter(|a| a.class == class).count();
+            write!(to, "{} {n_attempts}  ", class.name())?;
+        }
+        to.write_char('\n')
+    }
+}
+
+fn compile(cc: &Path, probe: &Path) {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attacks/probe");
+    let mut sources: Vec<PathBuf> = std::fs::read_dir(sources)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "c"))
+        .collect();
+    sources.sort();
+    // Static, so that it runs wherever a kernel does.
+    let compiled = Command::new(cc)
+        .args(["-std=gnu17", "-O1", "-static", "-pthread", "-o"])
+        .arg(probe)
+        .args(sources)
+        .output()
+        .unwrap();
+    assert!(
+        compiled.status.success(),
+        "{}",
+        String::from_utf8_lossy(&compiled.stderr)
+    );
+}
+
+/// The binary under attack, as a file of the owner: the one that `STOCKADE_TEST_BINARY` names, else that of this build.
+fn copy_binary(directory: &Path, owner: Owner) -> PathBuf {
+    let binary = std::env::var_os("STOCKADE_TEST_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_stockade").into(), PathBuf::from);
+    let copy = directory.join(match owner {
+        Owner::Root => "stockade-of-root",
+        Owner::User => "stockade-of-user",
+    });
+    std::fs::copy(&binary, &copy).unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
+    owner.own_file(&copy);
+    copy
+}
