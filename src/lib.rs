@@ -27,6 +27,8 @@ pub mod client;
 pub mod progress;
 pub mod session;
 pub mod supervisor;
+#[cfg(feature = "operator")]
+pub mod exec;
 pub mod finalize;
 pub mod review;
 pub mod doctor;

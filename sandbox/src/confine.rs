@@ -24,7 +24,7 @@ use crate::plan::PlanSpec;
 use crate::policy::{Isolation, Network, OUTPUT, PROXY_ADDRESS};
 use crate::protocol::{Go, HandedOver, SetUp, not_asked_for};
 use crate::root;
-use crate::sys::{credential, descriptor, filter, network, process};
+use crate::sys::{credential, descriptor, filter, network, process, signal};
 use crate::wire::{self, Deadline};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -66,12 +66,25 @@ pub(crate) struct Child {
     /// Whether processes can be found in /proc.
     pub(crate) has_proc: bool,
     pub(crate) deadline: Deadline,
+    /// Who gave birth to it.
+    pub(crate) parent: Parent,
+}
+
+/// From whom a sandbox is born.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parent {
+    /// The launch helper, whose signals have their default dispositions.
+    Helper,
+    /// The process that uses the sandbox; it may ignore signals, and its launches may not.
+    Caller,
 }
 
 impl Child {
     /// Confines the calling process, becomes the init, and reports how that went.
     pub(crate) fn run(mut self) -> ! {
         let plan = self.plan.clone();
+        let in_memory = plan.tmpfs.iter().map(|one| one.target.as_path().to_owned());
+        let in_memory = in_memory.collect();
         match self.confine(&plan) {
             Ok(missing) => {
                 // Without an init the lifeline closes unanswered, which the launch helper takes as a failure. The init
@@ -84,6 +97,7 @@ impl Child {
                     self.has_proc,
                     self.birthplace,
                 )
+                .map(|init| init.with_tmpfs(in_memory))
                 .and_then(|init| init.run(missing, self.handed_over));
             }
             Err(failure) => {
@@ -95,6 +109,10 @@ impl Child {
 
     fn confine(&mut self, plan: &PlanSpec) -> Result<Vec<MissingLayer>, Failure> {
         let isolated = plan.isolation == Isolation::Full;
+        match self.parent {
+            Parent::Helper => {}
+            Parent::Caller => signal::reset_dispositions().at(Step::PrepareInit, "signals")?,
+        }
         self.joins.enter_lists().at(Step::JoinGroup, "tasks")?;
         if isolated {
             die_with_helper()?;

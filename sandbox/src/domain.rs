@@ -7,7 +7,7 @@
 //! | where | what |
 //! | --- | --- |
 //! | everywhere | read, list, execute |
-//! | `/tmp`, home, `/dev/shm`, the output directory, writable binds | also write, make, remove, move; no device files |
+//! | `/tmp`, home, `/dev/shm`, the output directory, further tmpfs, writable binds | also write, make, remove, move; no device files |
 //! | `/dev` | also write, and control devices |
 //! | `/proc` | also write, as far as its own permissions go |
 //! | binds that the policy names | also connect to sockets there, from ABI 9 on |
@@ -95,6 +95,10 @@ pub(crate) fn enter(plan: &PlanSpec, binds: &[OwnedFd]) -> Result<Option<Missing
     for (path, rights) in places(plan.output_bytes.is_some()) {
         let place = open_exactly(Path::new(path)).at(Step::RestrictFiles, path)?;
         ruleset = allow(ruleset, &place, rights).map_err(|error| failed(&error))?;
+    }
+    for tmpfs in &plan.tmpfs {
+        let place = open_exactly(tmpfs.target.as_path()).at(Step::RestrictFiles, &tmpfs.target)?;
+        ruleset = allow(ruleset, &place, in_writable()).map_err(|error| failed(&error))?;
     }
     for (bind, root) in plan.binds.iter().zip(binds) {
         let rights = of_bind(bind);

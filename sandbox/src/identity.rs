@@ -79,6 +79,15 @@ impl Identity {
         }
     }
 
+    /// The same with other ids inside, where a policy names them.
+    pub(crate) fn seen_as(self, user: Option<u32>, group: Option<u32>) -> Self {
+        Self {
+            inside_user: user.unwrap_or(self.inside_user),
+            inside_group: group.unwrap_or(self.inside_group),
+            ..self
+        }
+    }
+
     /// Writes the maps of the user namespace of `pid`.
     pub(crate) fn write_maps(self, pid: i32) -> Result<(), Failure> {
         if self.starter == Starter::User {

@@ -97,6 +97,15 @@ pub struct Bind {
     pub access: Access,
 }
 
+/// A directory in memory of its own, empty at first and gone with the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// Where the workload sees it.
+    pub target: PathBuf,
+    /// Its limit, in bytes.
+    pub bytes: u64,
+}
+
 /// What bounds a sandbox as a whole. What is absent is not limited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -121,6 +130,8 @@ pub struct Policy {
     pub workspace: Option<Workspace>,
     /// What is seen of the host beside the system directories.
     pub binds: Vec<Bind>,
+    /// Directories in memory that the workload may write, beside `/tmp`, home and `/dev/shm`.
+    pub tmpfs: Vec<Tmpfs>,
     /// Paths of the host that stay hidden even where a bind would show them.
     pub masks: Vec<PathBuf>,
     /// The network.
@@ -138,6 +149,10 @@ pub struct Policy {
     /// The name of the control group, behind [`GROUP_PREFIX`](crate::GROUP_PREFIX); without one there is none, and limits
     /// hold by other means.
     pub group: Option<String>,
+    /// The user id that the workload sees as its own; on the host it stays an unprivileged one.
+    pub inside_user: Option<u32>,
+    /// The group id that it sees as its own.
+    pub inside_group: Option<u32>,
     /// How much of the sandbox's own /proc is left as the kernel made it.
     pub proc: Proc,
     /// Layers without which there is no sandbox at all: one that lacks any of them is not handed out.
@@ -152,6 +167,7 @@ impl Policy {
             isolation,
             workspace: None,
             binds: Vec::new(),
+            tmpfs: Vec::new(),
             masks: Vec::new(),
             network: Network::None,
             tmp_bytes: DEFAULT_TMP_BYTES,
@@ -160,6 +176,8 @@ impl Policy {
             landlock: Landlock::Restrict,
             limits: Limits::default(),
             group: None,
+            inside_user: None,
+            inside_group: None,
             proc: Proc::Masked,
             required: Vec::new(),
         }

@@ -146,6 +146,8 @@ pub(crate) struct LaunchSpec {
     pub(crate) extra: Vec<i32>,
     /// Whether its descendants stay together until it is let go.
     pub(crate) is_kept: bool,
+    /// Whether standard input, if it is a terminal, becomes the controlling one.
+    pub(crate) takes_terminal: bool,
     /// What to look at in the place of executing a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) probe: Option<Probe>,

@@ -112,6 +112,17 @@ impl Sandbox {
         self.start(spec, &descriptors)
     }
 
+    /// The same for a program that is given the caller's own standard streams: a terminal among them stays the caller's, and
+    /// the program has none to control.
+    ///
+    /// # Errors
+    /// As [`Sandbox::launch`].
+    pub fn launch_beside_terminal(&self, launch: Launch) -> Result<LaunchId, LaunchError> {
+        let (mut spec, descriptors) = launch.into_wire()?;
+        spec.takes_terminal = false;
+        self.start(spec, &descriptors)
+    }
+
     /// The same, and all that descends from it stays together, whatever orphans and sessions it makes: it can be signalled as
     /// [`Target::Tree`], counted and killed as one, until it is let go. That costs a process, the keeper, which is not
     /// counted among those of the sandbox.

@@ -9,6 +9,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::path::{Path, PathBuf};
 
 /// What a workload takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,10 +32,11 @@ enum Count {
     Proportional,
 }
 
-/// Reads what live processes take. Shared memory is counted once only if it matters, beyond `bound` bytes.
-pub(crate) fn by(live: &[Entry], has_own_files: bool, bound: u64) -> Taken {
+/// Reads what live processes take, and files in memory where a sandbox has its own: `in_memory` are those beside the usual
+/// ones. Shared memory is counted once only if it matters, beyond `bound` bytes.
+pub(crate) fn by(live: &[Entry], in_memory: Option<&[PathBuf]>, bound: u64) -> Taken {
     let pids = live.iter().map(|entry| entry.threads).sum();
-    let files = if has_own_files { files() } else { 0 };
+    let files = in_memory.map_or(0, files);
     let all = |count| {
         let taken = live.iter().map(|entry| memory(entry.pid, count));
         taken.fold(files, u64::saturating_add)
@@ -77,9 +79,11 @@ fn proportional(pid: i32) -> Option<u64> {
     })
 }
 
-fn files() -> u64 {
-    let used = IN_MEMORY.iter().filter_map(|path| {
-        let statistics = statvfs(*path).ok()?;
+fn files(further: &[PathBuf]) -> u64 {
+    let places = IN_MEMORY.iter().map(Path::new);
+    let places = places.chain(further.iter().map(PathBuf::as_path));
+    let used = places.filter_map(|path| {
+        let statistics = statvfs(path).ok()?;
         let blocks = statistics.blocks().checked_sub(statistics.blocks_free())?;
         blocks.checked_mul(statistics.fragment_size())
     });
@@ -100,8 +104,8 @@ mod tests {
         assert!(proportional >= 32 << 20, "{proportional}");
         assert!(resident >= proportional, "{resident} {proportional}");
         let entry = process_table::read(own).unwrap();
-        let quick = by(std::slice::from_ref(&entry), false, u64::MAX);
-        let exact = by(&[entry], false, 0);
+        let quick = by(std::slice::from_ref(&entry), None, u64::MAX);
+        let exact = by(&[entry], None, 0);
         assert!(quick.memory_bytes >= exact.memory_bytes);
         assert!(quick.pids >= 1);
         assert_eq!(held.len(), 32 << 20);

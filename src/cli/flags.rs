@@ -102,9 +102,46 @@ pub struct RunFlags {
     )]
     pub mount: Vec<String>,
 
+    /// Show a file or directory of the host read-only; may be repeated
+    #[arg(
+        long,
+        value_name = "SOURCE[:TARGET]",
+        help_heading = "What the workload sees"
+    )]
+    pub ro: Vec<String>,
+
+    /// The same, and let the workload write it; may be repeated
+    #[arg(
+        long,
+        value_name = "SOURCE[:TARGET]",
+        help_heading = "What the workload sees"
+    )]
+    pub rw: Vec<String>,
+
+    /// Make a directory in memory, of 512MiB unless a size is said; may be repeated
+    #[arg(
+        long,
+        value_name = "TARGET[:SIZE]",
+        help_heading = "What the workload sees"
+    )]
+    pub tmpfs: Vec<String>,
+
+    /// Begin in DIR of the sandbox [default: the workspace]
+    #[arg(long, value_name = "DIR", help_heading = "What the workload sees")]
+    pub chdir: Option<String>,
+
+    /// Show the workload this user id as its own [default: 1000 for root, else the caller's]
+    #[arg(long, value_name = "ID", help_heading = "What the workload sees")]
+    pub uid: Option<String>,
+
+    /// Show the workload this group id as its own [default: as --uid]
+    #[arg(long, value_name = "ID", help_heading = "What the workload sees")]
+    pub gid: Option<String>,
+
     /// Set an environment variable; may be repeated
     #[arg(
         long,
+        visible_alias = "setenv",
         value_name = "NAME=VALUE",
         help_heading = "What the workload sees"
     )]
@@ -327,6 +364,37 @@ pub fn explain(
         options,
         chosen,
     })
+}
+
+/// Resolves what confines a command alone from flags and the file `policy`. `program` is the command's own name.
+///
+/// # Errors
+///
+/// Every fault of both sources.
+#[cfg(feature = "operator")]
+pub fn resolve_alone(
+    flags: RunFlags,
+    policy: Option<&str>,
+    program: &str,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    current_dir: &Path,
+) -> Result<RunDescription, DescriptionErrors> {
+    let environment = Environment::new(environment);
+    let mut faults = Faults::default();
+    let flags = FlagReader {
+        layer: Layer::default(),
+        faults: &mut faults,
+        environment: &environment,
+    }
+    .layer(flags);
+    let sources = Sources {
+        flags,
+        file: policy.map(|path| Given::text(path, Origin::flag("policy"))),
+        options: BTreeMap::new(),
+        environment: &environment,
+        current_dir,
+    };
+    crate::description::resolve_alone(sources, program, faults)
 }
 
 fn supervisor_flags(flags: &RunFlags) -> BTreeMap<&'static str, Given> {

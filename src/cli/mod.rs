@@ -25,6 +25,8 @@ pub mod diff;
 #[cfg(feature = "operator")]
 pub mod doctor;
 #[cfg(feature = "operator")]
+pub mod exec;
+#[cfg(feature = "operator")]
 pub mod manual;
 #[cfg(feature = "operator")]
 pub mod pin;
@@ -124,6 +126,12 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             if let Err(error) = stockade_entrypoint::block_signals_before_a_run() {
                 notice::error(&format!("cannot hold signals back: {error}"));
                 return ExitCode::from(FAILURE);
+            }
+        }
+        #[cfg(feature = "operator")]
+        Some("exec") => {
+            if let Some(arguments) = exec::parsed(&arguments) {
+                return exec::main(arguments);
             }
         }
         Some(word) => {

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 pub(super) use commands::Command;
 
 /// The names of these commands.
-pub const COMMANDS: [&str; 11] = [
+pub const COMMANDS: [&str; 12] = [
+    "exec",
     "config",
     "doctor",
     "tail",
@@ -40,10 +41,13 @@ mod commands {
 
     use clap::Subcommand;
 
-    use crate::cli::{config, diff, doctor, manual, pin, policy, replay, schema, show, tail};
+    use crate::cli::{config, diff, doctor, exec, manual, pin, policy, replay, schema, show, tail};
 
     #[derive(Subcommand)]
     pub(in crate::cli) enum Command {
+        /// Run a command in a sandbox and keep no record
+        #[command(after_help = exec::AFTER_HELP)]
+        Exec(Box<exec::Arguments>),
         /// Check or show the description of a run, and start nothing
         Config(config::Arguments),
         /// Show what this host allows of the sandbox, layer by layer, and what to change
@@ -72,6 +76,7 @@ mod commands {
         /// Does what the arguments say.
         pub(in crate::cli) fn main(self) -> ExitCode {
             match self {
+                Self::Exec(arguments) => exec::main(*arguments),
                 Self::Config(arguments) => config::main(arguments),
                 Self::Doctor(arguments) => doctor::main(*arguments),
                 Self::Tail(arguments) => tail::main(&arguments),

@@ -16,6 +16,8 @@ pub mod sight;
 pub mod supervisor;
 pub mod variables;
 
+#[cfg(feature = "operator")]
+mod alone;
 mod artifacts;
 mod checker;
 mod credential_directory;
@@ -28,6 +30,7 @@ mod layers;
 mod limits;
 mod maps;
 mod mounts;
+mod places;
 mod network;
 mod output;
 mod playbook;
@@ -63,11 +66,13 @@ pub use playbook::{MAX_PLAYBOOKS, PlaybookRun};
 pub use preset::ChosenPreset;
 pub use secret::Secret;
 pub use settings::{
-    Access, Adapter, ArtifactSecrets, Artifacts, Durability, Isolation, Limits, Mount, Network,
-    OnError, OnFull, Output, Recording,
+    Access, Adapter, ArtifactSecrets, Artifacts, Durability, Isolation, Limits, Mount, MountKey,
+    Network, OnError, OnFull, Output, Recording, Tmpfs,
 };
 pub use supervisor::{Authentication, Listen, LogFormat, LogLevel, Socket, SupervisorOptions};
 
+#[cfg(feature = "operator")]
+pub(crate) use alone::resolve_alone;
 pub(crate) use checker::is_variable_name;
 pub(crate) use environment::Environment;
 pub(crate) use layers::{Faults, Layer};
@@ -95,6 +100,8 @@ pub struct RunDescription {
     pub workspace: PathBuf,
     /// What the workload may do with the workspace.
     pub workspace_mode: Access,
+    /// The directory in which each launch begins, as the workload sees it: absolute.
+    pub chdir: PathBuf,
     /// Environment variables of the workload.
     pub env: BTreeMap<String, String>,
     /// Secrets of the run, by name; no name is also in `env`.
@@ -133,6 +140,12 @@ pub struct RunDescription {
     pub preset: ChosenPreset,
     /// More files and directories of the host.
     pub mounts: Vec<Mount>,
+    /// Directories in memory; no target is also that of a mount.
+    pub tmpfs: Vec<Tmpfs>,
+    /// The user id that the workload sees as its own; absent for the usual one.
+    pub uid: Option<u32>,
+    /// The group id that it sees as its own.
+    pub gid: Option<u32>,
     /// The result that the run has to give; absent when any end that succeeds is one.
     pub output: Option<Output>,
     /// How the run is recorded.

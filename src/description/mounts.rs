@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::checker::{Checker, plain_text};
 use super::error::ErrorKind;
 use super::layers::suggestion;
-use super::settings::{Access, Mount};
+use super::settings::{Access, Mount, MountKey};
 use super::value::{Given, Value, shown_name};
 
 /// Most mounts of a run: each one is a few system calls at the start of the sandbox.
@@ -15,7 +15,8 @@ const MAX_MOUNTS: usize = 64;
 const RESERVED: [&str; 4] = ["/proc", "/sys", "/dev", stockade_sandbox::OUTPUT];
 
 const SHORT_FORM: &str = "give SOURCE[:TARGET][:ro|rw] or {source, target, access}";
-const TARGET_REMEDY: &str =
+const PAIR: &str = "give SOURCE[:TARGET]";
+pub(super) const TARGET_REMEDY: &str =
     "give an absolute path without .., not / and not in /proc, /sys, /dev or /output";
 
 /// A mount as it was written.
@@ -28,35 +29,52 @@ struct Written {
 impl Checker<'_> {
     /// The mounts of the run.
     pub(crate) fn mounts(&mut self) -> Vec<Mount> {
-        let Some((key, given)) = self.take("mounts") else {
-            return Vec::new();
+        let mut mounts: Vec<Mount> = Vec::new();
+        for key in [MountKey::Mounts, MountKey::Ro, MountKey::Rw] {
+            self.add_mounts(key, &mut mounts);
+        }
+        mounts
+    }
+
+    /// Adds the mounts of one key.
+    fn add_mounts(&mut self, mount_key: MountKey, mounts: &mut Vec<Mount>) {
+        let (name, access) = match mount_key {
+            MountKey::Mounts => ("mounts", None),
+            MountKey::Ro => ("ro", Some(Access::ReadOnly)),
+            MountKey::Rw => ("rw", Some(Access::ReadWrite)),
+        };
+        let Some((key, given)) = self.take(name) else {
+            return;
         };
         let Value::List(items) = &given.value else {
             self.faults.add_by_table(ErrorKind::Invalid, key, &given);
-            return Vec::new();
+            return;
         };
-        if items.len() > MAX_MOUNTS {
-            let expected = format!("give at most {MAX_MOUNTS} mounts, not {}", items.len());
+        let count = mounts.len() + items.len();
+        if count > MAX_MOUNTS {
+            let expected = format!("give at most {MAX_MOUNTS} mounts, not {count}");
             self.faults.add_without_value(
                 ErrorKind::OutOfBounds,
                 key.name,
                 &given.origin,
                 expected,
             );
-            return Vec::new();
+            return;
         }
-        let mut mounts: Vec<Mount> = Vec::new();
         for (idx, item) in items.iter().enumerate() {
-            let name = format!("mounts[{idx}]");
-            let written = match &item.value {
-                Value::Text(text) => self.short_form(&name, item, text),
-                Value::Table(entries) => self.long_form(&name, item, entries),
+            let name = format!("{}[{idx}]", key.name);
+            let written = match (&item.value, access) {
+                (Value::Text(text), None) => self.short_form(&name, item, text),
+                (Value::Text(text), Some(access)) => self.pair(&name, item, text, access),
+                (Value::Table(entries), None) => self.long_form(&name, item, entries),
                 _ => {
-                    self.faults.add(ErrorKind::Invalid, &name, item, SHORT_FORM);
+                    let expected = access.map_or(SHORT_FORM, |_| PAIR);
+                    self.faults.add(ErrorKind::Invalid, &name, item, expected);
                     None
                 }
             };
-            let Some(mount) = written.and_then(|written| self.mount(&name, written)) else {
+            let mount = written.and_then(|written| self.mount(&name, written, mount_key));
+            let Some(mount) = mount else {
                 continue;
             };
             if mounts.iter().any(|other| other.target == mount.target) {
@@ -66,7 +84,24 @@ impl Checker<'_> {
                 mounts.push(mount);
             }
         }
-        mounts
+    }
+
+    /// `SOURCE[:TARGET]`.
+    fn pair(&mut self, name: &str, item: &Given, text: &str, access: Access) -> Option<Written> {
+        let (source, target) = match text.split_once(':') {
+            Some((source, target)) => (source, Some(target)),
+            None => (text, None),
+        };
+        if source.is_empty() || target.is_some_and(|target| target.contains(':')) {
+            self.faults.add(ErrorKind::Invalid, name, item, PAIR);
+            return None;
+        }
+        let part = |text: &str| Given::text(text, item.origin.clone());
+        Some(Written {
+            source: part(source),
+            target: target.map(part),
+            access,
+        })
     }
 
     fn short_form(&mut self, name: &str, item: &Given, text: &str) -> Option<Written> {
@@ -146,7 +181,7 @@ impl Checker<'_> {
         })
     }
 
-    fn mount(&mut self, name: &str, written: Written) -> Option<Mount> {
+    fn mount(&mut self, name: &str, written: Written, key: MountKey) -> Option<Mount> {
         let source = plain_text(&written.source)
             .filter(|text| !text.is_empty())
             .map(|text| self.absolute(text, &written.source.origin));
@@ -175,6 +210,7 @@ impl Checker<'_> {
                 source,
                 target: target?,
                 access: written.access,
+                key,
             }),
             Err(kind) => {
                 let key = format!("{name}.source");
@@ -187,7 +223,7 @@ impl Checker<'_> {
 }
 
 /// The target without `.` and doubled slashes, if it may be mounted on.
-fn target_path(text: &str) -> Option<PathBuf> {
+pub(super) fn target_path(text: &str) -> Option<PathBuf> {
     let path = Path::new(text);
     let is_plain = path.is_absolute()
         && path

@@ -16,7 +16,7 @@ use super::error::ErrorKind;
 use super::file;
 use super::layers::suggestion;
 use super::origin::Origin;
-use super::settings::{Access, Isolation, Mount};
+use super::settings::{Access, Isolation, Mount, MountKey, Tmpfs};
 use super::value::Given;
 use crate::document::Format;
 use crate::preset::{self, DEFAULT, Preset};
@@ -41,8 +41,13 @@ pub struct ChosenPreset {
 }
 
 impl Checker<'_> {
-    /// The preset; `mounts` are those of the run, which stand above its own.
-    pub(crate) fn preset(&mut self, isolation: Isolation, mounts: &[Mount]) -> ChosenPreset {
+    /// The preset; `mounts` and `tmpfs` are those of the run, which stand above its own.
+    pub(crate) fn preset(
+        &mut self,
+        isolation: Isolation,
+        mounts: &[Mount],
+        tmpfs: &[Tmpfs],
+    ) -> ChosenPreset {
         let given = self.take("preset").map(|(_, given)| given);
         let given = given.unwrap_or_else(|| Given::text(DEFAULT, Origin::Unset));
         let name = plain_text(&given).unwrap_or_default().to_owned();
@@ -67,7 +72,11 @@ impl Checker<'_> {
             self.faults
                 .add(ErrorKind::Conflict, "preset", &given, expected);
         }
-        self.on_this_host(name, preset, mounts, &given)
+        let mounted = mounts.iter().map(|mount| mount.target.clone());
+        let taken: Vec<_> = mounted
+            .chain(tmpfs.iter().map(|tmpfs| tmpfs.target.clone()))
+            .collect();
+        self.on_this_host(name, preset, &taken, &given)
     }
 
     fn read_file(&mut self, name: &str, given: &Given) -> Preset {
@@ -109,7 +118,7 @@ impl Checker<'_> {
         &mut self,
         name: String,
         preset: Preset,
-        mounts: &[Mount],
+        taken: &[PathBuf],
         given: &Given,
     ) -> ChosenPreset {
         let home = self.environment.get("HOME").map(PathBuf::from);
@@ -122,7 +131,7 @@ impl Checker<'_> {
             };
             let target = mount.target.map_or_else(|| path.clone(), PathBuf::from);
             let is_taken = |other: &Mount| other.target == target;
-            if mounts.iter().any(is_taken) || shown.iter().any(is_taken) {
+            if taken.contains(&target) || shown.iter().any(is_taken) {
                 continue;
             }
             match path.canonicalize() {
@@ -131,6 +140,7 @@ impl Checker<'_> {
                         source,
                         target,
                         access: Access::ReadOnly,
+                        key: MountKey::Mounts,
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::{RunDescription, Secret};
+use super::{Mount, MountKey, RunDescription, Secret};
 use crate::run::RunId;
 
 impl RunDescription {
@@ -29,9 +29,8 @@ impl RunDescription {
                 )
             })
             .collect();
-        let mounts: Vec<Value> = self
-            .mounts
-            .iter()
+        let mounts_of = |key: MountKey| self.mounts.iter().filter(move |mount| mount.key == key);
+        let mounts: Vec<Value> = mounts_of(MountKey::Mounts)
             .map(|mount| {
                 json!({
                     "source": mount.source.to_string_lossy(),
@@ -39,6 +38,17 @@ impl RunDescription {
                     "access": mount.access,
                 })
             })
+            .collect();
+        let pair = |mount: &Mount| {
+            let (source, target) = (mount.source.display(), mount.target.display());
+            json!(format!("{source}:{target}"))
+        };
+        let ro: Vec<Value> = mounts_of(MountKey::Ro).map(pair).collect();
+        let rw: Vec<Value> = mounts_of(MountKey::Rw).map(pair).collect();
+        let tmpfs: Vec<Value> = self
+            .tmpfs
+            .iter()
+            .map(|tmpfs| json!(format!("{}:{}", tmpfs.target.display(), tmpfs.bytes)))
             .collect();
         let mut view = json!({
             "run_id": self.run_id,
@@ -52,6 +62,7 @@ impl RunDescription {
             "adapter": self.adapter,
             "workspace": self.workspace.to_string_lossy(),
             "workspace_mode": self.workspace_mode,
+            "chdir": self.chdir.to_string_lossy(),
             "env": self.env,
             "credentials": credentials,
             "profile": self.profile,
@@ -69,6 +80,11 @@ impl RunDescription {
             "isolation": self.requirement.asked,
             "preset": self.preset.name,
             "mounts": mounts,
+            "ro": ro,
+            "rw": rw,
+            "tmpfs": tmpfs,
+            "uid": self.uid,
+            "gid": self.gid,
             "output_schema": self.output.as_ref().and_then(|output| output.schema.as_ref()),
             "output_file": self.output.as_ref().and_then(|output| output.file.as_ref()),
             "recording": self.recording,
@@ -87,9 +103,13 @@ impl RunDescription {
             "command",
             "parameters",
             "workspace",
+            "chdir",
             "env",
             "labels",
             "mounts",
+            "ro",
+            "rw",
+            "tmpfs",
             "output_schema",
             "recording",
         ] {

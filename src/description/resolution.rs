@@ -17,7 +17,7 @@ use super::maps::MAX_ARGUMENT_BYTES;
 use super::origin::Origin;
 use super::playbook::Replacement;
 use super::settings::{
-    Access, Adapter, Durability, Isolation, Mount, Network, OnError, OnFull, Recording,
+    Access, Adapter, Durability, Isolation, Mount, MountKey, Network, OnError, OnFull, Recording,
 };
 use super::sight::Sight;
 use super::supervisor::{self, SupervisorOptions};
@@ -152,7 +152,7 @@ fn file_format(sources: &mut Sources<'_>, faults: &mut Faults) -> Option<Format>
 }
 
 impl Checker<'_> {
-    fn description(
+    pub(super) fn description(
         &mut self,
         run_id: RunId,
         origins: BTreeMap<String, Origin>,
@@ -178,6 +178,7 @@ impl Checker<'_> {
         );
         let workspace = self.workspace();
         let workspace_mode = self.choice("workspace_mode", &["overlay"], Access::ReadWrite);
+        let chdir = self.chdir(&workspace);
         let env = self.environment_variables();
         let credentials = self.credentials(&env);
         let profile = self.profile();
@@ -193,9 +194,17 @@ impl Checker<'_> {
         let interactive = self.switch("interactive", false);
         let limits = self.limits();
         let (isolation, requirement) = self.isolation();
+        let (uid, gid) = (self.id("uid"), self.id("gid"));
         let (network, mounts) = self.confinement(isolation, workspace_mode, &origins);
         let blocked_domains = self.blocked_domains(&network);
-        let preset = self.preset(isolation, &mounts);
+        let tmpfs = self.tmpfs(&mounts);
+        if isolation == Isolation::None {
+            let target = tmpfs.first().map(|one| one.target.display().to_string());
+            self.refuse_unenforced("tmpfs", target, &origins);
+            self.refuse_unenforced("uid", uid.map(|id| id.to_string()), &origins);
+            self.refuse_unenforced("gid", gid.map(|id| id.to_string()), &origins);
+        }
+        let preset = self.preset(isolation, &mounts, &tmpfs);
         RunDescription {
             run_id,
             task,
@@ -204,6 +213,7 @@ impl Checker<'_> {
             adapter,
             workspace,
             workspace_mode,
+            chdir,
             env,
             credentials,
             profile,
@@ -223,6 +233,9 @@ impl Checker<'_> {
             requirement,
             preset,
             mounts,
+            tmpfs,
+            uid,
+            gid,
             output: self.output(workspace_mode),
             recording: self.recording(),
             artifacts: self.artifacts(),
@@ -395,13 +408,14 @@ impl Checker<'_> {
                 "give \"read-write\", or leave isolation at \"best\"",
             );
         }
+        let leave_out = "give none, or leave isolation at \"best\"";
         if let Some(mount) = mounts.first() {
-            let target = mount.target.to_string_lossy();
-            refuse(
-                "mounts",
-                &target,
-                "give none, or leave isolation at \"best\"",
-            );
+            let key = match mount.key {
+                MountKey::Mounts => "mounts",
+                MountKey::Ro => "ro",
+                MountKey::Rw => "rw",
+            };
+            refuse(key, &mount.target.to_string_lossy(), leave_out);
         }
         (Network::Host, mounts)
     }

@@ -60,6 +60,29 @@ pub struct Mount {
     pub target: PathBuf,
     /// What the workload may do with it.
     pub access: Access,
+    /// The key that gave it.
+    pub key: MountKey,
+}
+
+/// The keys that give mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountKey {
+    /// `mounts`, and presets.
+    Mounts,
+    /// `ro`.
+    Ro,
+    /// `rw`.
+    Rw,
+}
+
+/// A directory in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tmpfs {
+    /// Where the workload sees it: absolute, without `..`.
+    pub target: PathBuf,
+    /// Its size, in bytes.
+    pub bytes: u64,
 }
 
 /// The limits of the workload.

@@ -105,7 +105,7 @@ pub fn examine(
 fn build(program: &Path, description: &RunDescription, recordings: &Path) -> Built {
     let began = Instant::now();
     let built = || {
-        let plan = policy(description, recordings)
+        let plan = policy(description, Some(recordings))
             .plan()
             .map_err(StartError::Plan)?;
         let helper = Helper::spawn(program, &[HELPER_ARGUMENT]).map_err(StartError::Helper)?;

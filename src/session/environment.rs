@@ -27,6 +27,19 @@ pub struct Inherited {
     pub traceparent: Option<String>,
 }
 
+impl Inherited {
+    /// What an environment has of it.
+    pub fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
+        Self {
+            home: variable("HOME"),
+            lang: variable("LANG"),
+            term: variable("TERM"),
+            tz: variable("TZ"),
+            traceparent: variable("TRACEPARENT"),
+        }
+    }
+}
+
 /// Builds the environment; what the description declares stands above what is given to every workload.
 pub fn build(
     home: &str,

@@ -45,7 +45,7 @@ impl Supervisor {
             Ok(agent) => agent,
             Err(error) => return self.end_early(recorder, refused(error.to_string())).await,
         };
-        let policy = setup::policy(description, &self.hand_over.options.recordings);
+        let policy = setup::policy(description, Some(&self.hand_over.options.recordings));
         let deadline = self.began + description.timeout;
         let result = match setup::result(description) {
             Ok(result) => result,

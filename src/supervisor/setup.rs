@@ -108,14 +108,7 @@ impl Inheritance {
             .recordings
             .join(hand_over.description.run_id.as_str());
         let run_dir = RunDir::from_fd(run_dir, path, hand_over.description.run_id.clone());
-        let variable = |name: &str| std::env::var(name).ok();
-        let inherited = Inherited {
-            home: variable("HOME"),
-            lang: variable("LANG"),
-            term: variable("TERM"),
-            tz: variable("TZ"),
-            traceparent: variable("TRACEPARENT"),
-        };
+        let inherited = Inherited::of(|name| std::env::var(name).ok());
         Ok(Self {
             hand_over,
             guardian,
@@ -213,7 +206,7 @@ pub fn network_name(description: &RunDescription) -> String {
 }
 
 /// What the sandbox has to enforce. The recordings stay hidden even where a bind would show them.
-pub fn policy(description: &RunDescription, recordings: &Path) -> sandbox::Policy {
+pub fn policy(description: &RunDescription, recordings: Option<&Path>) -> sandbox::Policy {
     let access = |access| match access {
         Access::ReadOnly => sandbox::Access::ReadOnly,
         Access::ReadWrite => sandbox::Access::ReadWrite,
@@ -251,9 +244,16 @@ pub fn policy(description: &RunDescription, recordings: &Path) -> sandbox::Polic
             access: access(mount.access),
         });
         policy.binds = binds.collect();
+        let in_memory = description.tmpfs.iter().map(|tmpfs| sandbox::Tmpfs {
+            target: tmpfs.target.clone(),
+            bytes: tmpfs.bytes,
+        });
+        policy.tmpfs = in_memory.collect();
+        policy.inside_user = description.uid;
+        policy.inside_group = description.gid;
         let artifacts = &description.artifacts;
         policy.output_bytes = (artifacts.max_files > 0).then_some(artifacts.max_total_bytes);
-        policy.masks = vec![recordings.to_owned()];
+        policy.masks = recordings.into_iter().map(Path::to_owned).collect();
         let preset = &description.preset;
         policy.allowed_calls.clone_from(&preset.allow_calls);
         if !preset.landlock {
@@ -292,28 +292,37 @@ pub fn sampled(
     Sampled::new(isolation, places.collect(), recordings.to_owned())
 }
 
-/// Bounds and environment of the session.
-pub fn settings(
-    description: &RunDescription,
-    inherited: &Inherited,
-    began: tokio::time::Instant,
-) -> Settings {
-    let home = match description.isolation {
+/// The home directory of the workload.
+pub fn home_of_workload(description: &RunDescription, inherited: &Inherited) -> String {
+    match description.isolation {
         Isolation::Full => sandbox::HOME.to_owned(),
         Isolation::None => inherited.home.clone().unwrap_or_else(|| "/".to_owned()),
-    };
-    let task = description
-        .task
-        .iter()
-        .map(|task| ("STOCKADE_TASK".to_owned(), task.clone()));
-    let run_id = [("STOCKADE_RUN_ID".to_owned(), description.run_id.to_string())];
+    }
+}
+
+/// What the preset sets, and the PATH that it makes.
+pub fn variables_of_preset(description: &RunDescription) -> impl Iterator<Item = (String, String)> {
     let preset = &description.preset;
     let path = (!preset.path.is_empty()).then(|| {
         let own = preset.path.iter().map(String::as_str);
         let all: Vec<_> = own.chain([environment::DEFAULT_PATH]).collect();
         ("PATH".to_owned(), all.join(":"))
     });
-    let of_preset = preset.env.clone().into_iter().chain(path);
+    preset.env.clone().into_iter().chain(path)
+}
+
+/// Bounds and environment of the session.
+pub fn settings(
+    description: &RunDescription,
+    inherited: &Inherited,
+    began: tokio::time::Instant,
+) -> Settings {
+    let home = home_of_workload(description, inherited);
+    let task = description
+        .task
+        .iter()
+        .map(|task| ("STOCKADE_TASK".to_owned(), task.clone()));
+    let run_id = [("STOCKADE_RUN_ID".to_owned(), description.run_id.to_string())];
     let declared = description
         .env
         .iter()
@@ -340,11 +349,11 @@ pub fn settings(
                 .into_iter()
                 .chain(egress::variables(description))
                 .chain(task)
-                .chain(of_preset)
+                .chain(variables_of_preset(description))
                 .chain(declared)
                 .chain(credentials),
         ),
-        directory: description.workspace.clone(),
+        directory: description.chdir.clone(),
         passthrough: Passthrough::BOTH,
         result: None,
         console: Console::of(description),

@@ -61,3 +61,5 @@ mod live;
 #[cfg(feature = "operator")]
 mod replay;
 mod egress;
+#[cfg(feature = "operator")]
+mod exec;

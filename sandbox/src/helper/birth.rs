@@ -3,7 +3,7 @@
 //! Owns the parent's half of a build. Never leaves a child behind when it fails.
 
 use crate::cgroup::Joins;
-use crate::confine::Child;
+use crate::confine::{Child, Parent};
 use crate::failure::{At, Failure, Step};
 use crate::host_mount::{self, Owners};
 use crate::identity::{Identity, Starter};
@@ -31,6 +31,7 @@ pub(super) fn build(
     plan: PlanSpec,
     descriptors: Vec<OwnedFd>,
     deadline: Deadline,
+    parent: Parent,
 ) -> Result<Born, Failure> {
     let mut descriptors = descriptors.into_iter();
     let (Some(control), Some(reports)) = (descriptors.next(), descriptors.next()) else {
@@ -41,7 +42,7 @@ pub(super) fn build(
     let planned: Vec<OwnedFd> = descriptors.collect();
     let isolation = plan.isolation;
     let mut missing = Vec::new();
-    let mut identity = Identity::choose();
+    let mut identity = Identity::choose().seen_as(plan.inside_user, plan.inside_group);
     let mut copied = None;
     if isolation == Isolation::Full {
         (identity, copied) = copy_binds(&plan, &planned, identity, &mut missing)?;
@@ -70,6 +71,7 @@ pub(super) fn build(
             birthplace: None,
             has_proc: true,
             deadline,
+            parent,
         };
         child.run();
     };

@@ -3,13 +3,12 @@
 //! Owns the helper's process and the socket to it. Never waits without a limit.
 //! Invariant: dropping the handle ends the helper, which ends every sandbox that it gave birth to, and reaps it.
 
+use super::order::Order;
 use crate::caller::{CallError, Caller};
 use crate::failure::Failure;
-use crate::layer::{Enforced, MissingLayer, Tier};
-use crate::limit::Limiting;
-use crate::plan::{Plan, PlanSpec};
-use crate::policy::Isolation;
-use crate::protocol::{Destruction, HandedOver, HelperAnswer, HelperRequest};
+use crate::layer::MissingLayer;
+use crate::plan::Plan;
+use crate::protocol::{Destruction, HelperAnswer, HelperRequest};
 use crate::sandbox::Sandbox;
 use crate::sys::signal;
 use crate::wire::{self, Deadline};
@@ -112,45 +111,20 @@ impl Helper {
     /// If a step fails or the deadline passes; then nothing of the sandbox is left. After a deadline the helper may be
     /// stuck in the kernel: drop it.
     pub fn build(&self, plan: Plan, deadline: Duration) -> Result<Sandbox, BuildError> {
-        let tier = match plan.spec.isolation {
-            Isolation::Full => Tier::Full,
-            Isolation::None => Tier::None,
-        };
-        let isolation = plan.spec.isolation;
-        // Before the request, so that the first process is never outside of it; a failed build drops it.
-        let limiting = Limiting::prepare(&plan.limits, plan.group.as_deref(), isolation)
-            .map_err(BuildError::Helper)?;
-        let landlock_abi = plan.spec.domain.abi();
-        let spec = PlanSpec {
-            limits: limiting.spec,
-            ..plan.spec
-        };
-        let planned = spec.planned();
-        let (control, init_control) = wire::pair().map_err(BuildError::Helper)?;
-        let (reports, init_reports) = wire::pair().map_err(BuildError::Helper)?;
-        let mut descriptors = vec![init_control.as_fd(), init_reports.as_fd()];
-        descriptors.extend(limiting.descriptors.iter().map(AsFd::as_fd));
-        descriptors.extend(plan.descriptors.iter().map(AsFd::as_fd));
-        let required = plan.required;
+        // Before the request, so that the first process is never outside of its limits; a failed build drops them.
+        let (order, spec, descriptors) = Order::new(plan).map_err(BuildError::Helper)?;
         let request = HelperRequest::Build {
             plan: Box::new(spec),
             limit: deadline,
         };
-        match self.call(request, &descriptors, deadline) {
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        match self.call(request, &borrowed, deadline) {
             Err(error) => Err(BuildError::Helper(error)),
             Ok((HelperAnswer::Refused(failure), _)) => Err(BuildError::SetUp(failure)),
-            Ok((HelperAnswer::Built { pid, mut missing }, descriptors)) => {
-                missing.extend(limiting.missing);
-                let mut enforced = Enforced::new(tier, missing, landlock_abi);
-                enforced.limits = limiting.enforced;
-                let handed_over = HandedOver::received(planned, descriptors)
-                    .ok_or_else(|| BuildError::Helper(unexpected()))?;
-                let lacking = enforced.lacks(&required);
-                let sandbox = Sandbox::new(control, reports, pid, enforced, handed_over);
-                let sandbox = sandbox.with_group(limiting.group);
-                match lacking {
-                    None => Ok(sandbox),
-                    Some(layer) => {
+            Ok((HelperAnswer::Built { pid, missing }, handed_over)) => {
+                match order.fulfil(pid, missing, handed_over)? {
+                    (sandbox, None) => Ok(sandbox),
+                    (sandbox, Some(layer)) => {
                         // Nothing ran in it. Where this is not confirmed, the end of its sockets ends it.
                         let _ = self.destroy(&sandbox, deadline);
                         Err(BuildError::Lacking(layer))
@@ -204,7 +178,7 @@ impl Helper {
 /// Time beyond a request's own limit in which its "too late" is still read.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
 
-fn unexpected() -> io::Error {
+pub(super) fn unexpected() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
         "the answer belongs to another request",

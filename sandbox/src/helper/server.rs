@@ -6,6 +6,7 @@
 
 use super::birth;
 use crate::cgroup;
+use crate::confine::Parent;
 use crate::policy::Isolation;
 use crate::protocol::{Answer, Destruction, HelperAnswer, HelperRequest, Request};
 use crate::sweep::{self, KillReport};
@@ -129,7 +130,7 @@ impl Server {
                 if self.groups.len() > MAX_REMEMBERED_GROUPS {
                     self.groups.pop_front();
                 }
-                match birth::build(*plan, descriptors, Deadline::after(limit)) {
+                match birth::build(*plan, descriptors, Deadline::after(limit), Parent::Helper) {
                     Err(failure) => Ok((HelperAnswer::Refused(failure), Vec::new())),
                     Ok(born) => {
                         let living = Living {

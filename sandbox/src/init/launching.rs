@@ -87,6 +87,7 @@ pub(super) fn start(
             directory: &directory,
             work: &work,
             isolation,
+            takes_terminal: launch.takes_terminal,
             born_in,
             attach: birthplace.and_then(Birthplace::to_be_attached_to),
         };
@@ -228,6 +229,7 @@ struct Child<'a> {
     directory: &'a CString,
     work: &'a Work<'a>,
     isolation: Isolation,
+    takes_terminal: bool,
     /// The group in which a keeper's launch is born.
     born_in: Option<BorrowedFd<'a>>,
     attach: Option<BorrowedFd<'a>>,
@@ -273,7 +275,9 @@ impl Child<'_> {
         if let Err(error) = self.place() {
             return Err((Step::PlaceDescriptors, error));
         }
-        if let Err(error) = terminal::take_control() {
+        if self.takes_terminal
+            && let Err(error) = terminal::take_control()
+        {
             return Err((Step::NewSession, error));
         }
         if let Err(errno) = nix::unistd::chdir(self.directory.as_c_str()) {

@@ -35,6 +35,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Most launches whose report was not taken yet; each costs the init a table entry or a queued report.
@@ -62,6 +63,8 @@ pub(crate) struct Init {
     child_signals: SignalFd,
     isolation: Isolation,
     has_proc: bool,
+    /// Directories in memory that the policy names.
+    in_memory: Vec<PathBuf>,
     /// The control group in which launches are born; none where they are in the init's.
     birthplace: Option<Birthplace>,
     running: HashMap<i32, Running>,
@@ -93,12 +96,18 @@ impl Init {
             child_signals: SignalFd::with_flags(&wanted, flags)?,
             isolation,
             has_proc,
+            in_memory: Vec::new(),
             birthplace: birthplace.map(Birthplace::new),
             running: HashMap::new(),
             keepers: HashMap::new(),
             unsent: VecDeque::new(),
             next_launch: 1,
         })
+    }
+
+    /// The same, with directories in memory that count to what the workload takes.
+    pub(crate) fn with_tmpfs(self, in_memory: Vec<PathBuf>) -> Self {
+        Self { in_memory, ..self }
     }
 
     /// Reports that the sandbox is ready, hands over what was made for the supervisor, serves until supervisor or launch
@@ -303,8 +312,11 @@ impl Init {
         if !self.has_proc {
             return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
-        let has_own_files = self.isolation == Isolation::Full;
-        Ok(taken::by(&self.live()?, has_own_files, bound))
+        let in_memory = match self.isolation {
+            Isolation::Full => Some(self.in_memory.as_slice()),
+            Isolation::None => None,
+        };
+        Ok(taken::by(&self.live()?, in_memory, bound))
     }
 
     /// Lists the live processes of the sandbox but this one and its keepers.

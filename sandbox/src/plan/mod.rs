@@ -61,6 +61,13 @@ pub(crate) enum Kind {
     File,
 }
 
+/// A directory in memory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TmpfsSpec {
+    pub(crate) target: Text,
+    pub(crate) bytes: u64,
+}
+
 /// A symbolic link of the private root.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LinkSpec {
@@ -78,6 +85,8 @@ pub(crate) struct PlanSpec {
     /// What the first process does about limits; complete when the request is sent.
     pub(crate) limits: LimitSpec,
     pub(crate) binds: Vec<BindSpec>,
+    /// Outer targets first.
+    pub(crate) tmpfs: Vec<TmpfsSpec>,
     pub(crate) links: Vec<LinkSpec>,
     /// Paths inside that must be hidden.
     pub(crate) masks: Vec<Text>,
@@ -90,6 +99,8 @@ pub(crate) struct PlanSpec {
     /// Whether there is a Landlock domain.
     pub(crate) domain: DomainSpec,
     pub(crate) proc: Proc,
+    pub(crate) inside_user: Option<u32>,
+    pub(crate) inside_group: Option<u32>,
 }
 
 /// Which descriptors a sandbox of a plan hands over.
@@ -129,6 +140,7 @@ impl Plan {
                 output_bytes: None,
                 limits: LimitSpec::default(),
                 binds: Vec::new(),
+                tmpfs: Vec::new(),
                 links: Vec::new(),
                 masks: Vec::new(),
                 system_masks: Vec::new(),
@@ -138,6 +150,8 @@ impl Plan {
                     reason: "the policy leaves it off".to_owned(),
                 },
                 proc: policy.proc,
+                inside_user: policy.inside_user,
+                inside_group: policy.inside_group,
             },
             descriptors: Vec::new(),
             limits: policy.limits,
@@ -184,6 +198,14 @@ impl Plan {
         for (role, bind) in wanted {
             let target = check_target(&bind.target)?;
             plan.add(role, &bind.source, target, bind.access)?;
+        }
+        let mut tmpfs = policy.tmpfs.clone();
+        tmpfs.sort_by_key(|one| one.target.components().count());
+        for one in tmpfs {
+            plan.spec.tmpfs.push(TmpfsSpec {
+                target: check_target(&one.target)?.into(),
+                bytes: one.bytes,
+            });
         }
         plan.spec.masks = mask::translate(&policy.masks, &plan.spec.binds)?;
         Ok(plan)

@@ -9,7 +9,7 @@
 //! 3. a tmpfs becomes the new root, attached over a directory that every host has;
 //! 4. a second tmpfs holds /tmp, home, /dev/shm and the masks, under one size limit; a third one the output directory;
 //! 5. /dev, then /proc, which the kernel grants only while the old /proc is still in sight;
-//! 6. binds, outer targets first, then links, then masks, so that nothing covers a mask;
+//! 6. binds and further tmpfs, outer targets first, then links, then masks, so that nothing covers a mask;
 //! 7. pivot_root, the old root is detached, and the root itself turns read-only.
 
 mod device;
@@ -19,7 +19,7 @@ mod proc;
 use crate::failure::{At, Failure, Step};
 use crate::host_mount;
 use crate::layer::{Layer, MissingLayer};
-use crate::plan::{Kind, PlanSpec, SCRATCH, open_exactly};
+use crate::plan::{Kind, PlanSpec, Role, SCRATCH, TmpfsSpec, open_exactly};
 use crate::policy::{HOME, OUTPUT, Proc};
 use crate::sys::mount::{self, Reach};
 use nix::mount::{MntFlags, MsFlags, umount2};
@@ -107,13 +107,24 @@ pub(crate) fn enter(
     }
     place.link(Path::new("/tmp"), Path::new("/var/tmp"))?;
 
+    let mut in_memory = spec.tmpfs.iter().peekable();
     for (bind, mount) in spec.binds.iter().zip(&binds) {
         let target = bind.target.as_path();
+        // Binds of the policy are in the order of their depth, those of the system come before all of them.
+        let is_outer = |tmpfs: &&TmpfsSpec| {
+            bind.role != Role::System && depth(tmpfs.target.as_path()) < depth(target)
+        };
+        while let Some(tmpfs) = in_memory.next_if(is_outer) {
+            show_tmpfs(&mut place, tmpfs)?;
+        }
         let target = match bind.kind {
             Kind::Directory => place.directory(target)?,
             Kind::File => place.file(target)?,
         };
         mount::attach(mount.as_fd(), target.as_fd()).at(Step::AttachMount, &bind.target)?;
+    }
+    for tmpfs in in_memory {
+        show_tmpfs(&mut place, tmpfs)?;
     }
     for link in &spec.links {
         place.link(link.to.as_path(), link.path.as_path())?;
@@ -158,6 +169,20 @@ fn tmpfs(bytes: u64, mode: &str, name: &str) -> Result<OwnedFd, Failure> {
     mount::create(filesystem.as_fd()).at(Step::MakeFilesystem, name)?;
     let attributes = mount::NO_SETUID | mount::NO_DEVICES;
     mount::detached(filesystem.as_fd(), attributes).at(Step::MakeFilesystem, name)
+}
+
+fn depth(path: &Path) -> usize {
+    path.components().count()
+}
+
+/// Makes a tmpfs that the policy names; what is inside of it may be a target of others.
+fn show_tmpfs(place: &mut Place, spec: &TmpfsSpec) -> Result<(), Failure> {
+    let path = spec.target.as_path();
+    let made = tmpfs(spec.bytes, "0755", &spec.target.to_string())?;
+    let target = place.directory(path)?;
+    mount::attach(made.as_fd(), target.as_fd()).at(Step::AttachMount, path.display())?;
+    place.accept(&Place::new(made)?);
+    Ok(())
 }
 
 /// The tmpfs behind /tmp, home, /dev/shm and every mask.

@@ -61,29 +61,50 @@ pub(crate) fn block_all() -> io::Result<()> {
     .map(drop)
 }
 
+/// Lets every signal in again.
+pub(crate) fn unblock_all() -> io::Result<()> {
+    let all = u64::MAX;
+    // SAFETY: the kernel reads the 8 bytes of a live integer and writes nothing, since the old mask is null.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_UNBLOCK,
+            &raw const all,
+            std::ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        )
+    })
+    .map(drop)
+}
+
 /// Sets every disposition to the default.
 ///
 /// The C library hides signals 32 and 33 from its callers, but a parent may have left them ignored, so the system call
 /// is used.
 pub(crate) fn reset_dispositions() -> io::Result<()> {
+    for signo in 1..=HIGHEST {
+        if signo != libc::SIGKILL && signo != libc::SIGSTOP {
+            reset_disposition(signo)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets one disposition to the default; EINVAL for SIGKILL and SIGSTOP, which have no other.
+pub(crate) fn reset_disposition(signo: i32) -> io::Result<()> {
     // All zeros is the kernel's own sigaction with the default handler, no flags and an empty mask; it has 32 bytes where
     // it has a restorer, and 24 where it has none.
     let default_action = [0_u64; 4];
-    for signo in 1..=HIGHEST {
-        if signo == libc::SIGKILL || signo == libc::SIGSTOP {
-            continue;
-        }
-        // SAFETY: the kernel reads at most 32 bytes of a live array, writes through no pointer since the old action is
-        // null, and installs no code.
-        check(unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signo,
-                default_action.as_ptr(),
-                std::ptr::null_mut::<u64>(),
-                size_of::<u64>(),
-            )
-        })?;
-    }
-    Ok(())
+    // SAFETY: the kernel reads at most 32 bytes of a live array, writes through no pointer since the old action is null,
+    // and installs no code.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signo,
+            default_action.as_ptr(),
+            std::ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        )
+    })
+    .map(drop)
 }

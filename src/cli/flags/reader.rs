@@ -50,6 +50,12 @@ impl FlagReader<'_> {
         self.scalar("isolation", "isolation", flags.isolation);
         self.scalar("preset", "preset", flags.preset);
         self.list("mounts", flags.mount, || Origin::flag("mount"));
+        self.list("ro", flags.ro, || Origin::flag("ro"));
+        self.list("rw", flags.rw, || Origin::flag("rw"));
+        self.list("tmpfs", flags.tmpfs, || Origin::flag("tmpfs"));
+        self.scalar("chdir", "chdir", flags.chdir);
+        self.scalar("uid", "uid", flags.uid);
+        self.scalar("gid", "gid", flags.gid);
         self.scalar("recording.durability", "durability", flags.durability);
         self.list("recording.artifacts", flags.artifact, || {
             Origin::flag("artifact")

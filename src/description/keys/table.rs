@@ -133,6 +133,15 @@ pub const KEYS: &[Key] = &[
         ..HONOURED
     },
     Key {
+        name: "chdir",
+        flags: &["chdir"],
+        type_text: "a path",
+        bounds: "a directory as the workload sees it, of at most 4,095 bytes; a relative one begins at the workspace",
+        default: "the workspace",
+        purpose: "The directory in which the command, or each step of a playbook, begins.",
+        ..HONOURED
+    },
+    Key {
         name: "env",
         flags: &["env", "env-from"],
         type_text: "a map of name to text",
@@ -303,7 +312,7 @@ pub const KEYS: &[Key] = &[
         flags: &["isolation"],
         bounds: "`best`, `full`, `none`, and names of layers, with commas between them and at most one tier; `container` is UNSUPPORTED",
         default: "`best`",
-        purpose: "The isolation that the run requires; where a layer is missing the run fails before its command is started. `best` is the best tier that the host allows, `full` that tier with all its layers; layers that are named must hold as well. With `none`, a `network` other than `host`, `workspace_mode = \"read-only\"` and `mounts` are refused, because nothing would enforce them.",
+        purpose: "The isolation that the run requires; where a layer is missing the run fails before its command is started. `best` is the best tier that the host allows, `full` that tier with all its layers; layers that are named must hold as well. With `none`, a `network` other than `host`, `workspace_mode = \"read-only\"`, `mounts`, `tmpfs`, `uid` and `gid` are refused, because nothing would enforce them.",
         ..HONOURED
     },
     Key {
@@ -322,6 +331,54 @@ pub const KEYS: &[Key] = &[
         default: "empty; `target` is the source, `access` is `read-only`",
         purpose: "More files and directories of the host that the workload sees.",
         shape: Shape::List,
+        ..HONOURED
+    },
+    Key {
+        name: "ro",
+        flags: &["ro"],
+        type_text: "a list of `SOURCE[:TARGET]`",
+        bounds: "as `mounts`, which they count as",
+        default: "empty; the target is the source",
+        purpose: "More files and directories of the host that the workload reads: a short form of `mounts`.",
+        shape: Shape::List,
+        ..HONOURED
+    },
+    Key {
+        name: "rw",
+        flags: &["rw"],
+        type_text: "a list of `SOURCE[:TARGET]`",
+        bounds: "as `mounts`, which they count as",
+        default: "empty; the target is the source",
+        purpose: "The same for those that it also writes.",
+        shape: Shape::List,
+        ..HONOURED
+    },
+    Key {
+        name: "tmpfs",
+        flags: &["tmpfs"],
+        type_text: "a list of `TARGET[:SIZE]`",
+        bounds: "at most 64; targets as those of `mounts`, and none of them also there; 64 KiB to 16 TiB; not without isolation",
+        default: "empty; a size of 512 MiB",
+        purpose: "Directories in memory, empty at first, that the workload may write. What they hold counts to `limits.memory`.",
+        shape: Shape::List,
+        ..HONOURED
+    },
+    Key {
+        name: "uid",
+        flags: &["uid"],
+        type_text: "an integer",
+        bounds: "0 to 4,294,967,294; not without isolation",
+        default: "1000 when root starts the run, else the caller's",
+        purpose: "The user id that the workload sees as its own. On the host it is an unprivileged one whatever is said here, and 0 gives no capability.",
+        ..HONOURED
+    },
+    Key {
+        name: "gid",
+        flags: &["gid"],
+        type_text: "an integer",
+        bounds: "0 to 4,294,967,294; not without isolation",
+        default: "as for `uid`",
+        purpose: "The group id that the workload sees as its own.",
         ..HONOURED
     },
     Key {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{current_dir, resolve_args, resolve_in};
 use crate::description::{
     Access, Adapter, Authentication, Durability, Isolation, Limits, Listen, LogFormat, LogLevel,
-    Mount, Network, OnError, OnFull, Origin, Recording, Socket,
+    Mount, MountKey, Network, OnError, OnFull, Origin, Recording, Socket,
 };
 
 fn map<const N: usize>(entries: [(&str, &str); N]) -> BTreeMap<String, String> {
@@ -136,6 +136,7 @@ fn maps_are_merged_by_name_and_lists_are_replaced() {
         source: dir.path().canonicalize().unwrap().join("work"),
         target: "/w/x/y".into(),
         access: Access::ReadWrite,
+        key: MountKey::Mounts,
     };
     assert_eq!(run.mounts, [mount]);
 }
@@ -230,10 +231,69 @@ fn short_mounts_have_a_target_and_an_access() {
             [Mount {
                 source,
                 target,
-                access
+                access,
+                key: MountKey::Mounts,
             }],
             "{short}"
         );
+    }
+}
+
+#[test]
+fn short_forms_count_as_mounts_and_targets_are_unique_over_all_of_them() {
+    let dir = current_dir();
+    let real = dir.path().canonicalize().unwrap();
+    let args = "--mount plain:/m:rw --ro work:/r --rw work:/w --tmpfs /t:1MiB --tmpfs /u -- true";
+    let (run, _) = resolve_in(dir.path(), args, &[], "").unwrap();
+    let mounts: Vec<_> = run
+        .mounts
+        .iter()
+        .map(|m| (m.target.to_str(), m.access, m.key))
+        .collect();
+    let expected = [
+        (Some("/m"), Access::ReadWrite, MountKey::Mounts),
+        (Some("/r"), Access::ReadOnly, MountKey::Ro),
+        (Some("/w"), Access::ReadWrite, MountKey::Rw),
+    ];
+    assert_eq!(mounts, expected);
+    let tmpfs: Vec<_> = run
+        .tmpfs
+        .iter()
+        .map(|t| (t.target.to_str(), t.bytes))
+        .collect();
+    assert_eq!(tmpfs, [(Some("/t"), 1 << 20), (Some("/u"), 512 << 20)]);
+    let public = run.public();
+    let pair =
+        |target: &str| serde_json::json!([format!("{}:{target}", real.join("work").display())]);
+    assert_eq!((&public["ro"], &public["rw"]), (&pair("/r"), &pair("/w")));
+    for args in [
+        "--ro work:/x --rw work:/x -- true",
+        "--mount work:/x --ro work:/x -- true",
+        "--ro work:/x --tmpfs /x -- true",
+        "--tmpfs /x --tmpfs /x:1MiB -- true",
+    ] {
+        let errors = resolve_in(dir.path(), args, &[], "").unwrap_err();
+        assert!(
+            errors.to_string().contains("give each target once"),
+            "{args}: {errors}"
+        );
+    }
+}
+
+#[test]
+fn a_directory_to_begin_in_is_relative_to_the_workspace() {
+    let dir = current_dir();
+    let real = dir.path().canonicalize().unwrap();
+    for (args, expected) in [
+        ("--workspace work -- true", real.join("work")),
+        (
+            "--workspace work --chdir deep/er -- true",
+            real.join("work/deep/er"),
+        ),
+        ("--chdir /tmp -- true", "/tmp".into()),
+    ] {
+        let (run, _) = resolve_in(dir.path(), args, &[], "").unwrap();
+        assert_eq!(run.chdir, expected, "{args}");
     }
 }
 

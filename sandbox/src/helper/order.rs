@@ -1,0 +1,79 @@
+//! What is asked of a birth, and what is made of its answer: the same for a launch helper and for a caller that is its own.
+//!
+//! Owns the caller's ends of the sockets until there is a sandbox. Never gives birth itself.
+//! Invariant: the limits are set up before the first process is born, and a group without a sandbox is dropped.
+
+use super::client::BuildError;
+use crate::cgroup::{ControlGroup, EnforcedLimit};
+use crate::layer::{Enforced, Layer, MissingLayer, Tier};
+use crate::limit::Limiting;
+use crate::plan::{Plan, PlanSpec, Planned};
+use crate::policy::Isolation;
+use crate::protocol::HandedOver;
+use crate::sandbox::Sandbox;
+use crate::wire;
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// A plan on its way.
+#[derive(Debug)]
+pub(super) struct Order {
+    control: OwnedFd,
+    reports: OwnedFd,
+    group: Option<ControlGroup>,
+    limits: Vec<EnforcedLimit>,
+    not_in_group: Option<MissingLayer>,
+    tier: Tier,
+    landlock_abi: Option<u32>,
+    planned: Planned,
+    required: Vec<Layer>,
+}
+
+impl Order {
+    /// Sets limits and sockets up; gives the plan and the descriptors of [`HelperRequest::Build`](crate::protocol::HelperRequest::Build).
+    pub(super) fn new(plan: Plan) -> io::Result<(Self, PlanSpec, Vec<OwnedFd>)> {
+        let isolation = plan.spec.isolation;
+        let limiting = Limiting::prepare(&plan.limits, plan.group.as_deref(), isolation)?;
+        let (control, init_control) = wire::pair()?;
+        let (reports, init_reports) = wire::pair()?;
+        let mut descriptors = vec![init_control, init_reports];
+        descriptors.extend(limiting.descriptors);
+        descriptors.extend(plan.descriptors);
+        let order = Self {
+            control,
+            reports,
+            group: limiting.group,
+            limits: limiting.enforced,
+            not_in_group: limiting.missing,
+            tier: match isolation {
+                Isolation::Full => Tier::Full,
+                Isolation::None => Tier::None,
+            },
+            landlock_abi: plan.spec.domain.abi(),
+            planned: plan.spec.planned(),
+            required: plan.required,
+        };
+        let spec = PlanSpec {
+            limits: limiting.spec,
+            ..plan.spec
+        };
+        Ok((order, spec, descriptors))
+    }
+
+    /// The sandbox that was born, and the first layer that it lacks although the policy requires it.
+    pub(super) fn fulfil(
+        self,
+        init_pid: i32,
+        mut missing: Vec<MissingLayer>,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(Sandbox, Option<MissingLayer>), BuildError> {
+        missing.extend(self.not_in_group);
+        let mut enforced = Enforced::new(self.tier, missing, self.landlock_abi);
+        enforced.limits = self.limits;
+        let handed_over = HandedOver::received(self.planned, descriptors)
+            .ok_or_else(|| BuildError::Helper(super::client::unexpected()))?;
+        let lacking = enforced.lacks(&self.required);
+        let sandbox = Sandbox::new(self.control, self.reports, init_pid, enforced, handed_over);
+        Ok((sandbox.with_group(self.group), lacking))
+    }
+}

@@ -1,0 +1,208 @@
+//! From the start of the command to its end: signals, the timeout, and limits that nothing in the kernel holds.
+//!
+//! Owns the one wait of this process. It blocks in nothing else for longer than the in-sandbox init takes to answer.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signalfd::SignalFd;
+use stockade_sandbox::{End, LaunchId, LimitKind, Means, Sandbox, Target};
+
+use crate::cli::notice;
+use crate::description::RunDescription;
+
+/// Pause between two looks at what the workload takes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// By itself, by a signal, or by a limit that ends it as the kernel would.
+    Itself(End),
+    /// By its timeout.
+    TimedOut,
+}
+
+/// A command that runs.
+pub(super) struct Watch<'a> {
+    sandbox: &'a Sandbox,
+    launch: LaunchId,
+    signals: SignalFd,
+    /// When it is asked to end; none without a timeout, and once it was asked.
+    deadline: Option<Instant>,
+    /// When everything is killed; none before it was asked to end.
+    kill_at: Option<Instant>,
+    grace: Duration,
+    /// The limits that are looked at, and the time of the next look.
+    sampled: Sampled,
+    look_at: Option<Instant>,
+}
+
+/// Limits that nothing in the kernel holds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sampled {
+    memory_bytes: Option<u64>,
+    pids: Option<u64>,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(
+        sandbox: &'a Sandbox,
+        launch: LaunchId,
+        signals: SignalFd,
+        description: &RunDescription,
+    ) -> Self {
+        let now = Instant::now();
+        let timeout = description
+            .is_explicit("timeout_seconds")
+            .then_some(description.timeout);
+        let mut sampled = Sampled::default();
+        for held in &sandbox.enforced().limits {
+            if held.by != Means::Sampled {
+                continue;
+            }
+            match held.limit {
+                LimitKind::Memory => sampled.memory_bytes = Some(held.value),
+                LimitKind::Pids => sampled.pids = Some(held.value),
+                LimitKind::Swap | LimitKind::Cpus | LimitKind::FileSize => {}
+            }
+        }
+        let is_sampled = sampled.memory_bytes.is_some() || sampled.pids.is_some();
+        Self {
+            sandbox,
+            launch,
+            signals,
+            deadline: timeout.map(|timeout| now + timeout),
+            kill_at: None,
+            grace: description.grace,
+            sampled,
+            look_at: is_sampled.then(|| now + LOOK_INTERVAL),
+        }
+    }
+
+    /// Waits for the end of the command.
+    ///
+    /// # Errors
+    /// When the sandbox is gone.
+    pub(super) fn until_end(mut self) -> io::Result<Ended> {
+        loop {
+            if let Some(report) = self.sandbox.try_report()?
+                && report.launch == self.launch
+            {
+                self.tell_of_memory(report.end);
+                return Ok(match self.kill_at {
+                    Some(_) => Ended::TimedOut,
+                    None => Ended::Itself(report.end),
+                });
+            }
+            while let Some(told) = self.signals.read_signal()? {
+                self.pass_on(told.ssi_signo);
+            }
+            let now = Instant::now();
+            if self.kill_at.is_some_and(|at| at <= now) {
+                return Ok(Ended::TimedOut);
+            }
+            if self.deadline.is_some_and(|at| at <= now) {
+                self.deadline = None;
+                self.kill_at = Some(now + self.grace);
+                self.signal(Target::All, libc::SIGTERM);
+            }
+            if self.look_at.is_some_and(|at| at <= now) {
+                if let Some(end) = self.look() {
+                    return Ok(Ended::Itself(end));
+                }
+                self.look_at = Some(Instant::now() + LOOK_INTERVAL);
+            }
+            self.wait()?;
+        }
+    }
+
+    /// Waits for the next thing to do.
+    fn wait(&self) -> io::Result<()> {
+        let next = [self.deadline, self.kill_at, self.look_at];
+        let next = next.into_iter().flatten().min();
+        let timeout = next.map_or(PollTimeout::NONE, |at| {
+            // Rounded up, so that a wait below a millisecond is none of zero.
+            let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        let mut waited = [
+            PollFd::new(self.sandbox.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut waited, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Does with the command what a signal does to a process that stands in its place.
+    fn pass_on(&self, signo: u32) {
+        let Ok(signo) = i32::try_from(signo) else {
+            return;
+        };
+        match signo {
+            // About this process alone.
+            libc::SIGCHLD | libc::SIGPIPE | libc::SIGTTIN | libc::SIGTTOU => {}
+            libc::SIGTSTP => self.suspend(),
+            libc::SIGCONT => self.signal(Target::All, libc::SIGCONT),
+            signo => self.signal(Target::Launch(self.launch), signo),
+        }
+    }
+
+    /// Stops with the command as a job of a shell does, until somebody continues this process.
+    fn suspend(&self) {
+        // The command has a session of its own, in which nobody would continue it: the kernel ignores a SIGTSTP there.
+        self.signal(Target::All, libc::SIGSTOP);
+        let mut stop = SigSet::empty();
+        stop.add(Signal::SIGTSTP);
+        let _ = raise(Signal::SIGTSTP);
+        // It stops here; where nobody could continue it the kernel discards the signal.
+        let _ = stop.thread_unblock();
+        let _ = stop.thread_block();
+        self.signal(Target::All, libc::SIGCONT);
+    }
+
+    fn signal(&self, target: Target, signo: i32) {
+        // Whoever has ended needs none.
+        let _ = self.sandbox.signal(target, signo);
+    }
+
+    /// Looks at what the workload takes; an end for a limit that was passed.
+    fn look(&self) -> Option<End> {
+        let bound = self.sampled.memory_bytes.unwrap_or(u64::MAX);
+        let taken = self.sandbox.taken(bound).ok()?;
+        let passed = |limit: Option<u64>, value: u64| limit.filter(|limit| value > *limit);
+        if let Some(limit) = passed(self.sampled.memory_bytes, taken.memory_bytes) {
+            notice::error(&format!("killed for memory: more than {limit} bytes"));
+        } else if let Some(limit) = passed(self.sampled.pids, taken.pids) {
+            notice::error(&format!("killed for processes: more than {limit}"));
+        } else {
+            return None;
+        }
+        Some(End::Signaled {
+            signal: libc::SIGKILL,
+            core_dumped: false,
+        })
+    }
+
+    /// Says what a SIGKILL of the kernel was for.
+    fn tell_of_memory(&self, end: End) {
+        let End::Signaled {
+            signal: libc::SIGKILL,
+            ..
+        } = end
+        else {
+            return;
+        };
+        let reading = self.sandbox.group_reading().unwrap_or_default();
+        if reading.oom_kills.is_some_and(|kills| kills > 0) {
+            notice::error("killed for memory: the limit of the sandbox was reached");
+        }
+    }
+}
