@@ -68,6 +68,8 @@ pub enum Round {
     Limits,
     /// Little memory. An attempt may end the run.
     Memory,
+    /// Little memory, of which files take a part. An attempt may end the run.
+    SharedMemory,
     /// Started from a terminal.
     Operator,
     /// The workload has a terminal of its own.
@@ -84,14 +86,23 @@ pub enum Round {
     Artifacts,
     /// The recordings lie in the workspace.
     Hidden,
+    /// The workspace and a mount beside it can only be read.
+    ReadOnly,
+    /// Little disk. An attempt ends the run.
+    Disk,
+    /// A step of a playbook.
+    Step,
+    /// A result and artifacts that the supervisor takes from the workspace.
+    Result,
 }
 
 impl Round {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::Plain,
         Self::Limits,
         Self::Memory,
+        Self::SharedMemory,
         Self::Operator,
         Self::OwnTerminal,
         Self::Proxy,
@@ -100,11 +111,18 @@ impl Round {
         Self::Output,
         Self::Artifacts,
         Self::Hidden,
+        Self::ReadOnly,
+        Self::Disk,
+        Self::Step,
+        Self::Result,
     ];
 
     /// Whether an attempt may be the end of those behind it.
     pub fn may_end_early(self) -> bool {
-        matches!(self, Self::Memory | Self::Suicide)
+        matches!(
+            self,
+            Self::Memory | Self::SharedMemory | Self::Suicide | Self::Disk | Self::Step
+        )
     }
 }
 
@@ -205,6 +223,10 @@ pub struct Scene<'a> {
     pub stage: &'a Stage,
     /// The run's directory; nothing is there without a supervisor.
     pub recording: PathBuf,
+    /// All that the command printed, its workload and its log lines.
+    pub printed: String,
+    /// The binary under attack.
+    pub binary: &'a Path,
     /// The exit code of the command that was started; none when a signal ended it.
     pub exit_code: Option<i32>,
 }

@@ -225,4 +225,28 @@ pub const ATTEMPTS: &[Attempt] = &[
         "change-directory {workspace}",
     )
     .root(),
+    only_read("write-read-only", "append {workspace}/untouched")
+        .damage(|scene| scene.stage.changed("workspace/untouched")),
+    only_read("empty-read-only", "write {workspace}/untouched")
+        .damage(|scene| scene.stage.changed("workspace/untouched")),
+    only_read("make-read-only", "write {workspace}/appears")
+        .damage(|scene| scene.stage.appeared("workspace/appears")),
+    only_read("rename-read-only", "rename {workspace}/from {workspace}/to")
+        .damage(|scene| scene.stage.appeared("workspace/to")),
+    only_read(
+        "link-read-only",
+        "make-link {workspace}/notes.txt {workspace}/second",
+    )
+    .damage(|scene| scene.stage.appeared("workspace/second")),
+    only_read("change-mode-read-only", "change-mode {workspace}/tool 0700"),
+    only_read("change-times-read-only", "change-times {workspace}/tool"),
+    only_read("write-mount", "append {outside}/shown/file")
+        .damage(|scene| scene.stage.changed("outside/shown/file")),
+    only_read("make-in-mount", "write {outside}/shown/planted")
+        .damage(|scene| scene.stage.appeared("outside/shown/planted")),
+    only_read("beside-mount", "read {outside}/shown/../secret.txt"),
 ];
+
+const fn only_read(name: &'static str, attack: &'static str) -> Attempt {
+    fs(name, attack, "write /tmp/{tag}-own-file").round(Round::ReadOnly)
+}

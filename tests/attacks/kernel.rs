@@ -30,6 +30,13 @@ pub const ATTEMPTS: &[Attempt] = &[
     )
     .root(),
     kernel(
+        "pick-filesystem",
+        "call fspick -100 @/proc 0",
+        "call memfd_create @twin 0",
+    )
+    .root(),
+    kernel("make-mount", "reach fsmount -1 0 0", "call eventfd2 0 0").root(),
+    kernel(
         "clone-mounts",
         "call open_tree -100 @/ 1",
         "call epoll_create1 0",

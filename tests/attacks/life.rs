@@ -73,6 +73,22 @@ pub const ATTEMPTS: &[Attempt] = &[
         .round(Round::Suicide)
         .unproven(INSIDE)
         .damage(is_not_told),
+    life("signals-to-first", "storm {first}", "catch-signal")
+        .round(Round::Suicide)
+        .unproven(INSIDE)
+        .damage(is_not_told),
+    life(
+        "kill-everyone",
+        "send-signal {everyone} 9",
+        "end-own signal",
+    )
+    .round(Round::Suicide)
+    .unproven(INSIDE)
+    .damage(is_not_told),
+    life("kill-keeper", "send-signal above 9", "end-own signal")
+        .round(Round::Step)
+        .unproven(INSIDE)
+        .damage(is_not_told),
 ];
 
 /// Whether the run went on as if nothing were, and yet did not come to its end.

@@ -11,7 +11,7 @@ const fn proxied(name: &'static str, attack: &'static str) -> Attempt {
     net(name, attack, TUNNEL).round(Round::Proxy)
 }
 
-const TUNNEL: &str = r"ask-proxy CONNECT\s127.0.0.1:{allowed}\sHTTP/1.1\r\nHost:\s127.0.0.1:{allowed}\r\n\r\n {allowed}";
+const TUNNEL: &str = r"ask-proxy CONNECT\s127.0.0.1:{allowed}\sHTTP/1.1\r\nHost:\s127.0.0.1:{allowed}\r\n\r\n {allowed} by-a-rule";
 const DEPENDS: &str = "not every host has it";
 const NO_SUPERVISOR: &str = "without a supervisor there is none to reach";
 
@@ -62,77 +62,105 @@ pub const ATTEMPTS: &[Attempt] = &[
     net("see-listener", "see-listener {port}", "read-table"),
     proxied(
         "tunnel-to-loopback",
-        r"ask-proxy CONNECT\s127.0.0.1:{port}\sHTTP/1.1\r\nHost:\s127.0.0.1:{port}\r\n\r\n {port}",
+        r"ask-proxy CONNECT\s127.0.0.1:{port}\sHTTP/1.1\r\nHost:\s127.0.0.1:{port}\r\n\r\n {port} open",
     ),
     proxied(
         "request-to-loopback",
-        r"ask-proxy GET\shttp://127.0.0.1:{port}/\sHTTP/1.1\r\nHost:\s127.0.0.1:{port}\r\n\r\n {port}",
+        r"ask-proxy GET\shttp://127.0.0.1:{port}/\sHTTP/1.1\r\nHost:\s127.0.0.1:{port}\r\n\r\n {port} open",
     ),
     proxied(
         "tunnel-to-name",
-        r"ask-proxy CONNECT\slocalhost:{port}\sHTTP/1.1\r\nHost:\slocalhost:{port}\r\n\r\n {port}",
+        r"ask-proxy CONNECT\slocalhost:{port}\sHTTP/1.1\r\nHost:\slocalhost:{port}\r\n\r\n {port} open",
     ),
     proxied(
         "tunnel-to-dotted-name",
-        r"ask-proxy CONNECT\slocalhost.:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port}",
+        r"ask-proxy CONNECT\slocalhost.:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} open",
     ),
     proxied(
         "tunnel-to-mapped",
-        r"ask-proxy CONNECT\s[::ffff:127.0.0.1]:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port}",
+        r"ask-proxy CONNECT\s[::ffff:127.0.0.1]:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} open",
     ),
     proxied(
         "tunnel-to-number",
-        r"ask-proxy CONNECT\s2130706433:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port}",
+        r"ask-proxy CONNECT\s2130706433:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} open",
     ),
     proxied(
         "tunnel-to-hexadecimal",
-        r"ask-proxy CONNECT\s0x7f000001:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port}",
+        r"ask-proxy CONNECT\s0x7f000001:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} open",
     ),
     proxied(
         "tunnel-to-short",
-        r"ask-proxy CONNECT\s127.1:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port}",
+        r"ask-proxy CONNECT\s127.1:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} open",
     ),
     proxied(
         "tunnel-to-octal",
-        r"ask-proxy CONNECT\s0177.0.0.1:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port}",
+        r"ask-proxy CONNECT\s0177.0.0.1:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} open",
     ),
     proxied(
         "tunnel-to-any",
-        r"ask-proxy CONNECT\s0.0.0.0:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port}",
+        r"ask-proxy CONNECT\s0.0.0.0:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} open",
     ),
     proxied(
         "tunnel-to-neighbour",
-        r"ask-proxy CONNECT\s127.0.0.2:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port}",
+        r"ask-proxy CONNECT\s127.0.0.2:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} open",
     ),
     proxied(
         "tunnel-to-host",
-        r"ask-proxy CONNECT\s{address}:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port}",
+        r"ask-proxy CONNECT\s{address}:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} open",
     ),
     proxied(
         "tunnel-past-nul",
-        r"ask-proxy CONNECT\s127.0.0.1:{port}\0.example.com:80\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port}",
+        r"ask-proxy CONNECT\s127.0.0.1:{port}\0.example.com:80\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} open",
     ),
     proxied(
         "tunnel-with-user",
-        r"ask-proxy CONNECT\sexample.com@127.0.0.1:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port}",
+        r"ask-proxy CONNECT\sexample.com@127.0.0.1:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} open",
     ),
     proxied(
         "request-for-another-host",
-        r"ask-proxy GET\shttp://127.0.0.1:{allowed}/\sHTTP/1.1\r\nHost:\s127.0.0.1:{port}\r\n\r\n {port}",
+        r"ask-proxy GET\shttp://127.0.0.1:{allowed}/\sHTTP/1.1\r\nHost:\s127.0.0.1:{port}\r\n\r\n {port} open",
     ),
     proxied(
         "request-of-two-lengths",
-        r"ask-proxy POST\shttp://127.0.0.1:{allowed}/\sHTTP/1.1\r\nHost:\s127.0.0.1:{allowed}\r\nContent-Length:\s0\r\nContent-Length:\s9\r\n\r\n {port}",
+        r"ask-proxy POST\shttp://127.0.0.1:{allowed}/\sHTTP/1.1\r\nHost:\s127.0.0.1:{allowed}\r\nContent-Length:\s0\r\nContent-Length:\s9\r\n\r\n {port} open",
     ),
     proxied(
         "request-in-two-forms",
-        r"ask-proxy POST\shttp://127.0.0.1:{allowed}/\sHTTP/1.1\r\nHost:\s127.0.0.1:{allowed}\r\nContent-Length:\s5\r\nTransfer-Encoding:\schunked\r\n\r\n0\r\n\r\n {port}",
+        r"ask-proxy POST\shttp://127.0.0.1:{allowed}/\sHTTP/1.1\r\nHost:\s127.0.0.1:{allowed}\r\nContent-Length:\s5\r\nTransfer-Encoding:\schunked\r\n\r\n0\r\n\r\n {port} open",
     ),
     proxied(
         "tunnel-to-status",
-        r"ask-proxy CONNECT\s127.0.0.1:{api}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {api}",
+        r"ask-proxy CONNECT\s127.0.0.1:{api}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {api} 1.1\s200",
     )
     .unproven(NO_SUPERVISOR),
+    proxied(
+        "second-request",
+        r"ask-proxy GET\shttp://127.0.0.1:{allowed}/\sHTTP/1.1\r\nHost:\s127.0.0.1:{allowed}\r\n\r\nGET\shttp://127.0.0.1:{port}/\sHTTP/1.1\r\nHost:\s127.0.0.1:{port}\r\n\r\n {port} must-not",
+    ),
+    proxied(
+        "request-with-user",
+        r"ask-proxy GET\shttp://127.0.0.1:{allowed}@127.0.0.1:{port}/\sHTTP/1.1\r\nHost:\s127.0.0.1:{port}\r\n\r\n {port} open",
+    ),
+    proxied(
+        "request-with-fragment",
+        r"ask-proxy GET\shttp://127.0.0.1:{port}#@127.0.0.1:{allowed}/\sHTTP/1.1\r\nHost:\s127.0.0.1:{port}\r\n\r\n {port} open",
+    ),
+    proxied(
+        "request-on-two-lines",
+        r"ask-proxy GET\shttp://127.0.0.1:{allowed}/\sHTTP/1.1\nHost:\s127.0.0.1:{allowed}\n\n {port} open",
+    ),
+    proxied(
+        "tunnel-to-scope",
+        r"ask-proxy CONNECT\s[::1%25lo]:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} open",
+    ),
+    proxied(
+        "tunnel-to-loopback-6",
+        r"ask-proxy CONNECT\s[::1]:{port}\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} open",
+    ),
+    proxied(
+        "tunnel-to-metadata",
+        r"ask-proxy CONNECT\s169.254.169.254:80\sHTTP/1.1\r\nHost:\sx\r\n\r\n {port} 1.1\s200",
+    ),
     proxied("past-the-proxy", "connect 127.0.0.1 {allowed}"),
     proxied("past-the-proxy-to-host", "connect {address} {allowed}"),
 ];

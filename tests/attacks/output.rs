@@ -23,6 +23,20 @@ const fn artifact(name: &'static str, attack: &'static str) -> Attempt {
     .trace(|scene| (scene.recorded("artifacts/0-twin.txt") == "twin").then(String::new))
 }
 
+/// Aimed at what the supervisor takes from the workspace.
+const fn taken(name: &'static str, attack: &'static str) -> Attempt {
+    Attempt::new(
+        Class::Artifacts,
+        name,
+        attack,
+        "write {workspace}/taken/plain",
+    )
+    .round(Round::Result)
+    .unproven(NO_RECORD)
+    .damage(has_secret)
+    .trace(|scene| is_kept(scene, "workspace/taken/plain"))
+}
+
 const NO_RECORD: &str = "without a supervisor nothing is recorded";
 
 pub const ATTEMPTS: &[Attempt] = &[
@@ -52,6 +66,24 @@ pub const ATTEMPTS: &[Attempt] = &[
         "print-text twin-of-event",
     )
     .damage(is_no_record),
+    output("deep-text", "print-depth 200000", "print-depth 20").damage(is_no_record),
+    output("damaged-report", "report-bytes", "report-text {}").damage(is_no_record),
+    output("endless-report", "report-line 4", "report-text {}").damage(is_no_record),
+    output("deep-report", "report-depth 5000", "report-depth 20").damage(is_no_record),
+    output(
+        "forged-report",
+        r#"report-text {"type":"complete","status":"stopped","seq":1}"#,
+        r#"report-text {"tool":"twin","action":"twin"}"#,
+    )
+    .damage(is_no_record)
+    .trace(|scene| scene.is_recorded(r#""tool":"twin""#)),
+    output(
+        "secret-as-report",
+        r#"report-text {"tool":"{secret}","action":"x"}"#,
+        r#"report-text {"tool":"second","action":"x"}"#,
+    )
+    .damage(has_secret)
+    .trace(|scene| scene.is_recorded(r#""tool":"second""#)),
     artifact("pipe", "artifact-pipe pipe").damage(|scene| is_kept(scene, "pipe")),
     artifact("socket", "artifact-socket socket").damage(|scene| is_kept(scene, "socket")),
     artifact("link", "artifact-link link {outside}/secret.txt").damage(has_secret_artifact),
@@ -72,6 +104,50 @@ pub const ATTEMPTS: &[Attempt] = &[
         let mode = std::fs::metadata(path).ok()?.permissions().mode();
         (mode & 0o7022 != 0).then(|| format!("mode {mode:o}"))
     }),
+    artifact("name", "artifact-name").damage(|scene| {
+        let shown = std::process::Command::new(scene.binary)
+            .args(["show", "--recordings"])
+            .arg(scene.recording.parent()?)
+            .output()
+            .unwrap();
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned() + &scene.printed;
+        shown
+            .contains('\x1b')
+            .then(|| "a control sequence is printed".to_owned())
+    }),
+    artifact("fill", "artifact-fill large 64"),
+    taken(
+        "result-through-link",
+        "make-symlink {outside}/result.json {workspace}/result.json",
+    )
+    .damage(|scene| {
+        scene
+            .status()
+            .to_string()
+            .contains(scene.stage.fact("secret"))
+            .then(|| "it is the result".to_owned())
+    }),
+    taken(
+        "link-in-workspace",
+        "make-symlink {outside}/secret.txt {workspace}/taken/link",
+    )
+    .damage(|scene| is_kept(scene, "workspace/taken/link")),
+    taken(
+        "directory-in-workspace",
+        "make-symlink {outside} {workspace}/taken/directory",
+    )
+    .damage(|scene| is_kept(scene, "workspace/taken/directory")),
+    taken(
+        "hard-link-in-workspace",
+        "make-link {outside}/secret.txt {workspace}/taken/second",
+    ),
+    taken("pipe-in-workspace", "make-pipe {workspace}/taken/pipe")
+        .damage(|scene| is_kept(scene, "workspace/taken/pipe")),
+    taken(
+        "system-file-in-workspace",
+        "make-symlink /etc/passwd {workspace}/taken/passwd",
+    )
+    .damage(|scene| is_kept(scene, "workspace/taken/passwd")),
 ];
 
 fn has_secret(scene: &Scene<'_>) -> Option<String> {

@@ -1,6 +1,6 @@
 //! Attempts at processes: somebody else's, the supervisor's, and the files of `/proc` that act on the machine.
 
-use super::attempt::{Attempt, Class};
+use super::attempt::{Attempt, Class, Round};
 
 const fn process(name: &'static str, attack: &'static str, twin: &'static str) -> Attempt {
     Attempt::new(Class::Processes, name, attack, twin)
@@ -214,4 +214,45 @@ pub const ATTEMPTS: &[Attempt] = &[
         "read /proc/self/status",
     )
     .unproven(HOST_DEPENDS),
+    process(
+        "forward-packets",
+        "open-to-write /proc/sys/net/ipv4/ip_forward",
+        "read /proc/sys/net/ipv4/ip_forward",
+    )
+    .root(),
+    process(
+        "name-of-host",
+        "open-to-write /proc/sys/kernel/hostname",
+        "read /proc/sys/kernel/hostname",
+    )
+    .root(),
+    of_step("memory-of-keeper", "open-memory above", "read-own-memory"),
+    of_step(
+        "files-of-keeper",
+        "list-descriptors above",
+        "list-descriptors self",
+    ),
+    of_step(
+        "environment-of-keeper",
+        "read-environment above",
+        "read-own-environment",
+    ),
+    of_step("trace-keeper", "trace above", "trace-own"),
+    of_step(
+        "descriptor-of-keeper",
+        "take-descriptor above 3",
+        "use-descriptor 1",
+    ),
+    of_step(
+        "program-of-keeper",
+        "overwrite-program above",
+        "read-own-program",
+    ),
 ];
+
+/// Aimed at what stands above a step of a playbook.
+const fn of_step(name: &'static str, attack: &'static str, twin: &'static str) -> Attempt {
+    process(name, attack, twin)
+        .round(Round::Step)
+        .unproven(INSIDE)
+}

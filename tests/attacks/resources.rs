@@ -38,7 +38,13 @@ pub const ATTEMPTS: &[Attempt] = &[
         "fill-and-hold /dev/shm/{tag}-large 200 {hold}",
         "fill /dev/shm/{tag}-small 1",
     )
-    .round(Round::Memory),
+    .round(Round::SharedMemory),
+    resource(
+        "fill-disk-in-pieces",
+        "fill-in-pieces {workspace}/pieces 48 {hold}",
+        "fill-in-pieces {workspace}/few 2 0",
+    )
+    .round(Round::Disk),
     resource(
         "inodes",
         "inodes /tmp 200000",

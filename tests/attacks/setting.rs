@@ -21,6 +21,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 /// The most artifacts of a run: each is synced to the disk.
 pub const MAX_ARTIFACTS: usize = 40;
 
+/// How much of what a round printed is shown to those who look for a fault.
+const SHOWN_BYTES: usize = 4_000;
+
 /// How long an attempt holds memory that it should not have. Who looks at it from time to time looks at the latest by then.
 const CONFINED_HOLD_SECONDS: u32 = 10;
 
@@ -81,13 +84,19 @@ impl Setting {
     fn has(self, round: Round) -> bool {
         let confined = self.wall == Wall::Full;
         match round {
-            Round::Plain | Round::Limits | Round::Memory | Round::Operator | Round::Survivors => {
-                true
+            Round::Plain
+            | Round::Limits
+            | Round::Memory
+            | Round::SharedMemory
+            | Round::Operator
+            | Round::Survivors
+            | Round::Disk => true,
+            Round::OwnTerminal | Round::Output | Round::Artifacts | Round::Result => {
+                self.wall != Wall::Bare
             }
-            Round::OwnTerminal | Round::Output | Round::Artifacts => self.wall != Wall::Bare,
-            Round::Proxy => self.wall != Wall::Unconfined,
+            Round::Proxy | Round::ReadOnly => self.wall != Wall::Unconfined,
             // Unconfined, the first process is the machine's.
-            Round::Suicide | Round::Hidden => confined,
+            Round::Suicide | Round::Hidden | Round::Step => confined,
         }
     }
 
@@ -139,22 +148,27 @@ impl Setting {
         let scene = Scene {
             recording: self.recordings(round, &stage).join("run"),
             stage: &stage,
+            printed: printed(&output, usize::MAX),
+            binary,
             exit_code,
         };
         let answers = answers_of(&output);
+        let no_answer = || {
+            let end = printed(&output, SHOWN_BYTES);
+            Answer::Broken(format!("no answer; the end of what was printed: {end}"))
+        };
         attempts
             .iter()
             .map(|attempt| {
                 let said = |id: &str, what: &str| match answers.get(id) {
                     _ if stage.resolve(what).is_none() => Answer::NotTried,
-                    Some(answer) => answer.clone(),
-                    None if round.may_end_early() => {
+                    // It was made, and nobody was left to say what came of it.
+                    Some(Answer::Broken(why)) if why.is_empty() && round.may_end_early() => {
                         Answer::Refused("the run was ended".to_owned())
                     }
-                    None => Answer::Broken(format!(
-                        "no answer; the end of what was printed: {}",
-                        printed(&output)
-                    )),
+                    Some(Answer::Broken(why)) if why.is_empty() => no_answer(),
+                    Some(answer) => answer.clone(),
+                    None => no_answer(),
                 };
                 let mut attack = said(&attempt.id(), attempt.attack);
                 if let (Some(damage), false) = (attempt.damage, attack == Answer::NotTried) {
@@ -222,13 +236,15 @@ impl Setting {
                 words.extend([flag.into(), value.into()]);
             }
             words.extend(self.flags(round, stage).into_iter().map(Into::into));
-            words.push("--".into());
         }
-        words.extend([
-            probe.into(),
-            "play".into(),
-            workspace.join("attempts").into(),
-        ]);
+        // A step of a playbook says itself what it runs.
+        if round != Round::Step {
+            if self.wall != Wall::Bare {
+                words.push("--".into());
+            }
+            let attempts = workspace.join("attempts");
+            words.extend([probe.into(), "play".into(), attempts.into()]);
+        }
 
         let mut command = Command::new(&words[0]);
         command
@@ -241,6 +257,7 @@ impl Setting {
             .env("SSH_AUTH_SOCK", stage.path("outside/path.sock"))
             .env("LD_LIBRARY_PATH", "/nonexistent")
             .env("BASH_ENV", "/nonexistent")
+            .env("STOCKADE_RECORDING_ARTIFACT_TOTAL_BYTES", "16MiB")
             .env(
                 "STOCKADE_RECORDING_ARTIFACT_FILES",
                 MAX_ARTIFACTS.to_string(),
@@ -265,19 +282,40 @@ impl Setting {
         let confined = self.wall == Wall::Full;
         match round {
             Round::Limits if confined => flags.extend(["--pids=64".into(), "--disk=16MiB".into()]),
-            Round::Memory if confined => flags.push("--memory=64MiB".into()),
+            Round::Memory | Round::SharedMemory if confined => flags.push("--memory=64MiB".into()),
             Round::OwnTerminal => flags.push("--tty".into()),
             Round::Proxy => {
                 flags.push(format!("--net=allow=*,127.0.0.1:{}", stage.fact("allowed")))
+            }
+            Round::ReadOnly => flags.extend([
+                "--workspace-mode=read-only".into(),
+                format!("--mount={}/shown", stage.fact("outside")),
+            ]),
+            Round::Disk if confined => flags.push("--disk=16MiB".into()),
+            Round::Result => flags.extend([
+                "--output-file=result.json".into(),
+                "--artifact=taken/**/*".into(),
+            ]),
+            Round::Step => {
+                let run = format!("exec {0}/probe play {0}/attempts", stage.fact("workspace"));
+                let playbook =
+                    format!("name: attacks\nversion: 1\nsteps:\n  - id: play\n    run: {run}\n");
+                std::fs::write(stage.path("playbook.yaml"), playbook).unwrap();
+                flags.push(format!(
+                    "--playbook={}",
+                    stage.path("playbook.yaml").display()
+                ));
             }
             Round::Output => flags.push("--credential=CALLERS_SECRET=env:CALLERS_SECRET".into()),
             Round::Plain
             | Round::Limits
             | Round::Memory
+            | Round::SharedMemory
             | Round::Operator
             | Round::Survivors
             | Round::Suicide
             | Round::Artifacts
+            | Round::Disk
             | Round::Hidden => {}
         }
         flags
@@ -305,7 +343,7 @@ impl Setting {
                 ended.is_none() && begun.elapsed() < START_DEADLINE,
                 "{} in {round:?} did not start: {ended:?}\n{}",
                 self.name(),
-                printed(output)
+                printed(output, SHOWN_BYTES)
             );
             std::thread::park_timeout(LOOK_INTERVAL);
         };
@@ -317,6 +355,7 @@ impl Setting {
         stage.tell("guardian", child.id().to_string());
         if self.wall == Wall::Full {
             stage.tell("first", "1");
+            stage.tell("everyone", "-1");
         }
     }
 }
@@ -340,18 +379,17 @@ fn wait(child: &mut Child, output: &Path) -> std::process::ExitStatus {
             let _ = child.wait();
             panic!(
                 "a round has no end after {ROUND_DEADLINE:?}:\n{}",
-                printed(output)
+                printed(output, SHOWN_BYTES)
             );
         }
         std::thread::park_timeout(LOOK_INTERVAL);
     }
 }
 
-/// The end of what a round printed, for those who look for a fault.
-fn printed(output: &Path) -> String {
-    const SHOWN: usize = 4_000;
+/// The end of what a round printed, as text.
+fn printed(output: &Path, n_bytes: usize) -> String {
     let bytes = std::fs::read(output).unwrap_or_default();
-    let start = bytes.len().saturating_sub(SHOWN);
+    let start = bytes.len().saturating_sub(n_bytes);
     String::from_utf8_lossy(&bytes[start..]).into_owned()
 }
 
@@ -369,6 +407,7 @@ fn answers_of(output: &Path) -> BTreeMap<String, Answer> {
         let answer = match answer.split_once(' ') {
             Some(("GOT", what)) => Answer::Got(what.to_owned()),
             Some(("REFUSED", why)) => Answer::Refused(why.to_owned()),
+            _ if answer == "TRY" => Answer::Broken(String::new()),
             _ => Answer::Broken(answer.to_owned()),
         };
         answers.insert(id.to_owned(), answer);

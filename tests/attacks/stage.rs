@@ -71,6 +71,8 @@ impl Stage {
         let (outside, workspace) = (root.join("outside"), root.join("workspace"));
         for name in [
             "outside/open",
+            "outside/shown",
+            "workspace/taken",
             "workspace/sub",
             "workspace/recordings",
             "recordings",
@@ -83,6 +85,7 @@ impl Stage {
             "canary-link.txt",
             "canary-fd.txt",
             "open/doomed",
+            "shown/file",
         ] {
             std::fs::write(outside.join(name), UNTOUCHED).unwrap();
         }
@@ -108,6 +111,9 @@ impl Stage {
         symlink("notes.txt", workspace.join("link-in")).unwrap();
         symlink(&outside, workspace.join("directory-out")).unwrap();
         symlink("sub", workspace.join("directory-in")).unwrap();
+        let result = serde_json::json!({ "secret": secret }).to_string();
+        std::fs::write(outside.join("result.json"), result).unwrap();
+        std::fs::write(workspace.join("untouched"), UNTOUCHED).unwrap();
         owner.own(&root);
         if owner.may_be_chosen() {
             // Root's program with the bit, where the workload can start it.
@@ -136,8 +142,8 @@ impl Stage {
             .map(|_| start(&format!("{tag}-doomed")))
             .collect();
 
-        let forbidden = open_listener();
-        let allowed = open_listener();
+        let forbidden = open_listener("open-as-it-must-not-be");
+        let allowed = open_listener("open-by-a-rule");
         let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
         let stream = format!("{tag}-stream");
         let datagram = format!("{tag}-datagram");
@@ -309,6 +315,13 @@ impl Drop for Stage {
         for path in &self.elsewhere {
             let _ = std::fs::remove_file(path);
         }
+        // Without a sandbox its /tmp is everybody's.
+        let own = format!("{}-own", self.fact("tag"));
+        for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&own) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
         super::resources::remove_shared_memory(self);
     }
 }
@@ -320,16 +333,19 @@ fn copy_program(from: &Path, to: &Path) {
     assert!(copied.status.success(), "{copied:?}");
 }
 
-/// A listener on all addresses that answers whatever it is asked with `open`, until the process ends; gives its port.
-fn open_listener() -> u16 {
-    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nopen";
+/// A listener on all addresses that answers whatever it is asked with `word`, until the process ends; gives its port.
+fn open_listener(word: &'static str) -> u16 {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let answer = |mut connection: TcpStream| {
+    let answer = move |mut connection: TcpStream| {
         let mut request = [0; 1024];
         let _ = connection.set_read_timeout(Some(Duration::from_secs(1)));
         let _ = connection.read(&mut request);
-        let _ = connection.write_all(ANSWER);
+        let length = word.len();
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        // In one piece: who reads the head alone asks again, and may lose the rest.
+        let _ = connection.write_all((head + word).as_bytes());
     };
     std::thread::spawn(move || listener.incoming().flatten().for_each(answer));
     port

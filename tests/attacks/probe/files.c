@@ -229,6 +229,30 @@ static void many_files(char **a) {
     got("%ld files", wanted);
 }
 
+/* So many files of one MiB in a new directory, kept for so many seconds. */
+static void fill_in_pieces(char **a) {
+    static char block[1 << 20];
+    char path[4096];
+    long wanted = number(a[1]);
+    memset(block, 'x', sizeof block);
+    if (mkdir(a[0], 0755) < 0)
+        refused_by_errno();
+    for (long i = 0; i < wanted; i++) {
+        snprintf(path, sizeof path, "%s/%ld", a[0], i);
+        int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        if (file < 0 || write(file, block, sizeof block) != (ssize_t)sizeof block)
+            refused_by_errno();
+        close(file);
+    }
+    for (unsigned left = (unsigned)number(a[2]); left > 0;)
+        left = sleep(left);
+    got("%ld MiB", wanted);
+}
+
+static void make_directory(char **a) { answer(mkdir(a[0], 0755)); }
+static void make_symlink(char **a) { answer(symlink(a[0], a[1])); }
+static void make_link(char **a) { answer(link(a[0], a[1])); }
+
 const struct verb file_verbs[] = {
     {"read", 1, read_file},
     {"list", 1, list},
@@ -259,6 +283,10 @@ const struct verb file_verbs[] = {
     {"stretch", 2, stretch},
     {"fill", 2, fill},
     {"fill-and-hold", 3, fill},
+    {"fill-in-pieces", 3, fill_in_pieces},
     {"many-files", 2, many_files},
+    {"make-directory", 1, make_directory},
+    {"make-symlink", 2, make_symlink},
+    {"make-link", 2, make_link},
     {NULL, 0, NULL},
 };

@@ -182,10 +182,14 @@ static void join_thread(char **a) {
     got("joined");
 }
 
-/* Kills the first process of its world. */
-static void kill_first(char **a) {
-    (void)a;
-    answer(kill(1, SIGKILL));
+/* Every signal there is, many times, to one process. */
+static void storm(char **a) {
+    pid_t pid = (pid_t)number(a[0]);
+    for (int round = 0; round < 50; round++)
+        for (int signal_ = 1; signal_ < 65; signal_++)
+            if (kill(pid, signal_) < 0 && errno != EINVAL && errno != EAGAIN)
+                refused_by_errno();
+    got("sent");
 }
 
 const struct verb life_verbs[] = {
@@ -202,6 +206,6 @@ const struct verb life_verbs[] = {
     {"stop-and-continue", 0, stop_and_continue},
     {"catch-signal", 0, catch_signal},
     {"join-thread", 0, join_thread},
-    {"kill-first", 0, kill_first},
+    {"storm", 1, storm},
     {NULL, 0, NULL},
 };

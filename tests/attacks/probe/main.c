@@ -4,7 +4,7 @@
  * probe stay MARKER   stays until it is killed, as somebody else's process that attempts are aimed at
  * probe VERB …        runs one verb
  *
- * An answer is a line "@@ ID<tab>GOT …" or "@@ ID<tab>REFUSED …" on standard output. */
+ * An attempt is a line "@@ ID<tab>TRY" on standard output, and its answer a line "@@ ID<tab>GOT …" or "… REFUSED …". */
 #define _GNU_SOURCE
 #include "probe.h"
 #include <errno.h>
@@ -78,10 +78,26 @@ _Noreturn void reached(long result) {
     got("past the check: %s", strerrorname_np(errno));
 }
 
+static long parent_of(long pid) {
+    char path[64], text[256] = "";
+    int parent = 0;
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0 || read(file, text, sizeof text - 1) < 0)
+        broken("%s: %s", path, strerrorname_np(errno));
+    const char *rest = strrchr(text, ')');
+    if (!rest || sscanf(rest, ") %*c %d", &parent) != 1)
+        broken("%s is unreadable", path);
+    close(file);
+    return parent;
+}
+
 long number(const char *text) {
     char *end;
     if (strcmp(text, "self") == 0)
         return getpid();
+    if (strcmp(text, "above") == 0)
+        return parent_of(getppid());
     long value = strtol(text, &end, 0);
     if (*end || end == text)
         broken("%s is no number", text);
@@ -124,6 +140,8 @@ static void attempt(char *line) {
         words[n_words++] = word;
     if (!id || n_words == 0)
         return;
+    /* Said before: an attempt may be the end of everything. */
+    dprintf(1, "\n@@ %s\tTRY\n", id);
     if (pipe2(answers, O_CLOEXEC) < 0) {
         dprintf(1, "\n@@ %s\tBROKEN pipe: %s\n", id, strerrorname_np(errno));
         return;

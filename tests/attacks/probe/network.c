@@ -225,13 +225,14 @@ static size_t unescape(char *text) {
 }
 
 /* Sends a request, as it is, to the proxy that the environment names; where there is none, opens what the request is for
- * by itself, as a program without a proxy would. GOT when the far side answers "open". */
+ * by itself, as a program without a proxy would. GOT when the far side answers with that word. */
 static void ask_proxy(char **a) {
     char host[256], text[1024];
     const char *proxy = getenv("http_proxy");
     unsigned port = 0;
     struct sockaddr_in address;
     size_t length = unescape(a[0]), n_read = 0;
+    a[2][unescape(a[2])] = 0;
     if (proxy && sscanf(proxy, "http://%255[0-9.]:%u", host, &port) == 2) {
         snprintf(text, sizeof text, "%u", port);
         address = address_of(host, text);
@@ -246,7 +247,7 @@ static void ask_proxy(char **a) {
     for (ssize_t n; n_read < sizeof text - 1 && (n = recv(socket_, text + n_read, sizeof text - 1 - n_read, 0)) > 0;) {
         n_read += (size_t)n;
         text[n_read] = 0;
-        if (strstr(text, "open"))
+        if (strstr(text, a[2]))
             got("the far side answered");
         /* Through a tunnel the far side is asked once more. */
         if (n_read == (size_t)n && strncmp(text, "HTTP/1.1 200", 12) == 0)
@@ -275,6 +276,6 @@ const struct verb network_verbs[] = {
     {"set-option", 0, set_option},
     {"see-listener", 1, see_listener},
     {"read-table", 0, read_table},
-    {"ask-proxy", 2, ask_proxy},
+    {"ask-proxy", 3, ask_proxy},
     {NULL, 0, NULL},
 };

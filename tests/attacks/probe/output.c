@@ -149,6 +149,91 @@ static void artifact_mode(char **a) {
     got("written");
 }
 
+/* A JSON text of so many arrays in each other, as the last line of the output may be the result of a run. */
+static void print_depth(char **a) {
+    static char block[1 << 16];
+    int output = play_output();
+    memset(block, '[', sizeof block);
+    put_all(output, "\n", 1);
+    for (long left = number(a[0]); left > 0; left -= (long)sizeof block)
+        put_all(output, block, left < (long)sizeof block ? (size_t)left : sizeof block);
+    put_all(output, "\n", 1);
+    got("printed");
+}
+
+/* What a tool reports, on the descriptor that is there for it. */
+static int actions(void) {
+    const char *text = getenv("STOCKADE_ACTIONS_FD");
+    if (!text)
+        refused("there is no descriptor for actions");
+    return atoi(text);
+}
+
+static void report_text(char **a) {
+    int output = actions();
+    put_all(output, a[0], strlen(a[0]));
+    put_all(output, "\n", 1);
+    got("reported");
+}
+
+static void report_bytes(char **a) {
+    char bytes[4096];
+    (void)a;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (char)(i * 11);
+    put_all(actions(), bytes, sizeof bytes);
+    put_all(actions(), "\n", 1);
+    got("reported");
+}
+
+/* So many MiB as one line that begins as JSON does. */
+static void report_line(char **a) {
+    static char block[1 << 20];
+    int output = actions();
+    memset(block, 'l', sizeof block);
+    put_all(output, "{\"tool\":\"", 9);
+    for (long i = number(a[0]); i > 0; i--)
+        put_all(output, block, sizeof block);
+    put_all(output, "\"}\n", 3);
+    got("reported");
+}
+
+static void report_depth(char **a) {
+    int output = actions();
+    put_all(output, "{\"data\":", 8);
+    for (long i = number(a[0]); i > 0; i--)
+        put_all(output, "[", 1);
+    put_all(output, "\n", 1);
+    got("reported");
+}
+
+/* A name that moves the cursor and sets the title of whoever prints it. */
+static void artifact_name(char **a) {
+    static const char name[] = "\033[2J\033]0;title\007\nname";
+    int file = open(in_output(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    (void)a;
+    if (file < 0)
+        refused_by_errno();
+    got("made");
+}
+
+/* So many MiB, where the files that are kept lie. */
+static void artifact_fill(char **a) {
+    static char block[1 << 20];
+    const char *path = in_output(a[0]);
+    int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    memset(block, 'x', sizeof block);
+    for (long i = number(a[1]); i > 0; i--)
+        if (file < 0 || write(file, block, sizeof block) != (ssize_t)sizeof block) {
+            int why = errno;
+            unlink(path);
+            errno = why;
+            refused_by_errno();
+        }
+    unlink(path);
+    got("all");
+}
+
 const struct verb output_verbs[] = {
     {"print-bytes", 0, print_bytes},
     {"print-line", 1, print_line},
@@ -156,6 +241,13 @@ const struct verb output_verbs[] = {
     {"print-text", 1, print_text},
     {"print-halves", 1, print_halves},
     {"print-error", 1, print_error},
+    {"print-depth", 1, print_depth},
+    {"report-text", 1, report_text},
+    {"report-bytes", 0, report_bytes},
+    {"report-line", 1, report_line},
+    {"report-depth", 1, report_depth},
+    {"artifact-name", 0, artifact_name},
+    {"artifact-fill", 2, artifact_fill},
     {"artifact-file", 2, artifact_file},
     {"artifact-pipe", 1, artifact_pipe},
     {"artifact-link", 2, artifact_link},

@@ -30,7 +30,7 @@ _Noreturn void reached(long result);
 /* The probe was asked for something that makes no sense. */
 _Noreturn void broken(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* A number in any base; "self" is the caller's pid. */
+/* A number in any base; "self" is the caller's pid, "above" that of the process that started the play. */
 long number(const char *text);
 /* Runs the verb of that name; never returns. */
 _Noreturn void perform(int n_words, char **words);
