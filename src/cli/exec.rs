@@ -112,6 +112,10 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME|FILE")]
     preset: Option<String>,
 
+    /// Give the command a terminal of its own, shown in this one
+    #[arg(short, long)]
+    tty: bool,
+
     /// End everything when the process that started this one ends
     #[arg(long)]
     die_with_parent: bool,
@@ -173,6 +177,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         grace: arguments.grace,
         isolation: arguments.isolation,
         preset: arguments.preset,
+        tty: arguments.tty,
         ..RunFlags::default()
     };
     let policy = arguments.policy.as_deref();

@@ -17,13 +17,14 @@ use super::{RunDescription, checker};
 use crate::run::RunId;
 
 /// The keys that a policy file may have.
-const KEYS_ALONE: [&str; 19] = [
+const KEYS_ALONE: [&str; 20] = [
     "workspace",
     "workspace_mode",
     "chdir",
     "env",
     "timeout_seconds",
     "grace_seconds",
+    "tty",
     "limits.memory",
     "limits.swap",
     "limits.pids",

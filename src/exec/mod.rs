@@ -5,6 +5,7 @@
 //! ends all that was started, and the exit status is the command's own unless a line on stderr says why not.
 
 mod home;
+mod terminal;
 mod watch;
 
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ use stockade_sandbox as sandbox;
 use stockade_sandbox::{LaunchError, Layer};
 
 use self::home::{Home, HomeError};
+use self::terminal::Console;
 use self::watch::{Ended, Watch};
 use crate::cli::{FAILURE, notice};
 use crate::description::RunDescription;
@@ -83,6 +85,10 @@ impl ExecError {
 pub fn run(description: &RunDescription, argv: Vec<OsString>) -> ExitCode {
     match execute(description, argv) {
         Ok(Ended::Itself(end)) => ExitCode::from(end.pass_on()),
+        Ok(Ended::Passed { limit, end }) => {
+            notice::error(&limit);
+            ExitCode::from(end.pass_on())
+        }
         Ok(Ended::TimedOut) => {
             let seconds = description.timeout.as_secs();
             notice::error(&format!(
@@ -106,18 +112,35 @@ fn execute(description: &RunDescription, argv: Vec<OsString>) -> Result<Ended, E
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&all, flags).map_err(ExecError::Signals)?;
     let home = Home::build(plan, description.isolation).map_err(ExecError::Home)?;
+    let (mut console, stdio) = if description.tty {
+        let opened = Console::open(home.sandbox()).map_err(ExecError::Streams)?;
+        (Some(opened.0), opened.1)
+    } else {
+        (None, own_streams().map_err(ExecError::Streams)?)
+    };
     let launch = sandbox::Launch {
         argv,
         env: variables(description, &inherited),
         cwd: description.chdir.clone(),
-        stdio: own_streams().map_err(ExecError::Streams)?,
+        stdio,
         extra: Vec::new(),
     };
-    let launched = home.sandbox().launch_beside_terminal(launch);
+    let launched = match &console {
+        Some(_) => home.sandbox().launch(launch),
+        None => home.sandbox().launch_beside_terminal(launch),
+    };
     let launch = launched.map_err(ExecError::Launch)?;
-    let_go_of_streams().map_err(ExecError::Streams)?;
-    let ended = Watch::new(home.sandbox(), launch, signals, description).until_end();
-    if let Err(error) = home.end() {
+    if console.is_none() {
+        let_go_of_streams().map_err(ExecError::Streams)?;
+    }
+    let watch = Watch::new(home.sandbox(), launch, &signals, description);
+    let ended = watch.until_end(console.as_mut());
+    let is_gone = home.end();
+    if let Some(console) = &mut console {
+        watch::show_the_rest(console, &signals);
+    }
+    drop(console);
+    if let Err(error) = is_gone {
         notice::error(&format!("the end of the sandbox is not certain: {error}"));
     }
     ended.map_err(ExecError::Lost)

@@ -1,6 +1,7 @@
 //! From the start of the command to its end: signals, the timeout, and limits that nothing in the kernel holds.
 //!
-//! Owns the one wait of this process. It blocks in nothing else for longer than the in-sandbox init takes to answer.
+//! Owns the one wait of this process, in which a terminal is served too. It blocks in nothing else for longer than the
+//! in-sandbox init takes to answer.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,17 +14,23 @@ use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::SignalFd;
 use stockade_sandbox::{End, LaunchId, LimitKind, Means, Sandbox, Target};
 
-use crate::cli::notice;
+use super::terminal::{self, Console};
 use crate::description::RunDescription;
 
 /// Pause between two looks at what the workload takes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// By itself, by a signal, or by a limit that ends it as the kernel would.
+    /// By itself or by a signal.
     Itself(End),
+    /// By a limit, as the kernel ends it.
+    Passed {
+        /// What to say of it.
+        limit: String,
+        end: End,
+    },
     /// By its timeout.
     TimedOut,
 }
@@ -32,7 +39,7 @@ pub(super) enum Ended {
 pub(super) struct Watch<'a> {
     sandbox: &'a Sandbox,
     launch: LaunchId,
-    signals: SignalFd,
+    signals: &'a SignalFd,
     /// When it is asked to end; none without a timeout, and once it was asked.
     deadline: Option<Instant>,
     /// When everything is killed; none before it was asked to end.
@@ -54,7 +61,7 @@ impl<'a> Watch<'a> {
     pub(super) fn new(
         sandbox: &'a Sandbox,
         launch: LaunchId,
-        signals: SignalFd,
+        signals: &'a SignalFd,
         description: &RunDescription,
     ) -> Self {
         let now = Instant::now();
@@ -89,19 +96,18 @@ impl<'a> Watch<'a> {
     ///
     /// # Errors
     /// When the sandbox is gone.
-    pub(super) fn until_end(mut self) -> io::Result<Ended> {
+    pub(super) fn until_end(mut self, mut console: Option<&mut Console>) -> io::Result<Ended> {
         loop {
             if let Some(report) = self.sandbox.try_report()?
                 && report.launch == self.launch
             {
-                self.tell_of_memory(report.end);
                 return Ok(match self.kill_at {
                     Some(_) => Ended::TimedOut,
-                    None => Ended::Itself(report.end),
+                    None => self.judged(report.end),
                 });
             }
             while let Some(told) = self.signals.read_signal()? {
-                self.pass_on(told.ssi_signo);
+                self.pass_on(told.ssi_signo, console.as_deref_mut());
             }
             let now = Instant::now();
             if self.kill_at.is_some_and(|at| at <= now) {
@@ -113,58 +119,82 @@ impl<'a> Watch<'a> {
                 self.signal(Target::All, libc::SIGTERM);
             }
             if self.look_at.is_some_and(|at| at <= now) {
-                if let Some(end) = self.look() {
-                    return Ok(Ended::Itself(end));
+                if let Some(ended) = self.look() {
+                    return Ok(ended);
                 }
                 self.look_at = Some(Instant::now() + LOOK_INTERVAL);
             }
-            self.wait()?;
+            self.wait(console.as_deref_mut())?;
         }
     }
 
     /// Waits for the next thing to do.
-    fn wait(&self) -> io::Result<()> {
-        let next = [self.deadline, self.kill_at, self.look_at];
+    fn wait(&self, console: Option<&mut Console>) -> io::Result<()> {
+        let is_looked_at = console.as_ref().is_some_and(|one| one.is_looked_at());
+        let outer = is_looked_at.then(|| Instant::now() + terminal::LOOK_INTERVAL);
+        let next = [self.deadline, self.kill_at, self.look_at, outer];
         let next = next.into_iter().flatten().min();
         let timeout = next.map_or(PollTimeout::NONE, |at| {
             // Rounded up, so that a wait below a millisecond is none of zero.
             let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         });
-        let mut waited = [
-            PollFd::new(self.sandbox.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut waited, timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
+        let own = [self.sandbox.as_fd(), self.signals.as_fd()];
+        let waited = match console {
+            Some(console) => console.wait(&own, timeout),
+            None => {
+                let mut waited = own.map(|one| PollFd::new(one, PollFlags::POLLIN));
+                poll(&mut waited, timeout).map(drop)
+            }
+        };
+        match waited {
+            Ok(()) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
 
     /// Does with the command what a signal does to a process that stands in its place.
-    fn pass_on(&self, signo: u32) {
+    fn pass_on(&self, signo: u32, console: Option<&mut Console>) {
         let Ok(signo) = i32::try_from(signo) else {
             return;
         };
         match signo {
             // About this process alone.
             libc::SIGCHLD | libc::SIGPIPE | libc::SIGTTIN | libc::SIGTTOU => {}
-            libc::SIGTSTP => self.suspend(),
-            libc::SIGCONT => self.signal(Target::All, libc::SIGCONT),
+            libc::SIGTSTP => self.suspend(console),
+            libc::SIGCONT => {
+                self.signal(Target::All, libc::SIGCONT);
+                if let Some(console) = console {
+                    console.take();
+                    console.resize();
+                }
+            }
+            libc::SIGWINCH if console.is_some() => {
+                if let Some(console) = console {
+                    console.resize();
+                }
+            }
             signo => self.signal(Target::Launch(self.launch), signo),
         }
     }
 
     /// Stops with the command as a job of a shell does, until somebody continues this process.
-    fn suspend(&self) {
+    fn suspend(&self, mut console: Option<&mut Console>) {
         // The command has a session of its own, in which nobody would continue it: the kernel ignores a SIGTSTP there.
         self.signal(Target::All, libc::SIGSTOP);
+        if let Some(console) = console.as_deref_mut() {
+            console.give_back();
+        }
         let mut stop = SigSet::empty();
         stop.add(Signal::SIGTSTP);
         let _ = raise(Signal::SIGTSTP);
         // It stops here; where nobody could continue it the kernel discards the signal.
         let _ = stop.thread_unblock();
         let _ = stop.thread_block();
+        if let Some(console) = console {
+            console.take();
+            console.resize();
+        }
         self.signal(Target::All, libc::SIGCONT);
     }
 
@@ -174,35 +204,57 @@ impl<'a> Watch<'a> {
     }
 
     /// Looks at what the workload takes; an end for a limit that was passed.
-    fn look(&self) -> Option<End> {
+    fn look(&self) -> Option<Ended> {
         let bound = self.sampled.memory_bytes.unwrap_or(u64::MAX);
         let taken = self.sandbox.taken(bound).ok()?;
         let passed = |limit: Option<u64>, value: u64| limit.filter(|limit| value > *limit);
-        if let Some(limit) = passed(self.sampled.memory_bytes, taken.memory_bytes) {
-            notice::error(&format!("killed for memory: more than {limit} bytes"));
+        let limit = if let Some(limit) = passed(self.sampled.memory_bytes, taken.memory_bytes) {
+            format!("killed for memory: more than {limit} bytes")
         } else if let Some(limit) = passed(self.sampled.pids, taken.pids) {
-            notice::error(&format!("killed for processes: more than {limit}"));
+            format!("killed for processes: more than {limit}")
         } else {
             return None;
-        }
-        Some(End::Signaled {
+        };
+        let end = End::Signaled {
             signal: libc::SIGKILL,
             core_dumped: false,
-        })
+        };
+        Some(Ended::Passed { limit, end })
     }
 
-    /// Says what a SIGKILL of the kernel was for.
-    fn tell_of_memory(&self, end: End) {
-        let End::Signaled {
-            signal: libc::SIGKILL,
-            ..
-        } = end
-        else {
-            return;
-        };
-        let reading = self.sandbox.group_reading().unwrap_or_default();
-        if reading.oom_kills.is_some_and(|kills| kills > 0) {
-            notice::error("killed for memory: the limit of the sandbox was reached");
+    /// Tells a SIGKILL of the kernel for a lack of memory from any other.
+    fn judged(&self, end: End) -> Ended {
+        let is_killed = matches!(
+            end,
+            End::Signaled {
+                signal: libc::SIGKILL,
+                ..
+            }
+        );
+        let reading = || self.sandbox.group_reading().unwrap_or_default();
+        if is_killed && reading().oom_kills.is_some_and(|kills| kills > 0) {
+            let limit = "killed for memory: the limit of the sandbox was reached".to_owned();
+            return Ended::Passed { limit, end };
+        }
+        Ended::Itself(end)
+    }
+}
+
+/// Writes what a command that has ended left on its terminal. Whoever reads it may take its time, and any signal that would
+/// end this process ends the wait.
+pub(super) fn show_the_rest(console: &mut Console, signals: &SignalFd) {
+    while console.has_more() {
+        if let Ok(Some(told)) = signals.read_signal() {
+            let is_harmless = [libc::SIGCHLD, libc::SIGWINCH, libc::SIGCONT]
+                .iter()
+                .any(|signo| i64::from(*signo) == i64::from(told.ssi_signo));
+            if !is_harmless {
+                return;
+            }
+        }
+        match console.wait(&[signals.as_fd()], PollTimeout::NONE) {
+            Ok(()) | Err(Errno::EINTR) => {}
+            Err(_) => return,
         }
     }
 }

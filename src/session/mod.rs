@@ -13,7 +13,7 @@ mod growth;
 mod guarded;
 pub mod console;
 mod keyboard;
-mod tap;
+pub(crate) mod tap;
 pub mod journal;
 mod open_action;
 mod ladder;

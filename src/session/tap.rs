@@ -71,7 +71,7 @@ impl Tap {
 }
 
 /// Makes reads and writes of an open file return at once.
-pub(super) fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
+pub(crate) fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
     let flags = OFlag::from_bits_truncate(fcntl(descriptor, FcntlArg::F_GETFL)?);
     fcntl(descriptor, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())

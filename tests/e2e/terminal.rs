@@ -30,7 +30,7 @@ fn what_a_command_prints_is_shown_as_it_is_and_the_terminal_stays_as_it_was() {
         return;
     };
     terminal.resize(60, 20);
-    let before = settings_of(&terminal);
+    let before = terminal.settings();
     assert!(before.contains("columns 60"), "{before}");
     let run = RunBuilder::sh(r"seq 1 100; printf '\033[31mred\033[0m\n'");
     terminal.run(&run.command());
@@ -43,19 +43,7 @@ fn what_a_command_prints_is_shown_as_it_is_and_the_terminal_stays_as_it_was() {
     assert_eq!(numbers, (1..=100).collect::<Vec<_>>(), "{history}");
     let styled = terminal.styled_screen();
     assert!(styled.contains("\u{1b}[31mred"), "{styled:?}");
-    assert_eq!(settings_of(&terminal), before);
-}
-
-/// What stty(1) says of the terminal.
-fn settings_of(terminal: &Terminal) -> String {
-    let output = std::process::Command::new("stty")
-        .arg("-F")
-        .arg(terminal.device())
-        .arg("-a")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    assert_eq!(terminal.settings(), before);
 }
 
 /// A run that has ended in the terminal.
@@ -97,17 +85,13 @@ fn keys_and_sizes_reach_the_program_and_the_terminal_is_restored() {
     let Some(terminal) = Terminal::open(100, 30) else {
         return;
     };
-    let before = settings_of(&terminal);
+    let before = terminal.settings();
     let script = "trap 'echo key' INT; trap 'stty size' WINCH; stty size; \
         read -r first; echo \"got $first\"; until read -r second; do :; done; echo \"then $second\"; exit 3";
     let run = RunBuilder::sh(script).flag("-t").flag("-i");
     terminal.run(&run.command());
     terminal.until_line("30 100");
-    assert_ne!(
-        settings_of(&terminal),
-        before,
-        "the terminal is raw meanwhile"
-    );
+    assert_ne!(terminal.settings(), before, "the terminal is raw meanwhile");
     terminal.type_line("typed");
     terminal.until_line("got typed");
     terminal.press("C-c");
@@ -119,7 +103,7 @@ fn keys_and_sizes_reach_the_program_and_the_terminal_is_restored() {
     terminal.until_line("exit=3");
     // All but the first line, which has the size.
     let but_size = |settings: &str| settings.split_once('\n').unwrap().1.to_owned();
-    assert_eq!(but_size(&settings_of(&terminal)), but_size(&before));
+    assert_eq!(but_size(&terminal.settings()), but_size(&before));
     let recording = recording_of(&run);
     recording.assert_whole();
     let cast = std::fs::read_to_string(recording.path().join("terminal.cast")).unwrap();
@@ -132,18 +116,14 @@ fn the_terminal_is_restored_behind_a_supervisor_that_is_killed() {
     let Some(terminal) = Terminal::open(100, 30) else {
         return;
     };
-    let before = settings_of(&terminal);
+    let before = terminal.settings();
     let run = RunBuilder::sh("echo up; exec sleep 100").flag("-ti");
     terminal.run(&run.command());
     terminal.until_line("up");
-    assert_ne!(
-        settings_of(&terminal),
-        before,
-        "the terminal is raw meanwhile"
-    );
+    assert_ne!(terminal.settings(), before, "the terminal is raw meanwhile");
     kill(supervisor_of(&run), Signal::SIGKILL);
     terminal.until_line("exit=125");
-    assert_eq!(settings_of(&terminal), before);
+    assert_eq!(terminal.settings(), before);
     assert_eq!(
         recording_of(&run).status()["error"]["code"],
         "SUPERVISOR_CRASHED"

@@ -5,6 +5,7 @@ mod places;
 mod signals;
 mod status;
 mod streams;
+mod terminal;
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;

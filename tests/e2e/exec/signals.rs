@@ -12,7 +12,7 @@ use crate::harness::run::kill;
 use crate::harness::until;
 
 /// State of a process in proc_pid_stat(5); none when it is gone.
-fn state(pid: i32) -> Option<char> {
+pub(super) fn state(pid: i32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
@@ -142,8 +142,8 @@ fn it_dies_with_its_caller_only_if_it_is_told_to() {
             continue;
         }
         // Had it been bound to its caller it would have been killed before wait(2) told of the caller's end, or soon after.
-        kill(*exec, Signal::SIGUSR1);
         assert_eq!(marked(&["sleep", &mark]).len(), 1);
+        kill(*exec, Signal::SIGUSR1);
         until("the signal has ended the command", || {
             marked(&["sleep", &mark]).is_empty().then_some(())
         });

@@ -100,6 +100,18 @@ impl Terminal {
         self.tmux(&["resize-window", "-x", &columns, "-y", &rows]);
     }
 
+    /// What stty(1) says of the terminal.
+    pub fn settings(&self) -> String {
+        let output = Command::new("stty")
+            .arg("-F")
+            .arg(self.device())
+            .arg("-a")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Path of the terminal's own device.
     pub fn device(&self) -> PathBuf {
         let device = self.tmux(&["display-message", "-p", "#{pane_tty}"]);
