@@ -57,6 +57,10 @@ fn main() {
         server::serve(role);
         return;
     }
+    if let [launch::ROUNDS, order] = words.as_slice() {
+        launch::serve(order);
+        return;
+    }
     let scale = if words.contains(&"--quick") {
         Scale::QUICK
     } else {
@@ -109,7 +113,7 @@ fn measure(scale: &Scale, named: &[&str]) -> (Vec<String>, Report) {
                 &dir(row),
                 &programs(&stockade, static_binaries.as_ref()),
             ),
-            "launch" => launch::run(&mut report, scale, &stockade),
+            "launch" => launch::run(&mut report, scale, &dir(row), &stockade),
             _ => {
                 if let Some(binaries) = &static_binaries {
                     size::run(&mut report, binaries);

@@ -1,0 +1,221 @@
+//! The rounds of a launch: everything once in each round, in turns, in a process of its own, which may be an ordinary user's.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use stockade_sandbox::{Access, Bind, Helper, Isolation, Launch, Limits, Policy, Sandbox};
+
+use super::floor::{Floor, Job};
+use crate::append::in_millis;
+use crate::machine::find_program;
+
+/// The first argument of the process.
+pub(crate) const ROUNDS: &str = "launch-rounds";
+
+/// Longest wait for any step.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Where the static program that does nothing is seen inside.
+const INSIDE: &str = "/opt/true";
+
+/// The program of the distribution that does nothing; its loader and C library take most of its time.
+const USUAL: &str = "/bin/true";
+
+/// bubblewrap with the layers that it has in common with ours.
+const BWRAP: [&str; 24] = [
+    "--unshare-user",
+    "--unshare-pid",
+    "--unshare-net",
+    "--unshare-ipc",
+    "--unshare-uts",
+    "--die-with-parent",
+    "--new-session",
+    "--ro-bind",
+    "/usr",
+    "/usr",
+    "--symlink",
+    "usr/bin",
+    "/bin",
+    "--symlink",
+    "usr/lib",
+    "/lib",
+    "--symlink",
+    "usr/lib64",
+    "/lib64",
+    "--proc",
+    "/proc",
+    "--dev",
+    "/dev",
+    "--tmpfs=/tmp",
+];
+
+/// Milliseconds of each thing that was measured, by its name.
+pub(crate) type Times = BTreeMap<String, Vec<f64>>;
+
+/// What the process is told.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Order {
+    pub(crate) stockade: PathBuf,
+    pub(crate) floor: PathBuf,
+    pub(crate) nothing: PathBuf,
+    pub(crate) n_rounds: usize,
+    /// Memory that the process touches first.
+    pub(crate) resident_bytes: usize,
+    /// Threads that each build and launch at once; 1 measures everything, more only that.
+    pub(crate) n_at_once: usize,
+}
+
+/// The process: measures and prints the times.
+pub(crate) fn serve(order: &str) {
+    let order: Order = serde_json::from_str(order).expect("an order");
+    let ballast = vec![1_u8; order.resident_bytes];
+    let times = if order.n_at_once > 1 {
+        at_once(&order)
+    } else {
+        in_turns(&order)
+    };
+    assert_eq!(ballast.len(), order.resident_bytes);
+    println!("{}", serde_json::to_string(&times).expect("times"));
+}
+
+fn policy(nothing: &Path) -> Policy {
+    let mut policy = Policy::new(Isolation::Full);
+    policy.binds = vec![Bind {
+        source: nothing.to_owned(),
+        target: INSIDE.into(),
+        access: Access::ReadOnly,
+    }];
+    policy
+}
+
+fn in_turns(order: &Order) -> Times {
+    let helper = Helper::spawn(&order.stockade, &["sandbox-helper"]).expect("the launch helper");
+    let policy = policy(&order.nothing);
+    let mut grouped = policy.clone();
+    grouped.group = Some(format!("bench-{}", std::process::id()));
+    grouped.limits = Limits {
+        memory_bytes: Some(2 << 30),
+        pids: Some(1_024),
+        ..Limits::default()
+    };
+    let build = |policy: &Policy| helper.build(policy.plan().expect("a plan"), LIMIT);
+    let standing = build(&policy).expect("a sandbox");
+    let bwrap = find_program("bwrap");
+    let is_root = nix::unistd::geteuid().is_root();
+    let mut floor = Floor::start(&order.floor, &order.nothing);
+    let mut usual = Floor::start(&order.floor, Path::new(USUAL));
+    let mut times = Times::new();
+    let mut add = |name: &str, time: Option<f64>| {
+        if let Some(time) = time {
+            times.entry(name.to_owned()).or_default().push(time);
+        }
+    };
+    let whole = |policy: &Policy| {
+        let sandbox = build(policy).expect("a sandbox");
+        launch(&sandbox, INSIDE);
+        helper.destroy(&sandbox, LIMIT).expect("its end");
+    };
+    // The first round warms caches and counts for nothing.
+    for round in 0..=order.n_rounds {
+        let mut add = |name: &str, time: Option<f64>| {
+            if round > 0 {
+                add(name, time);
+            }
+        };
+        add("plain", floor.time(Job::Plain));
+        add("standing", Some(time(|| launch(&standing, INSIDE))));
+        add("usual plain", usual.time(Job::Plain));
+        add("usual", Some(time(|| launch(&standing, USUAL))));
+        add("floor", floor.time(Job::Full));
+        add("built", Some(time(|| whole(&policy))));
+        if is_root {
+            add("floor grouped", floor.time(Job::Grouped));
+            add("grouped", Some(time(|| whole(&grouped))));
+        }
+        add("floor bubblewrap", floor.time(Job::Bubblewrap));
+        if let Some(bwrap) = &bwrap {
+            add("bubblewrap", Some(time(|| wrapped(bwrap, &order.nothing))));
+        }
+        add("floor container", floor.time(Job::Container));
+        add("cold", Some(time(|| cold(order, &policy))));
+    }
+    helper.destroy(&standing, LIMIT).expect("its end");
+    times
+}
+
+/// Each thread has a launch helper of its own, as each run has.
+fn at_once(order: &Order) -> Times {
+    let policy = policy(&order.nothing);
+    let one = || {
+        let helper = Helper::spawn(&order.stockade, &["sandbox-helper"]).expect("the helper");
+        let rounds = (0..order.n_rounds.div_ceil(order.n_at_once).max(2)).map(|_| {
+            time(|| {
+                let plan = policy.plan().expect("a plan");
+                let sandbox = helper.build(plan, LIMIT).expect("a sandbox");
+                launch(&sandbox, INSIDE);
+                helper.destroy(&sandbox, LIMIT).expect("its end");
+            })
+        });
+        rounds.collect::<Vec<_>>()
+    };
+    let began = Instant::now();
+    let built: Vec<f64> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..order.n_at_once).map(|_| scope.spawn(one)).collect();
+        let times = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("a thread"));
+        times.flatten().collect()
+    });
+    let share = in_millis(began.elapsed()) / built.len() as f64;
+    Times::from([
+        ("built".to_owned(), built),
+        ("share".to_owned(), vec![share]),
+    ])
+}
+
+/// A launch helper for one sandbox and one launch.
+fn cold(order: &Order, policy: &Policy) {
+    let helper = Helper::spawn(&order.stockade, &["sandbox-helper"]).expect("the helper");
+    let plan = policy.plan().expect("a plan");
+    let sandbox = helper.build(plan, LIMIT).expect("a sandbox");
+    launch(&sandbox, INSIDE);
+    helper.destroy(&sandbox, LIMIT).expect("its end");
+}
+
+fn wrapped(bwrap: &Path, nothing: &Path) {
+    let mut bwrap = Command::new(bwrap)
+        .args(BWRAP.iter().flat_map(|word| word.split('=')))
+        .args(["--ro-bind"])
+        .args([nothing, Path::new(INSIDE), Path::new(INSIDE)])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("start bwrap");
+    assert!(bwrap.wait().expect("its end").success(), "bwrap fails");
+}
+
+fn time(act: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    act();
+    in_millis(began.elapsed())
+}
+
+fn launch(sandbox: &Sandbox, program: &str) {
+    let null = || {
+        let null = File::options().read(true).write(true).open("/dev/null");
+        null.expect("/dev/null").into()
+    };
+    let launch = Launch {
+        argv: vec![program.into()],
+        env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        cwd: "/".into(),
+        stdio: [null(), null(), null()],
+        extra: Vec::new(),
+    };
+    sandbox.launch(launch).expect("a launch");
+    let report = sandbox.wait_report(LIMIT).expect("its report");
+    assert_eq!(report.status, 0);
+}
