@@ -22,6 +22,8 @@ mod document;
 mod jsonl;
 #[path = "fuzz/targets/playbook.rs"]
 mod playbook;
+#[path = "fuzz/targets/policy.rs"]
+mod policy;
 #[path = "fuzz/targets/proxy.rs"]
 mod proxy;
 #[path = "fuzz/targets/rules.rs"]
@@ -79,6 +81,11 @@ fn every_playbook_is_read_whole_or_refused_with_its_places() {
 #[test]
 fn every_terminal_recording_is_whole_lines_without_secrets_however_it_is_cut() {
     replay("cast", cast::check);
+}
+
+#[test]
+fn no_policy_mounts_over_the_sandboxs_own_places() {
+    replay("policy", policy::check);
 }
 
 #[test]

@@ -211,6 +211,19 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Returns where the binds and directories in memory of the policy are mounted, in the order in which they are: outer
+    /// ones first.
+    #[must_use]
+    pub fn targets(&self) -> Vec<&Path> {
+        let binds = self.spec.binds.iter();
+        let binds = binds.filter(|bind| bind.role != Role::System);
+        let binds = binds.map(|bind| bind.target.as_path());
+        let tmpfs = self.spec.tmpfs.iter().map(|one| one.target.as_path());
+        let mut targets: Vec<_> = binds.chain(tmpfs).collect();
+        targets.sort_by_key(|target| target.components().count());
+        targets
+    }
+
     fn add_system(&mut self, path: &Path) -> Result<(), PlanError> {
         match path.read_link() {
             Ok(to) => {
