@@ -237,6 +237,20 @@ pub const VARIABLES: &[Variable] = &[
         ..OPTION
     },
     Variable {
+        name: Some("STOCKADE_TEST_STATIC"),
+        form: "a path",
+        purpose: "Read by the tests alone: the binary that the attack corpus is aimed at, in the place of that of their build.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_TEST_KERNEL"),
+        form: "a path",
+        purpose: "Read by the tests alone: the binary that the attack corpus is aimed at, in the place of that of their build.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+    Variable {
         name: Some("STOCKADE_SOAK_ROUNDS"),
         form: "a number",
         purpose: "Read by the tests alone: how often a test of chance is repeated.",

@@ -45,6 +45,7 @@ mod presets;
 mod doctor;
 mod flood;
 mod limits;
+mod vm;
 mod process;
 mod crash_finalize;
 mod disk_names;

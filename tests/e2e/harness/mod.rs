@@ -7,6 +7,7 @@ pub mod need;
 pub mod recording;
 pub mod run;
 pub mod small_disk;
+pub mod static_build;
 pub mod terminal;
 pub mod wait;
 
