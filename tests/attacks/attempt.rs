@@ -64,7 +64,9 @@ impl Class {
 pub enum Round {
     /// Nothing but the defaults.
     Plain,
-    /// Few processes, and little disk.
+    /// Few processes.
+    Pids,
+    /// Little disk.
     Limits,
     /// Little memory. An attempt may end the run.
     Memory,
@@ -98,8 +100,9 @@ pub enum Round {
 
 impl Round {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Plain,
+        Self::Pids,
         Self::Limits,
         Self::Memory,
         Self::SharedMemory,

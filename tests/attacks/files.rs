@@ -119,7 +119,14 @@ pub const ATTEMPTS: &[Attempt] = &[
     )
     .round(Round::Hidden)
     .unproven(REFUSED)
-    .damage(|scene| scene.stage.appeared("workspace/recordings/planted")),
+    .damage(|scene| {
+        // Another attempt may have moved the directory.
+        let stage = scene.stage;
+        let moved = || stage.appeared("workspace/moved/planted");
+        stage
+            .appeared("workspace/recordings/planted")
+            .or_else(moved)
+    }),
     fs(
         "swap-masked-recordings",
         "rename {workspace}/recordings {workspace}/moved",

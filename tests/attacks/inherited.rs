@@ -21,7 +21,11 @@ pub const ATTEMPTS: &[Attempt] = &[
         "open-below 8 secret.txt",
         "open-below-own {workspace} notes.txt",
     ),
-    fd("inherited-to-write", "reopen 9", "reopen 1"),
+    fd(
+        "inherited-to-write",
+        "reopen 9",
+        "open-below-own {workspace} sub",
+    ),
     fd(
         "leave-by-directory",
         "open-below 8 ../recordings",

@@ -46,16 +46,18 @@ const MIN_ATTEMPTS: usize = 200;
 const MIN_OF_A_CLASS: usize = 6;
 
 #[test]
-fn no_attempt_succeeds_in_the_tier_full() {
+fn no_attempt_succeeds_in_the_tier_full_of_a_run_or_of_a_command_alone() {
     let Some(matrix) = matrix() else { return };
     let mut found = Vec::new();
-    for setting in matrix.behind(Wall::Full) {
+    for setting in matrix.confined() {
         for attempt in &matrix.attempts {
             match matrix
                 .outcome(attempt, setting)
                 .map(|outcome| &outcome.attack)
             {
                 Some(Answer::Refused(_)) => {}
+                // Without a supervisor there is none to be aimed at, and not each limit.
+                Some(Answer::NotTried) if setting.wall == Wall::Exec => {}
                 // Only a runner that is root can make what they are aimed at.
                 Some(Answer::NotTried) if may_lack_its_aim(attempt) => {}
                 other => found.push(format!("{}: {}: {other:?}", setting.name(), attempt.id())),

@@ -21,7 +21,7 @@ use super::{
 const N_WORKERS: usize = 3;
 
 /// The columns of the table.
-const SETTINGS: [Setting; 6] = {
+const SETTINGS: [Setting; 8] = {
     const fn setting(wall: Wall, owner: Owner) -> Setting {
         Setting { wall, owner }
     }
@@ -32,6 +32,8 @@ const SETTINGS: [Setting; 6] = {
         setting(Wall::Unconfined, Owner::User),
         setting(Wall::Full, Owner::Root),
         setting(Wall::Full, Owner::User),
+        setting(Wall::Exec, Owner::Root),
+        setting(Wall::Exec, Owner::User),
     ]
 };
 
@@ -130,17 +132,17 @@ impl Matrix {
         self.outcomes.get(&(attempt.id(), setting.name()))
     }
 
-    /// The settings with that wall.
-    pub fn behind(&self, wall: Wall) -> impl Iterator<Item = Setting> {
+    /// The settings in which nothing may succeed.
+    pub fn confined(&self) -> impl Iterator<Item = Setting> {
         let settings = self.settings.iter().copied();
-        settings.filter(move |setting| setting.wall == wall)
+        settings.filter(|setting| setting.wall.holds())
     }
 
     /// Whether it succeeded somewhere without a sandbox under `owner`.
     pub fn succeeds_unconfined(&self, attempt: &Attempt, owner: Owner) -> bool {
         let settings = self.settings.iter();
         settings
-            .filter(|setting| setting.owner == owner && setting.wall != Wall::Full)
+            .filter(|setting| setting.owner == owner && !setting.wall.holds())
             .filter_map(|setting| self.outcome(attempt, *setting))
             .any(|outcome| matches!(outcome.attack, Answer::Got(_)))
     }

@@ -63,7 +63,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     process(
         "file-of-victim",
         "open-descriptor {victim} 0",
-        "open-descriptor self 1",
+        "open-descriptor self 0",
     ),
     process(
         "files-of-victim",

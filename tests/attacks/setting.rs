@@ -36,6 +36,26 @@ pub enum Wall {
     Unconfined,
     /// `--isolation full`.
     Full,
+    /// The same for a command alone: `stockade exec`.
+    Exec,
+}
+
+impl Wall {
+    /// Whether no attempt may get through it.
+    pub fn holds(self) -> bool {
+        match self {
+            Self::Bare | Self::Unconfined => false,
+            Self::Full | Self::Exec => true,
+        }
+    }
+
+    /// Whether there is a supervisor, a record and a status API.
+    fn is_supervised(self) -> bool {
+        match self {
+            Self::Bare | Self::Exec => false,
+            Self::Unconfined | Self::Full => true,
+        }
+    }
 }
 
 /// One column of the table.
@@ -72,6 +92,7 @@ impl Setting {
             Wall::Bare => "bare",
             Wall::Unconfined => "none",
             Wall::Full => "full",
+            Wall::Exec => "exec",
         };
         let owner = match self.owner {
             Owner::Root => "root",
@@ -82,21 +103,22 @@ impl Setting {
 
     /// Whether a round has a meaning here.
     fn has(self, round: Round) -> bool {
-        let confined = self.wall == Wall::Full;
         match round {
             Round::Plain
-            | Round::Limits
+            | Round::Pids
             | Round::Memory
             | Round::SharedMemory
             | Round::Operator
-            | Round::Survivors
-            | Round::Disk => true,
+            | Round::Survivors => true,
+            // A command alone has no limit of its disk.
+            Round::Limits | Round::Disk => self.wall != Wall::Exec,
             Round::OwnTerminal | Round::Output | Round::Artifacts | Round::Result => {
-                self.wall != Wall::Bare
+                self.wall.is_supervised()
             }
-            Round::Proxy | Round::ReadOnly => self.wall != Wall::Unconfined,
+            Round::Proxy => matches!(self.wall, Wall::Bare | Wall::Full),
+            Round::ReadOnly => self.wall != Wall::Unconfined,
             // Unconfined, the first process is the machine's.
-            Round::Suicide | Round::Hidden | Round::Step => confined,
+            Round::Suicide | Round::Hidden | Round::Step => self.wall == Wall::Full,
         }
     }
 
@@ -125,7 +147,7 @@ impl Setting {
         self.owner.own_file(&output);
         let hold_seconds = match self.wall {
             Wall::Bare | Wall::Unconfined => 0,
-            Wall::Full => CONFINED_HOLD_SECONDS,
+            Wall::Full | Wall::Exec => CONFINED_HOLD_SECONDS,
         };
         stage.tell("hold", hold_seconds.to_string());
         let mut child = self.start(round, &mut stage, binary, &output);
@@ -207,7 +229,7 @@ impl Setting {
             input = pair.slave.into();
             words.push("--ctty".into());
         }
-        if self.wall != Wall::Full && self.owner == Owner::Root {
+        if !self.wall.holds() && self.owner == Owner::Root {
             // What attempts do to mounts and names happens to nobody else.
             words.extend(
                 ["unshare", "--mount", "--uts", "--propagation", "private"].map(Into::into),
@@ -218,23 +240,21 @@ impl Setting {
         for name in ["outside/secret.txt", "outside", "outside/canary-fd.txt"] {
             words.push(stage.path(name).into());
         }
-        if self.wall != Wall::Bare {
-            words.extend([binary.into(), "run".into(), "--run-id=run".into()]);
-            words.extend(
-                [
-                    "--listen=127.0.0.1:0",
-                    "--timeout=100",
-                    "--env=DECLARED=declared",
-                ]
-                .map(Into::into),
-            );
-            for (flag, value) in [
-                ("--recordings", self.recordings(round, stage)),
-                ("--socket", stage.path("api.sock")),
-                ("--workspace", workspace.clone()),
-            ] {
-                words.extend([flag.into(), value.into()]);
+        match self.wall {
+            Wall::Bare => {}
+            Wall::Exec => words.extend([binary.into(), "exec".into()]),
+            Wall::Unconfined | Wall::Full => {
+                words.extend([binary.into(), "run".into()]);
+                words.extend(
+                    ["--run-id=run", "--listen=127.0.0.1:0", "--timeout=100"].map(Into::into),
+                );
+                words.extend(["--recordings".into(), self.recordings(round, stage).into()]);
+                words.extend(["--socket".into(), stage.path("api.sock").into()]);
             }
+        }
+        if self.wall != Wall::Bare {
+            words.extend(["--env=DECLARED=declared".into(), "--workspace".into()]);
+            words.push(workspace.clone().into());
             words.extend(self.flags(round, stage).into_iter().map(Into::into));
         }
         // A step of a playbook says itself what it runs.
@@ -277,21 +297,27 @@ impl Setting {
     fn flags(self, round: Round, stage: &Stage) -> Vec<String> {
         let mut flags = vec![match self.wall {
             Wall::Bare | Wall::Unconfined => "--isolation=none".to_owned(),
-            Wall::Full => "--isolation=full".to_owned(),
+            Wall::Full | Wall::Exec => "--isolation=full".to_owned(),
         }];
-        let confined = self.wall == Wall::Full;
+        let confined = self.wall.holds();
         match round {
-            Round::Limits if confined => flags.extend(["--pids=64".into(), "--disk=16MiB".into()]),
+            Round::Limits | Round::Disk if confined => flags.push("--disk=16MiB".into()),
+            Round::Pids if confined => flags.push("--pids=64".into()),
             Round::Memory | Round::SharedMemory if confined => flags.push("--memory=64MiB".into()),
             Round::OwnTerminal => flags.push("--tty".into()),
             Round::Proxy => {
                 flags.push(format!("--net=allow=*,127.0.0.1:{}", stage.fact("allowed")))
             }
-            Round::ReadOnly => flags.extend([
-                "--workspace-mode=read-only".into(),
-                format!("--mount={}/shown", stage.fact("outside")),
-            ]),
-            Round::Disk if confined => flags.push("--disk=16MiB".into()),
+            Round::ReadOnly => {
+                let flag = if self.wall == Wall::Exec {
+                    "--ro"
+                } else {
+                    "--mount"
+                };
+                let shown = stage.path("outside/shown");
+                flags.push("--workspace-mode=read-only".into());
+                flags.push(format!("{flag}={}", shown.display()));
+            }
             Round::Result => flags.extend([
                 "--output-file=result.json".into(),
                 "--artifact=taken/**/*".into(),
@@ -308,6 +334,7 @@ impl Setting {
             }
             Round::Output => flags.push("--credential=CALLERS_SECRET=env:CALLERS_SECRET".into()),
             Round::Plain
+            | Round::Pids
             | Round::Limits
             | Round::Memory
             | Round::SharedMemory
@@ -323,7 +350,13 @@ impl Setting {
 
     /// Waits until the run listens, and tells the stage what is known of it then.
     fn await_start(self, round: Round, stage: &mut Stage, child: &mut Child, output: &Path) {
-        if self.wall == Wall::Bare {
+        if self.wall == Wall::Exec {
+            // It is both, and the launch helper, too.
+            stage.tell("supervisor", child.id().to_string());
+            stage.tell("guardian", child.id().to_string());
+            stage.tell("first", "1");
+        }
+        if !self.wall.is_supervised() {
             return;
         }
         let recordings = self.recordings(round, stage);

@@ -22,6 +22,13 @@ pub const ATTEMPTS: &[Attempt] = &[
         "open-by-name {terminal}",
         "own-terminal",
     ),
+    operator("type-into-input", "type-into-input x", "open-own-pair").unproven(DEPENDS),
+    operator("console-by-input", "ask-console-by-input", "own-terminal"),
+    operator(
+        "discipline-by-input",
+        "line-discipline-by-input",
+        "own-terminal",
+    ),
     own("type-into-own", "type-into x", "window-size").unproven(DEPENDS),
     own("type-past-filter", "type-past-filter x", "window-size").unproven(DEPENDS),
     own("console-requests", "ask-console", "attributes"),

@@ -50,6 +50,27 @@ static void line_discipline(char **a) {
     answer(ioctl(terminal(), TIOCSETD, &discipline));
 }
 
+/* The same of whatever terminal standard input is. */
+static void type_into_input(char **a) {
+    char key = a[0][0];
+    answer(ioctl(0, TIOCSTI, &key));
+}
+
+/* Without a terminal the answer is ENOTTY, too, so it is looked for before. */
+static void ask_console_by_input(char **a) {
+    char request = 6;
+    (void)a;
+    if (!isatty(0))
+        refused("no terminal");
+    reached(ioctl(0, TIOCLINUX, &request));
+}
+
+static void line_discipline_by_input(char **a) {
+    int discipline = 0;
+    (void)a;
+    answer(ioctl(0, TIOCSETD, &discipline));
+}
+
 static void window_size(char **a) {
     struct winsize size;
     (void)a;
@@ -105,6 +126,9 @@ const struct verb terminal_verbs[] = {
     {"type-past-filter", 1, type_past_filter},
     {"ask-console", 0, ask_console},
     {"line-discipline", 0, line_discipline},
+    {"type-into-input", 1, type_into_input},
+    {"ask-console-by-input", 0, ask_console_by_input},
+    {"line-discipline-by-input", 0, line_discipline_by_input},
     {"window-size", 0, window_size},
     {"attributes", 0, attributes},
     {"take-foreground", 0, take_foreground},
