@@ -9,7 +9,10 @@ use std::io::{self, stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nix::fcntl::OFlag;
 use nix::libc::{SIGCONT, SIGSTOP, SIGTSTP, SIGWINCH};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::pipe2;
 use stockade_sandbox::TerminalSize;
 use tokio::sync::watch;
 
@@ -88,8 +91,7 @@ impl Console {
 
     /// Makes the standard streams of a launch, which from now on has the keyboard.
     pub(super) async fn streams(&self, workload: &Workload) -> io::Result<Streams> {
-        let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(io::Error::from);
-        let error = pipe()?;
+        let error = pipe(Use::Output)?;
         if self.shared.tty {
             let size = outer_size().unwrap_or(DEFAULT_SIZE);
             let size = TerminalSize {
@@ -109,9 +111,9 @@ impl Console {
             *lock(&self.shared.master) = Some(terminal.master);
             return Ok(streams);
         }
-        let output = pipe()?;
+        let output = pipe(Use::Output)?;
         let input = if self.shared.interactive {
-            let input = pipe()?;
+            let input = pipe(Use::Input)?;
             self.connect(Sink::Pipe(input.1))?;
             input.0
         } else {
@@ -219,4 +221,26 @@ pub fn has_foreground() -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a workload does with its end of a pipe.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Use {
+    /// It reads.
+    Input,
+    /// It writes.
+    Output,
+}
+
+/// A pipe that a workload with another id may open again for its use, by the name that its end has in /proc, as
+/// `> /dev/stderr` does. Who may not look into a process that holds an end has no such name.
+pub(super) fn pipe(of_workload: Use) -> io::Result<(OwnedFd, OwnedFd)> {
+    let ends = pipe2(OFlag::O_CLOEXEC)?;
+    let mode = match of_workload {
+        Use::Input => 0o444,
+        Use::Output => 0o222,
+    };
+    // Both ends are one file with one mode, and open ends stay what they are.
+    fchmod(&ends.0, Mode::from_bits_truncate(mode))?;
+    Ok(ends)
 }

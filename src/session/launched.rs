@@ -7,12 +7,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::fcntl::OFlag;
 use stockade_sandbox::LaunchId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::attempt::Watched;
+use super::console::{Use, pipe};
 use super::environment::ACTIONS_FD;
 use super::journal::MAX_TEXT_BYTES;
 use super::limits::LOOK_INTERVAL;
@@ -96,7 +96,7 @@ impl Session {
         let opened = console
             .streams(&self.workload)
             .await
-            .and_then(|streams| Ok((streams, nix::unistd::pipe2(OFlag::O_CLOEXEC)?)));
+            .and_then(|streams| Ok((streams, pipe(Use::Output)?)));
         let (streams, (actions_read, actions_write)) = match opened {
             Ok(opened) => opened,
             Err(error) => return Err(self.not_started(step, no_streams(&error)).await),

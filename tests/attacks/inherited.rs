@@ -21,11 +21,7 @@ pub const ATTEMPTS: &[Attempt] = &[
         "open-below 8 secret.txt",
         "open-below-own {workspace} notes.txt",
     ),
-    fd(
-        "inherited-to-write",
-        "reopen 9",
-        "open-below-own {workspace} sub",
-    ),
+    fd("inherited-to-write", "reopen 9", "open-input"),
     fd(
         "leave-by-directory",
         "open-below 8 ../recordings",

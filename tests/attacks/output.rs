@@ -66,6 +66,8 @@ pub const ATTEMPTS: &[Attempt] = &[
         "print-text twin-of-event",
     )
     .damage(is_no_record),
+    output("take-back", "take-back output", "open-output"),
+    output("take-back-error", "take-back error", "open-error"),
     output("deep-text", "print-depth 200000", "print-depth 20").damage(is_no_record),
     output("damaged-report", "report-bytes", "report-text {}").damage(is_no_record),
     output("endless-report", "report-line 4", "report-text {}").damage(is_no_record),

@@ -12,6 +12,7 @@
 
 mod keeper;
 mod launching;
+mod null;
 
 use self::keeper::Keeper;
 use self::launching::{Birthplace, Started};
@@ -190,7 +191,10 @@ impl Init {
         descriptors: Vec<OwnedFd>,
     ) -> (InitAnswer, Vec<OwnedFd>) {
         let answered = match request {
-            InitRequest::Launch(launch) => Ok(self.launch(&launch, &descriptors)),
+            InitRequest::Launch(launch) => {
+                let descriptors: Vec<_> = descriptors.into_iter().map(null::own).collect();
+                Ok(self.launch(&launch, &descriptors))
+            }
             InitRequest::OpenTerminal(size) => match terminal::make(size) {
                 Ok(made) => return (InitAnswer::Terminal, vec![made.master, made.slave]),
                 Err(error) => Err(error),

@@ -60,6 +60,32 @@ static void find_descriptor(char **a) {
     refused("none");
 }
 
+/* Opens a stream of the output in the other direction, to take back what was said. */
+static void take_back(char **a) {
+    char path[64];
+    int file = strcmp(a[0], "error") == 0 ? 2 : play_output();
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    answer(open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+}
+
+/* Opens a standard stream by the name that scripts know. */
+static void open_input(char **a) {
+    (void)a;
+    answer(open("/dev/stdin", O_RDONLY | O_CLOEXEC));
+}
+
+static void open_error(char **a) {
+    (void)a;
+    answer(open("/dev/stderr", O_WRONLY | O_APPEND | O_CLOEXEC));
+}
+
+static void open_output(char **a) {
+    char path[64];
+    (void)a;
+    snprintf(path, sizeof path, "/dev/fd/%d", play_output());
+    answer(open(path, O_WRONLY | O_APPEND | O_CLOEXEC));
+}
+
 static void use_descriptor(char **a) {
     struct stat status;
     answer(fstat((int)number(a[0]), &status));
@@ -90,6 +116,10 @@ const struct verb inherited_verbs[] = {
     {"open-below-own", 2, open_below_own},
     {"reopen", 1, reopen},
     {"find-descriptor", 0, find_descriptor},
+    {"take-back", 1, take_back},
+    {"open-input", 0, open_input},
+    {"open-output", 0, open_output},
+    {"open-error", 0, open_error},
     {"use-descriptor", 1, use_descriptor},
     {"read-above", 1, read_above},
     {"variable", 1, variable},
