@@ -239,14 +239,14 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: Some("STOCKADE_TEST_STATIC"),
         form: "a path",
-        purpose: "Read by the tests alone: the binary that the attack corpus is aimed at, in the place of that of their build.",
+        purpose: "Read by the tests alone: the static build that is taken into machines and containers.",
         reader: Reader::Elsewhere,
         ..OPTION
     },
     Variable {
         name: Some("STOCKADE_TEST_KERNEL"),
         form: "a path",
-        purpose: "Read by the tests alone: the binary that the attack corpus is aimed at, in the place of that of their build.",
+        purpose: "Read by the tests alone: the kernel that is booted.",
         reader: Reader::Elsewhere,
         ..OPTION
     },
