@@ -3,13 +3,13 @@
 //! Owns the order of confinement. Never returns: it ends in the init's loop or exits.
 //! Invariant: when the set-up is reported ready, the process has no privilege, no descriptor and no text of its parents.
 //!
-//! Order:
+//! Order, where a tier has the step at all:
 //! 1. the control group, before anything is used that it limits; a death signal and a wait for the id maps: if the launch
 //!    helper is gone by then, the socket tells; the namespace of control groups, which begins at the own one;
 //! 2. an own session and keyring, a higher out-of-memory score, and the argument list overwritten while /proc can still
 //!    be written;
 //! 3. the sandbox's identity, host name, loopback, the proxy's listener, the private root, and the descriptor of its output
-//!    directory;
+//!    directory; in a container identity and listener alone;
 //! 4. the Landlock domain, then limits of each process and the choice of processors, no_new_privs, capabilities;
 //! 5. not dumpable, descriptors closed, the death signal again because credentials changed;
 //! 6. the system call filter, which every launch inherits, last because it denies what the steps before need.
@@ -17,6 +17,7 @@
 use crate::cgroup::Joins;
 use crate::domain;
 use crate::failure::{At, Failure, Step};
+use crate::filter::{DENIALS, EVERYWHERE, NO_NETWORK, PROXY_ONLY, Program, SHARED_ID};
 use crate::identity::{Identity, Starter};
 use crate::init::Init;
 use crate::layer::{Layer, MissingLayer};
@@ -35,7 +36,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::{Mode, umask};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Host name of every sandbox.
@@ -144,21 +145,74 @@ impl Child {
             }
         } else {
             credential::adopt_orphans().at(Step::PrepareInit, "the adoption of orphans")?;
-            self.birthplace = self.joins.unified.take();
+        }
+        match plan.isolation {
+            Isolation::Full => {}
+            Isolation::Container => missing = self.contain(plan)?,
+            Isolation::None => self.birthplace = self.joins.unified.take(),
         }
         umask(Mode::from_bits_truncate(0o022));
         setrlimit(Resource::RLIMIT_CORE, 0, 0).at(Step::DropPrivileges, "core dumps")?;
-        plan.limits.apply().at(Step::DropPrivileges, "limits")?;
+        let mut limits = plan.limits.clone();
+        if plan.isolation == Isolation::Container && !self.identity.is_own {
+            limits.leave_processes();
+        }
+        limits.apply().at(Step::DropPrivileges, "limits")?;
         credential::forbid_new_privileges().at(Step::DropPrivileges, "new privileges")?;
-        if isolated {
-            drop_capabilities().at(Step::DropPrivileges, "capabilities")?;
-            die_with_helper()?;
-        } else {
-            report_privileges(&mut missing)?;
+        match plan.isolation {
+            Isolation::Full => {
+                drop_bounding_set().at(Step::DropPrivileges, "capabilities")?;
+                drop_capabilities().at(Step::DropPrivileges, "capabilities")?;
+                die_with_helper()?;
+            }
+            Isolation::Container => {
+                drop_capabilities().at(Step::DropPrivileges, "capabilities")?;
+            }
+            Isolation::None => report_privileges(&mut missing)?,
         }
         credential::forbid_dumps().at(Step::PrepareInit, "no dumps")?;
         self.close_descriptors()?;
-        missing.extend(filter_calls(plan)?);
+        missing.extend(filter_calls(plan, self.identity)?);
+        Ok(missing)
+    }
+
+    /// Confines without namespaces: an id, the proxy's listener, and the domain.
+    fn contain(&mut self, plan: &PlanSpec) -> Result<Vec<MissingLayer>, Failure> {
+        // Where it is allowed; no_new_privs makes the set idle.
+        let _ = drop_bounding_set();
+        let Identity {
+            host_user,
+            host_group,
+            ..
+        } = self.identity;
+        if !self.identity.is_kept() {
+            credential::clear_groups().at(Step::ChangeIdentity, "no groups")?;
+            credential::set_group(host_group).at(Step::ChangeIdentity, host_group)?;
+            credential::set_user(host_user).at(Step::ChangeIdentity, host_user)?;
+        }
+        let mut missing = Vec::new();
+        let mut port = None;
+        let network = match plan.network {
+            Network::None => {
+                "only in part: the network is the container's, and no socket leads into it"
+            }
+            Network::Proxy => {
+                let listener =
+                    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).at(Step::Listen, "127.0.0.1")?;
+                let address = listener.local_addr().at(Step::Listen, "127.0.0.1")?;
+                port = Some(address.port());
+                self.handed_over.listener = Some(listener.into());
+                "only in part: the network is the container's, and TCP leads to the port of the proxy, on every host"
+            }
+            Network::Host => "the policy does not ask for it",
+        };
+        missing.push(MissingLayer::new(Layer::NetworkNamespace, network));
+        missing.extend(domain::enter_container(
+            plan,
+            &self.planned,
+            self.identity,
+            port,
+        )?);
         Ok(missing)
     }
 
@@ -228,13 +282,26 @@ fn die_with_helper() -> Result<(), Failure> {
     credential::die_with_parent(libc::SIGKILL).at(Step::PrepareInit, "the death signal")
 }
 
-/// Installs the filter. A kernel without filters is a missing layer; what a preset allows makes it a part of one.
-fn filter_calls(plan: &PlanSpec) -> Result<Option<MissingLayer>, Failure> {
-    let Some(program) = &plan.filter else {
+/// Installs the filter. A kernel without filters is a missing layer, where namespaces are behind it; what a preset allows makes
+/// it a part of one.
+fn filter_calls(plan: &PlanSpec, identity: Identity) -> Result<Option<MissingLayer>, Failure> {
+    let of_container = (plan.isolation == Isolation::Container).then(|| {
+        let network = match plan.network {
+            Network::None => NO_NETWORK,
+            Network::Proxy => PROXY_ONLY,
+            Network::Host => &[],
+        };
+        let ids = if identity.is_own { &[] } else { SHARED_ID };
+        Program::compile(DENIALS, &plan.allowed_calls, &[EVERYWHERE, network, ids])
+    });
+    let Some(program) = of_container.as_ref().or(plan.filter.as_ref()) else {
         return Ok(None);
     };
     match filter::install(program) {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => {
+        Err(error)
+            if of_container.is_none()
+                && matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) =>
+        {
             let failure = Failure::new(Step::FilterCalls, "system calls", &error);
             return Ok(Some(MissingLayer::new(Layer::Seccomp, failure.to_string())));
         }
@@ -265,13 +332,17 @@ fn raise_loopback() -> io::Result<()> {
     network::bring_loopback_up(any.as_fd())
 }
 
-fn drop_capabilities() -> io::Result<()> {
+fn drop_bounding_set() -> io::Result<()> {
     for number in 0..MAX_CAPABILITIES {
         match credential::drop_bounding(number) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
             other => other?,
         }
     }
+    Ok(())
+}
+
+fn drop_capabilities() -> io::Result<()> {
     credential::clear_ambient()?;
     credential::clear_capabilities()
 }

@@ -28,6 +28,8 @@ pub enum Step {
     MakeFilesystem,
     /// A directory, file or link of the private root.
     MakeEntry,
+    /// A directory of the run, in a container.
+    MakeDirectory,
     /// The attributes of a mount: read-only, no setuid, no devices.
     RestrictMount,
     /// The attachment of a mount at its target.
@@ -79,6 +81,7 @@ impl Step {
             Self::CheckSource => "find again what the plan opened as",
             Self::MakeFilesystem => "make the filesystem",
             Self::MakeEntry => "make in the private root",
+            Self::MakeDirectory => "make for the run the directory",
             Self::RestrictMount => "restrict the mount of",
             Self::AttachMount => "attach the mount at",
             Self::MaskPath => "mask",
@@ -152,6 +155,7 @@ impl Failure {
             | Step::CopyMount
             | Step::CheckSource
             | Step::MakeEntry
+            | Step::MakeDirectory
             | Step::AttachMount
             | Step::MaskPath
             | Step::Listen

@@ -4,10 +4,13 @@
 //! Invariant: a user namespace made here maps exactly one user and one group.
 
 use crate::failure::{At, Failure, Step};
+use crate::plan::BindSpec;
+use crate::policy::Access;
 use crate::sys::credential;
 use nix::unistd::{getegid, geteuid};
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The first of the user and group ids on the host that workloads have which root started: the id is this and the pid of
@@ -24,7 +27,15 @@ pub const NARROW_HOST_ID: u32 = 65_533;
 pub const SANDBOX_ID: u32 = 1_000;
 
 /// CAP_SYS_ADMIN's number.
-const SYSTEM_ADMINISTRATION: u32 = 21;
+pub(crate) const SYSTEM_ADMINISTRATION: u32 = 21;
+
+/// What root needs to give a workload another id without a user namespace, and to end and tidy up behind it: CAP_CHOWN,
+/// CAP_DAC_OVERRIDE, CAP_KILL, CAP_SETGID, CAP_SETUID.
+const CHANGING_IDS: [u32; 5] = [0, 1, 5, 6, 7];
+
+/// Bits of a pid, and of the pid namespace beside it, in an id: containers have the same pids, and one set of ids.
+const PID_BITS: u64 = 22;
+const NAMESPACE_MASK: u64 = 0x3f;
 
 /// The ids of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +45,8 @@ pub(crate) struct Identity {
     pub(crate) host_user: u32,
     pub(crate) host_group: u32,
     pub(crate) starter: Starter,
+    /// Whether no process outside of the sandbox has the id.
+    pub(crate) is_own: bool,
 }
 
 /// Who started the launch helper.
@@ -58,12 +71,11 @@ impl Identity {
                 host_user: user,
                 host_group: group,
                 starter: Starter::User,
+                is_own: false,
             };
         }
         let own = FIRST_HOST_ID.saturating_add(std::process::id());
-        let is_wide = ["/proc/self/uid_map", "/proc/self/gid_map"]
-            .iter()
-            .all(|path| fs::read_to_string(path).is_ok_and(|map| covers(&map, own)));
+        let is_wide = exists(own);
         let host = if is_wide { own } else { NARROW_HOST_ID };
         let is_administrator = credential::has_capability(SYSTEM_ADMINISTRATION).unwrap_or(false);
         Self {
@@ -76,6 +88,7 @@ impl Identity {
             } else {
                 Starter::PlainRoot
             },
+            is_own: is_wide,
         }
     }
 
@@ -86,6 +99,61 @@ impl Identity {
             inside_group: group.unwrap_or(self.inside_group),
             ..self
         }
+    }
+
+    /// Chooses the ids where there is no user namespace, from those of the calling process; the reason is why the workload
+    /// keeps root's.
+    pub(crate) fn choose_without_namespace(
+        workspace: Option<&BindSpec>,
+    ) -> (Self, Option<&'static str>) {
+        let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+        let (starter, is_own) = match user {
+            0 => (Starter::PlainRoot, false),
+            _ => (Starter::User, false),
+        };
+        let as_ids = |user, group, is_own| Self {
+            inside_user: user,
+            inside_group: group,
+            host_user: user,
+            host_group: group,
+            starter,
+            is_own,
+        };
+        let kept = as_ids(user, group, is_own);
+        if starter == Starter::User {
+            return (kept, None);
+        }
+        let may_change = CHANGING_IDS
+            .iter()
+            .all(|number| credential::has_capability(*number).unwrap_or(false));
+        if !may_change {
+            return (
+                kept,
+                Some("root may not change ids here, it lacks capabilities"),
+            );
+        }
+        let owned = workspace.filter(|bind| bind.access == Access::ReadWrite || is_closed(bind));
+        match owned.map(|bind| (bind.owner, bind.group)) {
+            Some((0, _)) => (kept, Some("the workspace belongs to root")),
+            Some((owner, 0)) => (as_ids(owner, owner, false), None),
+            Some((owner, group)) => (as_ids(owner, group, false), None),
+            None => {
+                let namespace = fs::metadata("/proc/self/ns/pid").map_or(0, |file| file.ino());
+                let offset =
+                    (namespace & NAMESPACE_MASK) << PID_BITS | u64::from(std::process::id());
+                let own =
+                    u32::try_from(offset).map_or(0, |offset| FIRST_HOST_ID.saturating_add(offset));
+                match exists(own) {
+                    true => (as_ids(own, own, true), None),
+                    false => (as_ids(NARROW_HOST_ID, NARROW_HOST_ID, false), None),
+                }
+            }
+        }
+    }
+
+    /// Whether the workload has the id of whoever started the launch helper.
+    pub(crate) fn is_kept(self) -> bool {
+        self.host_user == geteuid().as_raw()
     }
 
     /// Writes the maps of the user namespace of `pid`.
@@ -107,6 +175,18 @@ pub(crate) fn write_map(pid: i32, name: &str, inside: u32, outside: u32) -> Resu
 fn write(pid: i32, name: &str, text: &str) -> Result<(), Failure> {
     let path = Path::new("/proc").join(pid.to_string()).join(name);
     fs::write(path, text).at(Step::WriteIdMaps, name)
+}
+
+/// Tells whether an id exists in the user namespace of the calling process.
+fn exists(id: u32) -> bool {
+    ["/proc/self/uid_map", "/proc/self/gid_map"]
+        .iter()
+        .all(|path| fs::read_to_string(path).is_ok_and(|map| covers(&map, id)))
+}
+
+/// Tells whether a directory is closed to those who are neither its owner nor in its group.
+fn is_closed(bind: &BindSpec) -> bool {
+    fs::metadata(bind.source.as_path()).is_ok_and(|file| file.mode() & 0o5 != 0o5)
 }
 
 /// Tells whether a map, as the kernel prints it, has the id on its inside.

@@ -3,7 +3,7 @@
 //! Owns the closed lists of tiers and layers and their wire names. Never claims a layer that the build did not report.
 //! Invariant: every layer is in exactly one of `layers` and `missing`.
 
-use crate::cgroup::EnforcedLimit;
+use crate::cgroup::{EnforcedLimit, LimitKind, Means};
 use serde::{Deserialize, Serialize};
 
 /// A set of layers that a host allows.
@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub enum Tier {
     /// Namespaces and a private root.
     Full,
+    /// System calls, Landlock and an id, without namespaces.
+    Container,
     /// No isolation; the tree is still tracked and killed.
     None,
 }
@@ -160,6 +162,41 @@ impl Layer {
                 | Self::CgroupLimits
         )
     }
+
+    /// Why the tier container has the layer not at all or only in part: without a text because the host or the policy wants
+    /// no namespaces, and none where it has it.
+    fn lack_in_container(self) -> Option<Option<&'static str>> {
+        match self {
+            Self::UserNamespace
+            | Self::MountNamespace
+            | Self::PidNamespace
+            | Self::IpcNamespace
+            | Self::UtsNamespace
+            | Self::CgroupNamespace
+            | Self::NetworkNamespace
+            | Self::IdMappedWorkspace => Some(None),
+            Self::PrivateRoot => Some(Some(
+                "only in part: Landlock opens what the policy names, and the rest is there and closed",
+            )),
+            Self::PrivateProc => Some(Some(
+                "the container's processes are listed, and nobody looks into them",
+            )),
+            Self::PrivateDev => Some(Some("only in part: Landlock opens the harmless devices")),
+            Self::PrivateTmp => Some(Some(
+                "only in part: home and temporary files lie in directories of the run, whose size is looked at",
+            )),
+            Self::NoNewPrivileges
+            | Self::ClosedDescriptors
+            | Self::CleanEnvironment
+            | Self::OwnSession
+            | Self::InSandboxInit
+            | Self::UnprivilegedId
+            | Self::NoCapabilities
+            | Self::Landlock
+            | Self::Seccomp
+            | Self::CgroupLimits => None,
+        }
+    }
 }
 
 /// A layer that is not enforced, and why.
@@ -197,18 +234,32 @@ pub struct Enforced {
 }
 
 impl Enforced {
-    /// Sorts every layer into enforced and missing; `missing` is what the build reported.
-    pub(crate) fn new(tier: Tier, reported: Vec<MissingLayer>, landlock_abi: Option<u32>) -> Self {
+    /// Sorts every layer into enforced and missing; `missing` is what the build reported, `refused` why there is no better
+    /// tier, if one was tried.
+    pub(crate) fn new(
+        tier: Tier,
+        reported: Vec<MissingLayer>,
+        landlock_abi: Option<u32>,
+        refused: Option<&str>,
+    ) -> Self {
         let mut missing = reported;
         let mut layers = Vec::new();
         for layer in Layer::ALL {
             if missing.iter().any(|entry| entry.layer == layer) {
                 continue;
             }
-            if tier == Tier::None && !layer.holds_without_namespaces() {
-                missing.push(MissingLayer::new(layer, "isolation none was asked for"));
-            } else {
-                layers.push(layer);
+            let lack = match tier {
+                Tier::Full => None,
+                Tier::Container => layer.lack_in_container().map(|why| {
+                    why.or(refused)
+                        .unwrap_or("isolation container was asked for")
+                }),
+                Tier::None if layer.holds_without_namespaces() => None,
+                Tier::None => Some("isolation none was asked for"),
+            };
+            match lack {
+                Some(reason) => missing.push(MissingLayer::new(layer, reason)),
+                None => layers.push(layer),
             }
         }
         let landlock_abi = landlock_abi.filter(|_| layers.contains(&Layer::Landlock));
@@ -218,6 +269,15 @@ impl Enforced {
             missing,
             landlock_abi,
             limits: Vec::new(),
+        }
+    }
+
+    /// Says that the number of processes is looked at from time to time: the id has others, too, and no limit can count it.
+    pub(crate) fn sample_processes(&mut self) {
+        for held in &mut self.limits {
+            if held.limit == LimitKind::Pids && held.by == Means::Rlimit {
+                held.by = Means::Sampled;
+            }
         }
     }
 
@@ -243,10 +303,12 @@ mod tests {
 
     #[test]
     fn every_layer_is_either_enforced_or_missing() {
-        for tier in [Tier::Full, Tier::None] {
+        for tier in [Tier::Full, Tier::Container, Tier::None] {
             let reported = vec![MissingLayer::new(Layer::NetworkNamespace, "asked for")];
-            let enforced = Enforced::new(tier, reported, Some(7));
-            assert_eq!(enforced.landlock_abi.is_some(), tier == Tier::Full);
+            let enforced = Enforced::new(tier, reported, Some(7), Some("refused"));
+            assert_eq!(enforced.landlock_abi.is_some(), tier != Tier::None);
+            let refused = enforced.missing.iter().filter(|m| m.reason == "refused");
+            assert_eq!(refused.count() > 0, tier == Tier::Container);
             for layer in Layer::ALL {
                 let missing = enforced.missing.iter().filter(|m| m.layer == layer).count();
                 assert_eq!(usize::from(enforced.has(layer)) + missing, 1, "{layer:?}");

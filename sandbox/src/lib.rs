@@ -52,7 +52,7 @@ pub use cgroup::{
 pub use confine::HOST_NAME;
 pub use failure::{Failure, Step};
 pub use filter::{Call, CallGroup, Check, DENIALS, Denial, HIGHEST_CALL};
-pub use helper::{BuildError, DestroyError, Helper, OwnSandbox, helper_main};
+pub use helper::{BestError, BuildError, DestroyError, Helper, OwnSandbox, helper_main};
 pub use identity::{FIRST_HOST_ID, NARROW_HOST_ID, SANDBOX_ID};
 pub use init::MAX_UNREPORTED_LAUNCHES;
 pub use launch::{HIGHEST_EXTRA, Launch, LaunchError, MAX_EXTRA};
@@ -60,7 +60,7 @@ pub use layer::{Enforced, Layer, MissingLayer, Tier};
 pub use plan::{Plan, PlanError};
 pub use policy::{
     Access, Bind, DEFAULT_TMP_BYTES, HOME, Isolation, Landlock, Limits, Network, OUTPUT,
-    PROXY_ADDRESS, Policy, Proc, Tmpfs, Workspace,
+    PROXY_ADDRESS, Policy, Proc, SCRATCH_DIRECTORIES, Tmpfs, Workspace,
 };
 pub use preset::{PRESETS, PresetFile};
 pub use probe::{MAX_ANSWER_BYTES, MAX_SEEN_BYTES, Probe, Seen};

@@ -112,7 +112,11 @@ impl Limiting {
                 let n_processors = self.choose_processors(value);
                 (Means::Affinity, n_processors.saturating_mul(1_000))
             }
-            LimitKind::Pids if isolation == Isolation::Full && counts_by_namespace() => {
+            // In a container it counts the id, and is given up again where the workload gets one that others have.
+            LimitKind::Pids
+                if isolation == Isolation::Container
+                    || isolation == Isolation::Full && counts_by_namespace() =>
+            {
                 if !is_held {
                     // The in-sandbox init has the same id.
                     self.spec.processes = Some(value.saturating_add(1));
@@ -144,6 +148,11 @@ impl Limiting {
 }
 
 impl LimitSpec {
+    /// Leaves the number of processes to whoever looks from time to time: the id that it would count has others, too.
+    pub(crate) fn leave_processes(&mut self) {
+        self.processes = None;
+    }
+
     /// Limits the calling process and all that it will start.
     pub(crate) fn apply(&self) -> io::Result<()> {
         if let Some(bytes) = self.file_bytes {
@@ -212,7 +221,7 @@ mod tests {
             file_bytes: Some(1 << 20),
             ..Limits::default()
         };
-        for isolation in [Isolation::Full, Isolation::None] {
+        for isolation in [Isolation::Full, Isolation::Container, Isolation::None] {
             let limiting = Limiting::prepare(&limits, None, isolation).unwrap();
             let of = |kind| {
                 let found = limiting.enforced.iter().filter(|one| one.limit == kind);
@@ -225,7 +234,7 @@ mod tests {
             // Half a processor cannot be chosen; what holds is one.
             assert_eq!(of(LimitKind::Cpus), (Means::Affinity, 1_000));
             let pids = match isolation {
-                Isolation::Full => Means::Rlimit,
+                Isolation::Full | Isolation::Container => Means::Rlimit,
                 Isolation::None => Means::Sampled,
             };
             assert_eq!(of(LimitKind::Pids), (pids, 9));

@@ -22,12 +22,17 @@ pub const PROXY_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCAL
 /// Default limit of /tmp, home and /dev/shm together.
 pub const DEFAULT_TMP_BYTES: u64 = 512 << 20;
 
+/// What is made in [`Policy::scratch`]: temporary files, home, and what the supervisor is to take out.
+pub const SCRATCH_DIRECTORIES: [&str; 3] = ["tmp", "home", "output"];
+
 /// How much isolation is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
     /// Namespaces and a private root, or no sandbox at all.
     Full,
+    /// No namespaces, as inside of an ordinary container: system calls, Landlock and an id of its own, or no sandbox at all.
+    Container,
     /// None: the workload sees the host as the caller does. Only for a caller that was told so by name.
     None,
 }
@@ -157,6 +162,9 @@ pub struct Policy {
     pub proc: Proc,
     /// Layers without which there is no sandbox at all: one that lacks any of them is not handed out.
     pub required: Vec<Layer>,
+    /// In the tier container alone: an empty directory of the caller's, in which [`SCRATCH_DIRECTORIES`] are made for the
+    /// workload. Whoever gave it removes it when the sandbox has ended.
+    pub scratch: Option<PathBuf>,
 }
 
 impl Policy {
@@ -180,6 +188,7 @@ impl Policy {
             inside_group: None,
             proc: Proc::Masked,
             required: Vec::new(),
+            scratch: None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! up is told from the one that is waited for.
 
 use crate::failure::Failure;
+use crate::identity::Identity;
 use crate::layer::{Layer, MissingLayer};
 use crate::plan::{PlanSpec, Planned};
 use crate::probe::Probe;
@@ -49,6 +50,7 @@ pub(crate) enum HelperAnswer {
     Built {
         pid: i32,
         missing: Vec<MissingLayer>,
+        identity: Identity,
     },
     Refused(Failure),
     Destroyed(Destruction),

@@ -7,13 +7,13 @@ use crate::caller::{CallError, Caller};
 use crate::cgroup::{ControlGroup, GroupReading};
 use crate::failure::Failure;
 use crate::launch::{Launch, LaunchError};
-use crate::layer::Enforced;
+use crate::layer::{Enforced, Tier};
 use crate::probe::Probe;
 use crate::protocol::{HandedOver, InitAnswer, InitRequest, LaunchId, LaunchSpec, Report, Target};
 use crate::sweep::KillReport;
 use crate::sys::signal;
 use crate::taken::Taken;
-use crate::terminal::{Terminal, TerminalSize};
+use crate::terminal::{self, Terminal, TerminalSize};
 use crate::wire::{self, Deadline, Received};
 use nix::libc;
 use std::io;
@@ -46,6 +46,7 @@ pub struct Sandbox {
     init_pid: i32,
     enforced: Enforced,
     handed_over: HandedOver,
+    has_id_of_starter: bool,
     /// Last, because a group can be removed only when the sockets are closed and the init has ended.
     group: Option<ControlGroup>,
 }
@@ -64,8 +65,27 @@ impl Sandbox {
             init_pid,
             enforced,
             handed_over,
+            has_id_of_starter: false,
             group: None,
         }
+    }
+
+    /// The same, with or without the id of whoever started the launch helper.
+    pub(crate) fn with_id_of_starter(self, has_id_of_starter: bool) -> Self {
+        Self {
+            has_id_of_starter,
+            ..self
+        }
+    }
+
+    /// Tells whether the workload can connect to Unix sockets that whoever started the launch helper keeps to itself: in a
+    /// container with the same id, where the kernel's Landlock has no rule for that.
+    #[must_use]
+    pub fn reaches_sockets_of_its_starter(&self) -> bool {
+        const WITH_RULE: u32 = 9;
+        self.enforced.tier == Tier::Container
+            && self.has_id_of_starter
+            && self.enforced.landlock_abi < Some(WITH_RULE)
     }
 
     /// The same with its control group.
@@ -219,6 +239,10 @@ impl Sandbox {
     /// # Errors
     /// If the init cannot make one, or does not answer.
     pub fn open_terminal(&self, size: TerminalSize) -> io::Result<Terminal> {
+        if self.enforced.tier == Tier::Container {
+            // No devpts is the workload's own, and the init may open none of the others.
+            return terminal::make(size);
+        }
         let request = InitRequest::OpenTerminal(size);
         let (answer, descriptors) = self
             .control
@@ -319,7 +343,8 @@ impl Sandbox {
         self.handed_over.output.as_ref().map(AsFd::as_fd)
     }
 
-    /// Returns the listener on [`PROXY_ADDRESS`](crate::PROXY_ADDRESS), if the policy asked for it. What is accepted on it
+    /// Returns the listener on [`PROXY_ADDRESS`](crate::PROXY_ADDRESS), in a container on any port of loopback, if the policy asked
+    /// for it. What is accepted on it
     /// comes from the sandbox.
     #[must_use]
     pub fn listener(&self) -> Option<BorrowedFd<'_>> {

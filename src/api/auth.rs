@@ -4,12 +4,16 @@
 //! Invariants: a comparison takes the same time whatever differs, and looks at every token; a cookie is worth nothing to
 //! another supervisor.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::{HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::limits::MIN_TOKEN_BYTES;
+use super::listener::ListenerTrust;
 
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,10 +78,27 @@ enum Mode {
     Insecure,
 }
 
+/// Whether the workload turned out to reach Unix sockets that only their owner's id can; told once, before anything is
+/// launched.
+#[derive(Debug, Clone, Default)]
+pub struct Exposure(Arc<AtomicBool>);
+
+impl Exposure {
+    /// The workload reaches them.
+    pub fn tell(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_told(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// The tokens of one supervisor.
 #[derive(Clone)]
 pub struct Auth {
     mode: Mode,
+    exposure: Exposure,
     tokens: Vec<Token>,
     cookie_name: String,
 }
@@ -126,15 +147,31 @@ impl Auth {
         let short: String = hexadecimal(&name).chars().take(12).collect();
         Ok(Self {
             mode: Mode::Checked,
+            exposure: Exposure::default(),
             tokens: known,
             cookie_name: format!("stockade-{short}"),
         })
+    }
+
+    /// The same, and a private socket is less trusted once the exposure is told.
+    #[must_use]
+    pub fn under(self, exposure: Exposure) -> Self {
+        Self { exposure, ..self }
+    }
+
+    /// How far the clients of a listener are trusted by now.
+    pub(super) fn trust(&self, trust: ListenerTrust) -> ListenerTrust {
+        match trust {
+            ListenerTrust::Everything if self.exposure.is_told() => ListenerTrust::Reading,
+            trust => trust,
+        }
     }
 
     /// Everything is open to everybody (`--insecure-no-auth`).
     pub fn insecure() -> Self {
         Self {
             mode: Mode::Insecure,
+            exposure: Exposure::default(),
             tokens: Vec::new(),
             cookie_name: "stockade-insecure".to_owned(),
         }

@@ -102,11 +102,12 @@ impl Entrance {
 
     fn check_access(&self, route: Route, headers: &HeaderMap, auth: &Auth) -> Result<(), Problem> {
         let access = route.access();
+        let trust = auth.trust(self.trust);
         let is_open = match access {
             Access::Open => true,
             Access::Token => false,
             Access::Read | Access::Control => {
-                auth.is_insecure() || self.trust == ListenerTrust::Everything
+                auth.is_insecure() || trust == ListenerTrust::Everything
             }
         };
         if is_open {
@@ -129,7 +130,7 @@ impl Entrance {
                 ProblemCode::Forbidden,
                 "the token lacks the scope control",
             )),
-            None if access == Access::Read && self.trust == ListenerTrust::Reading => Ok(()),
+            None if access == Access::Read && trust == ListenerTrust::Reading => Ok(()),
             None => Err(unauthorized(match access {
                 Access::Control => "a bearer token with the scope control is needed here",
                 Access::Open | Access::Read | Access::Token => "a bearer token is needed here",

@@ -36,7 +36,7 @@ mod status;
 mod stop;
 mod stream;
 
-pub use auth::{Auth, AuthError, Scope};
+pub use auth::{Auth, AuthError, Exposure, Scope};
 pub use limits::Limits;
 pub use listener::{Listener, ListenerTrust, Reach};
 pub use metrics::Metrics;

@@ -13,9 +13,6 @@ use super::settings::Isolation;
 /// The word for the best tier that the host allows.
 const BEST: &str = "best";
 
-/// A tier of the design that this build has not.
-const PLANNED: &str = "container";
-
 /// What must hold, or the run fails before its command is started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requirement {
@@ -38,6 +35,11 @@ impl Default for Requirement {
 }
 
 impl Requirement {
+    /// Whether another tier may take the place of the tier `full`.
+    pub fn allows_container(&self) -> bool {
+        !self.whole_tier
+    }
+
     /// The layers that must hold under a policy.
     pub fn layers(&self, policy: &Policy) -> Vec<Layer> {
         let mut layers = if self.whole_tier {
@@ -70,20 +72,19 @@ impl Checker<'_> {
                     n_tiers += 1;
                     requirement.whole_tier = true;
                 }
+                ("container", _) => {
+                    n_tiers += 1;
+                    isolation = Isolation::Container;
+                }
                 ("none", _) => {
                     n_tiers += 1;
                     isolation = Isolation::None;
                 }
                 (_, Some(layer)) => requirement.layers.push(layer),
-                (PLANNED, None) => {
-                    self.faults
-                        .add_by_table(ErrorKind::Unsupported, key, &given);
-                    return (isolation, requirement);
-                }
                 (unknown, None) => {
                     // Nobody is led to no isolation by a slip.
                     let names = Layer::ALL.map(Layer::as_str);
-                    let names = names.into_iter().chain([BEST, "full"]);
+                    let names = names.into_iter().chain([BEST, "full", "container"]);
                     let expected = suggestion(unknown, names, &remedy(key));
                     self.faults
                         .add(ErrorKind::Invalid, key.name, &given, expected);

@@ -380,7 +380,7 @@ impl Checker<'_> {
         let is_network_named =
             origins.contains_key("network") && !self.faults.has_any(&["network"]);
         let mounts = self.mounts();
-        if isolation == Isolation::Full {
+        if isolation != Isolation::None {
             return (network, mounts);
         }
         let mut refuse = |key: &str, value: &str, remedy: &str| {

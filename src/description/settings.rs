@@ -44,9 +44,12 @@ pub enum Network {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
-    /// Namespaces and a private root; where the host refuses them the run fails before the command starts.
+    /// Namespaces and a private root. Where the host refuses them the tier container is built, unless every layer of this one
+    /// must hold.
     #[default]
     Full,
+    /// No namespaces: system calls, Landlock and an id.
+    Container,
     /// No layer; somebody named it.
     None,
 }

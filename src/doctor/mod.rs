@@ -17,7 +17,8 @@ use serde::Serialize;
 use stockade_sandbox::{Enforced, Finding, Helper, survey};
 
 use crate::description::{Listen, RunDescription, SupervisorOptions};
-use crate::session::workload::{BUILD_LIMIT, HELPER_ARGUMENT, StartError, chain};
+use crate::session::start::{BUILD_LIMIT, Choice, StartError};
+use crate::session::workload::{HELPER_ARGUMENT, chain};
 use crate::supervisor::setup::policy;
 
 pub use advice::Advice;
@@ -105,11 +106,17 @@ pub fn examine(
 fn build(program: &Path, description: &RunDescription, recordings: &Path) -> Built {
     let began = Instant::now();
     let built = || {
-        let plan = policy(description, Some(recordings))
-            .plan()
-            .map_err(StartError::Plan)?;
+        let policy = policy(description, Some(recordings));
         let helper = Helper::spawn(program, &[HELPER_ARGUMENT]).map_err(StartError::Helper)?;
-        let sandbox = helper.build(plan, BUILD_LIMIT).map_err(StartError::Build)?;
+        let sandbox = match Choice::of(description) {
+            Choice::Best => helper
+                .build_best(policy, || None, BUILD_LIMIT)
+                .map_err(StartError::Best)?,
+            Choice::Named => {
+                let plan = policy.plan().map_err(StartError::Plan)?;
+                helper.build(plan, BUILD_LIMIT).map_err(StartError::Build)?
+            }
+        };
         let enforced = sandbox.enforced().clone();
         Ok::<_, StartError>((enforced, began.elapsed()))
     };

@@ -7,10 +7,12 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use stockade_sandbox::{BuildError, Helper, OwnSandbox, Plan, Sandbox};
+use stockade_sandbox::{BuildError, Helper, Isolation, OwnSandbox, PlanError, Policy, Sandbox};
 
-use crate::description::Isolation;
-use crate::session::workload::{BUILD_LIMIT, HELPER_ARGUMENT, chain};
+use crate::cli::notice;
+use crate::recordings::staging::Staging;
+use crate::session::start::{BUILD_LIMIT, Choice, StartError, build};
+use crate::session::workload::{HELPER_ARGUMENT, chain};
 use crate::supervisor::setup::SELF;
 
 /// Longest wait for the end of everything behind a launch helper.
@@ -22,9 +24,15 @@ pub(super) enum HomeError {
     /// The launch helper did not start.
     #[error("the launch helper cannot be started")]
     Helper(#[source] io::Error),
+    /// The sandbox could not be planned.
+    #[error("the sandbox cannot be planned")]
+    Plan(#[source] PlanError),
     /// The sandbox could not be built.
     #[error("the sandbox cannot be built")]
     Build(#[source] BuildError),
+    /// Nor behind a launch helper.
+    #[error(transparent)]
+    Apart(StartError),
 }
 
 /// A sandbox, and whoever gave birth to it.
@@ -36,24 +44,56 @@ pub(super) enum Home {
     Apart {
         sandbox: Box<Sandbox>,
         helper: Helper,
+        scratch: Scratch,
     },
+}
+
+/// The directories of the command, in a container; removed when dropped, behind the end of the workload.
+#[derive(Debug)]
+pub(super) struct Scratch(Option<Staging>);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.take().map(Staging::remove_unnoted) {
+            notice::error(&chain(&error));
+        }
+    }
 }
 
 impl Home {
     /// Builds it. Every signal is blocked, and this process has one thread.
-    pub(super) fn build(plan: Plan, isolation: Isolation) -> Result<Self, HomeError> {
-        match isolation {
-            Isolation::Full => {
-                let own = OwnSandbox::build(plan, BUILD_LIMIT).map_err(HomeError::Build)?;
-                Ok(Self::Own(Box::new(own)))
+    pub(super) fn build(policy: Policy, choice: Choice) -> Result<Self, HomeError> {
+        if policy.isolation == Isolation::Full {
+            let plan = policy.plan().map_err(HomeError::Plan)?;
+            match OwnSandbox::build(plan, BUILD_LIMIT) {
+                Ok(own) => return Ok(Self::Own(Box::new(own))),
+                Err(BuildError::SetUp(_)) if choice == Choice::Best => {}
+                Err(error) => return Err(HomeError::Build(error)),
             }
-            Isolation::None => {
-                let helper = Helper::spawn(Path::new(SELF), &[HELPER_ARGUMENT])
-                    .map_err(HomeError::Helper)?;
-                let sandbox = helper.build(plan, BUILD_LIMIT).map_err(HomeError::Build)?;
-                let sandbox = Box::new(sandbox);
-                Ok(Self::Apart { sandbox, helper })
-            }
+        }
+        let helper =
+            Helper::spawn(Path::new(SELF), &[HELPER_ARGUMENT]).map_err(HomeError::Helper)?;
+        let built = build(
+            &helper,
+            policy,
+            choice,
+            Staging::make_unnoted,
+            Staging::remove_unnoted,
+        );
+        let (sandbox, scratch) = built.map_err(HomeError::Apart)?;
+        let sandbox = Box::new(sandbox);
+        Ok(Self::Apart {
+            sandbox,
+            helper,
+            scratch: Scratch(scratch),
+        })
+    }
+
+    /// Where the directories of the command are, in a container.
+    pub(super) fn scratch(&self) -> Option<&Path> {
+        match self {
+            Self::Own(_) => None,
+            Self::Apart { scratch, .. } => scratch.0.as_ref().map(Staging::path),
         }
     }
 
@@ -68,7 +108,11 @@ impl Home {
     pub(super) fn end(self) -> io::Result<()> {
         match self {
             Self::Own(own) => own.end(),
-            Self::Apart { sandbox, helper } => {
+            Self::Apart {
+                sandbox,
+                helper,
+                scratch: _scratch,
+            } => {
                 let destruction = helper
                     .destroy(&sandbox, END_LIMIT)
                     .map_err(|error| io::Error::other(chain(&error)))?;

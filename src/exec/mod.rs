@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 
 use nix::sys::signal::SigSet;
@@ -26,6 +27,7 @@ use self::watch::{Ended, Watch};
 use crate::cli::{FAILURE, notice};
 use crate::description::RunDescription;
 use crate::session::environment::{self, ACTIONS_FD_VARIABLE, Inherited};
+use crate::session::start::Choice;
 use crate::session::workload::chain;
 use crate::supervisor::setup;
 
@@ -39,9 +41,6 @@ const NOT_FOUND: u8 = 127;
 /// Why there is no command whose end could be passed on.
 #[derive(Debug, thiserror::Error)]
 enum ExecError {
-    /// A path of the description cannot be shown.
-    #[error("the sandbox cannot be planned")]
-    Plan(#[source] sandbox::PlanError),
     /// Signals cannot be read.
     #[error("signals cannot be held back")]
     Signals(#[source] nix::Error),
@@ -70,7 +69,6 @@ impl ExecError {
                 | LaunchError::NotSent(_)
                 | LaunchError::NoAnswer(_),
             )
-            | Self::Plan(_)
             | Self::Signals(_)
             | Self::Home(_)
             | Self::Streams(_)
@@ -105,13 +103,13 @@ pub fn run(description: &RunDescription, argv: Vec<OsString>) -> ExitCode {
 
 fn execute(description: &RunDescription, argv: Vec<OsString>) -> Result<Ended, ExecError> {
     let inherited = Inherited::of(|name| std::env::var(name).ok());
-    let plan = policy(description).plan().map_err(ExecError::Plan)?;
     // From here on a signal is the command's, as soon as there is one.
     let all = SigSet::all();
     all.thread_block().map_err(ExecError::Signals)?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&all, flags).map_err(ExecError::Signals)?;
-    let home = Home::build(plan, description.isolation).map_err(ExecError::Home)?;
+    let home = Home::build(policy(description), Choice::of(description));
+    let home = home.map_err(ExecError::Home)?;
     let (mut console, stdio) = if description.tty {
         let opened = Console::open(home.sandbox()).map_err(ExecError::Streams)?;
         (Some(opened.0), opened.1)
@@ -120,7 +118,7 @@ fn execute(description: &RunDescription, argv: Vec<OsString>) -> Result<Ended, E
     };
     let launch = sandbox::Launch {
         argv,
-        env: variables(description, &inherited),
+        env: variables(description, &inherited, home.scratch()),
         cwd: description.chdir.clone(),
         stdio,
         extra: Vec::new(),
@@ -163,10 +161,18 @@ fn policy(description: &RunDescription) -> sandbox::Policy {
 }
 
 /// The whole environment of the command.
-fn variables(description: &RunDescription, inherited: &Inherited) -> Vec<(OsString, OsString)> {
+fn variables(
+    description: &RunDescription,
+    inherited: &Inherited,
+    scratch: Option<&Path>,
+) -> Vec<(OsString, OsString)> {
     let declared = description.env.clone();
-    let declared = setup::variables_of_preset(description).chain(declared);
-    let home = setup::home_of_workload(description, inherited);
+    let of_preset = setup::variables_of_preset(description);
+    let declared = environment::temporary(scratch)
+        .into_iter()
+        .chain(of_preset)
+        .chain(declared);
+    let home = setup::home_of_workload(description, inherited, scratch);
     let mut variables = environment::build(&home, inherited, declared);
     variables.retain(|(name, _)| name != ACTIONS_FD_VARIABLE);
     variables

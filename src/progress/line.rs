@@ -261,10 +261,21 @@ impl Teller {
 
     fn isolation(&self, isolation: &Isolation) -> Option<String> {
         let short = |text: &str| clean::summary(text, MAX_SUMMARY_CHARS);
-        let missing: Vec<String> = isolation
-            .missing
+        // Those with one reason stand together.
+        let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+        for missing in &isolation.missing {
+            let layer = short(&missing.layer);
+            match reasons
+                .iter_mut()
+                .find(|(reason, _)| *reason == missing.reason)
+            {
+                Some((_, layers)) => layers.push(layer),
+                None => reasons.push((&missing.reason, vec![layer])),
+            }
+        }
+        let missing: Vec<String> = reasons
             .iter()
-            .map(|layer| format!("{} ({})", short(&layer.layer), short(&layer.reason)))
+            .map(|(reason, layers)| format!("{} ({})", layers.join(", "), short(reason)))
             .collect();
         if self.detail == Detail::Past && isolation.is_as_asked() {
             return None;

@@ -22,8 +22,8 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::layout;
 use super::run_dir::RunDir;
 
-/// Where it is made; the first that exists is taken.
-const PARENTS: [&str; 2] = ["/tmp", "/var/tmp"];
+/// Where it is made; the first that can be written is taken. Containers with a read-only root have the last one.
+const PARENTS: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// What its name begins with; 16 hexadecimal digits follow.
 const PREFIX: &str = "stockade-output-";
@@ -48,7 +48,7 @@ pub struct Staging {
 #[derive(Debug, thiserror::Error)]
 pub enum StagingError {
     /// It could not be made.
-    #[error("cannot make an output directory in /tmp or /var/tmp")]
+    #[error("cannot make a directory in /tmp, /var/tmp or /dev/shm")]
     Make(#[source] io::Error),
     /// Its path could not be written into the run's directory.
     #[error("cannot note the path of the output directory")]
@@ -69,6 +69,22 @@ impl Staging {
     /// # Errors
     /// When neither place can be written, or the note cannot.
     pub fn make(run: &RunDir) -> Result<Self, StagingError> {
+        let made = Self::make_after(|path| note(run, path));
+        if let Err(StagingError::Make(_)) = &made {
+            forget(run);
+        }
+        made
+    }
+
+    /// Makes one that no recording knows of: whoever makes it removes it by [`Staging::remove_unnoted`], or nobody does.
+    ///
+    /// # Errors
+    /// When no place can be written.
+    pub fn make_unnoted() -> Result<Self, StagingError> {
+        Self::make_after(|_| Ok(()))
+    }
+
+    fn make_after(note: impl Fn(&Path) -> Result<(), StagingError>) -> Result<Self, StagingError> {
         let mut random = [0_u8; 8];
         getrandom::fill(&mut random)
             .map_err(|error| StagingError::Make(io::Error::other(error.to_string())))?;
@@ -77,7 +93,7 @@ impl Staging {
         for parent in PARENTS {
             let path = Path::new(parent).join(&name);
             // Noted first: a directory that nobody knows of would stay.
-            note(run, &path)?;
+            note(&path)?;
             match nix::unistd::mkdir(&path, Mode::S_IRWXU) {
                 Ok(()) => {
                     let directory = open_top(&path).map_err(StagingError::Make)?;
@@ -86,7 +102,6 @@ impl Staging {
                 Err(errno) => failure = errno.into(),
             }
         }
-        forget(run);
         Err(StagingError::Make(failure))
     }
 
@@ -101,6 +116,14 @@ impl Staging {
     /// When something is left after [`REMOVE_LIMIT`]; the note is left then, too.
     pub fn remove(self, run: &RunDir) -> Result<(), StagingError> {
         remove(run, &self.path, self.directory.as_fd())
+    }
+
+    /// Removes one that no recording knows of.
+    ///
+    /// # Errors
+    /// As [`Staging::remove`].
+    pub fn remove_unnoted(self) -> Result<(), StagingError> {
+        clear_away(&self.path, self.directory.as_fd())
     }
 }
 
@@ -162,6 +185,12 @@ fn open_top(path: &Path) -> io::Result<OwnedFd> {
 }
 
 fn remove(run: &RunDir, path: &Path, directory: BorrowedFd<'_>) -> Result<(), StagingError> {
+    clear_away(path, directory)?;
+    forget(run);
+    Ok(())
+}
+
+fn clear_away(path: &Path, directory: BorrowedFd<'_>) -> Result<(), StagingError> {
     let failed = |source| StagingError::Remove {
         path: path.to_owned(),
         source,
@@ -169,9 +198,7 @@ fn remove(run: &RunDir, path: &Path, directory: BorrowedFd<'_>) -> Result<(), St
     // The workload may have taken away what its owner needs.
     let _ = nix::sys::stat::fchmod(directory, Mode::S_IRWXU);
     clear(directory, Instant::now() + REMOVE_LIMIT).map_err(failed)?;
-    std::fs::remove_dir(path).map_err(failed)?;
-    forget(run);
-    Ok(())
+    std::fs::remove_dir(path).map_err(failed)
 }
 
 /// Writes the note without syncing it: what a power cut takes from it, it takes from /tmp as well, and no start waits.

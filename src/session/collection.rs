@@ -45,6 +45,8 @@ pub struct Collection {
     pub output: Option<OwnedFd>,
     /// The output directory of a run without a mount namespace.
     pub staging: Option<Staging>,
+    /// The directories of a run in a container, which hold the output directory as well.
+    pub scratch: Option<Staging>,
     /// The workspace, for the patterns.
     pub workspace: Option<OwnedFd>,
     /// What is chosen there.
@@ -73,9 +75,9 @@ impl Collection {
         Ok(collector.finish())
     }
 
-    /// Removes the output directory of a run without a mount namespace; blocks.
+    /// Removes the directories of a run without a mount namespace; blocks.
     fn remove(self, run_dir: &RunDir) -> Result<(), StagingError> {
-        match self.staging {
+        match self.staging.or(self.scratch) {
             Some(staging) => staging.remove(run_dir),
             None => Ok(()),
         }

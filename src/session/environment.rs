@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::Path;
+
+use stockade_sandbox::SCRATCH_DIRECTORIES;
 
 /// Number of the descriptor on which a workload may report actions, one JSON object a line.
 pub const ACTIONS_FD: i32 = 3;
@@ -38,6 +41,13 @@ impl Inherited {
             traceparent: variable("TRACEPARENT"),
         }
     }
+}
+
+/// Where temporary files go, where that is a directory of the run.
+pub fn temporary(scratch: Option<&Path>) -> Option<(String, String)> {
+    let [temporary, ..] = SCRATCH_DIRECTORIES;
+    let path = scratch?.join(temporary);
+    Some(("TMPDIR".to_owned(), path.display().to_string()))
 }
 
 /// Builds the environment; what the description declares stands above what is given to every workload.

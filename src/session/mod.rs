@@ -25,6 +25,7 @@ pub mod recorder;
 pub mod result;
 pub mod result_lines;
 pub mod sampling;
+pub mod start;
 pub mod status_file;
 pub mod workload;
 

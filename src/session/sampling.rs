@@ -100,6 +100,7 @@ pub struct Sampled {
     disk: Option<u64>,
     places: Vec<PathBuf>,
     without: Option<PathBuf>,
+    scratch: Option<(u64, PathBuf)>,
 }
 
 impl Sampled {
@@ -117,14 +118,32 @@ impl Sampled {
             disk: value("disk"),
             places,
             without: Some(without),
+            scratch: None,
         }
+    }
+
+    /// The same with the directories of a run in a container, and how much they may take.
+    #[must_use]
+    pub fn with_scratch(self, scratch: Option<(u64, PathBuf)>) -> Self {
+        Self { scratch, ..self }
     }
 
     /// Looks until a limit is passed; for ever if none is. Safe to cancel.
     pub(super) async fn exceeded(self, workload: Signaller) -> Exceeded {
         tokio::select! {
             exceeded = self.clone().processes(&workload) => exceeded,
-            exceeded = self.files() => exceeded,
+            exceeded = self.clone().files() => exceeded,
+            exceeded = self.of_run().files() => exceeded,
+        }
+    }
+
+    /// The look at the directories of the run alone.
+    fn of_run(self) -> Self {
+        let (limit, place) = self.scratch.unzip();
+        Self {
+            disk: limit,
+            places: place.into_iter().collect(),
+            ..Self::default()
         }
     }
 

@@ -4,14 +4,15 @@
 //! when to signal and when to kill is the session's business. Dropping it kills what is left.
 
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use stockade_sandbox::{
-    BuildError, DestroyError, End, GroupReading, Helper, KillError, LaunchError, LaunchId,
-    PlanError, Policy, Report, Sandbox, Taken, Target, Terminal, TerminalSize,
+    DestroyError, End, GroupReading, Helper, KillError, LaunchError, LaunchId, Policy, Report,
+    Sandbox, Taken, Target, Terminal, TerminalSize,
 };
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -20,46 +21,17 @@ use crate::agent::{Exit, NotStarted, SandboxState};
 use crate::event::Isolation;
 use crate::event::action::ProcessUsage;
 use crate::event::lifecycle::{EnforcedLimit, MissingLayer};
+use crate::recordings::RunDir;
+use crate::recordings::staging::Staging;
 use crate::run::ErrorCode;
+use crate::session::start::{Choice, StartError, build};
 use crate::status::gauge::{Gauge, Level};
-
-/// Longest time that building the sandbox may take; it takes milliseconds.
-pub const BUILD_LIMIT: Duration = Duration::from_secs(20);
 
 /// Longest wait for the end of the launch helper; milliseconds, with nothing left in the sandbox.
 pub const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The argument that makes this program the launch helper.
 pub const HELPER_ARGUMENT: &str = "sandbox-helper";
-
-/// Why there is no workload.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// What the description names cannot be put into a sandbox.
-    #[error("the sandbox cannot be planned")]
-    Plan(#[source] PlanError),
-    /// The launch helper did not start.
-    #[error("the launch helper cannot be started")]
-    Helper(#[source] io::Error),
-    /// The sandbox could not be built.
-    #[error("the sandbox cannot be built")]
-    Build(#[source] BuildError),
-    /// The sandbox cannot be watched.
-    #[error("the sandbox cannot be watched")]
-    Watch(#[source] io::Error),
-}
-
-impl StartError {
-    /// The error code of a run that ends with this.
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Build(error) if error.isolation_unavailable() => ErrorCode::IsolationUnavailable,
-            Self::Plan(_) | Self::Helper(_) | Self::Build(_) | Self::Watch(_) => {
-                ErrorCode::SetupFailed
-            }
-        }
-    }
-}
 
 /// What killing the rest of the workload gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,23 +58,41 @@ impl Workload {
     ///
     /// # Errors
     /// When a path of the policy cannot be opened, or the host refuses a layer.
-    pub async fn start(program: &Path, policy: Policy) -> Result<Self, StartError> {
+    pub async fn start(
+        program: &Path,
+        policy: Policy,
+        choice: Choice,
+        run_dir: Arc<RunDir>,
+    ) -> Result<(Self, Option<Staging>), StartError> {
         let program = program.to_owned();
         let build = move || {
-            let plan = policy.plan().map_err(StartError::Plan)?;
             let helper = Helper::spawn(&program, &[HELPER_ARGUMENT]).map_err(StartError::Helper)?;
-            let sandbox = helper.build(plan, BUILD_LIMIT).map_err(StartError::Build)?;
-            Ok((helper, sandbox))
+            let make = || Staging::make(&run_dir);
+            let remove = |staging: Staging| staging.remove(&run_dir);
+            let (sandbox, staging) = build(&helper, policy, choice, make, remove)?;
+            Ok((helper, sandbox, staging))
         };
         let joined = tokio::task::spawn_blocking(build).await;
-        let (helper, sandbox) =
+        let (helper, sandbox, staging) =
             joined.map_err(|error| StartError::Watch(io::Error::other(error)))??;
         let reports = watch(&sandbox).map_err(StartError::Watch)?;
-        Ok(Self {
+        let workload = Self {
             sandbox: Arc::new(sandbox),
             helper: Arc::new(helper),
             reports,
-        })
+        };
+        Ok((workload, staging))
+    }
+
+    /// Whether the workload can connect to a Unix socket of this process's user.
+    pub fn reaches_our_sockets(&self) -> bool {
+        self.sandbox.reaches_sockets_of_its_starter()
+    }
+
+    /// Where the workload finds the egress proxy, if there is one.
+    pub fn proxy_address(&self) -> Option<SocketAddr> {
+        let listener = self.listener()?.try_clone_to_owned().ok()?;
+        TcpListener::from(listener).local_addr().ok()
     }
 
     /// What is enforced, as an event.

@@ -1,11 +1,14 @@
 //! What is taken out of a run: from the description to the open directories.
 //!
-//! Owns the choice of the output directory: a tmpfs inside the sandbox where there is a mount namespace, else a directory of
-//! the host. It is made before the workload begins, and what cannot be made is told and never fails a run.
+//! Owns the choice of the output directory: a tmpfs inside the sandbox where there is a mount namespace, in a container one of
+//! the directories of the run, else a directory of the host. It is made before the workload begins, and what cannot be made is told and never fails a run.
 
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 
 use crate::description::RunDescription;
 use crate::description::settings::{ArtifactSecrets, Isolation};
@@ -35,13 +38,15 @@ pub(super) async fn prepare(
     description: &RunDescription,
     workload: &Workload,
     run_dir: &Arc<RunDir>,
+    scratch: Option<Staging>,
 ) -> Prepared {
     let mut prepared = Prepared::default();
     let wanted = &description.artifacts;
     let max_files = usize::try_from(wanted.max_files).unwrap_or(usize::MAX);
-    if max_files == 0 {
+    if max_files == 0 && scratch.is_none() {
         return prepared;
     }
+    let has_scratch = scratch.is_some();
     let mut collection = Collection {
         limits: Limits {
             max_files,
@@ -54,11 +59,34 @@ pub(super) async fn prepare(
         },
         output: None,
         staging: None,
+        scratch,
         workspace: None,
         patterns: Vec::new(),
     };
     match description.isolation {
-        Isolation::Full => match workload.output().map(|output| output.try_clone_to_owned()) {
+        _ if max_files == 0 => {}
+        _ if has_scratch => {
+            let made = collection.scratch.as_ref().map(|scratch| {
+                let [_, _, name] = stockade_sandbox::SCRATCH_DIRECTORIES;
+                let path = scratch.path().join(name);
+                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+                open(&path, flags | OFlag::O_CLOEXEC, Mode::empty()).map(|output| (path, output))
+            });
+            match made {
+                Some(Ok((path, output))) => {
+                    collection.output = Some(output);
+                    prepared.directory = Some(path);
+                }
+                Some(Err(error)) => {
+                    prepared.complaint = Some(format!("there is no output directory: {error}"));
+                }
+                None => {}
+            }
+        }
+        Isolation::Full | Isolation::Container => match workload
+            .output()
+            .map(|output| output.try_clone_to_owned())
+        {
             Some(Ok(output)) => {
                 collection.output = Some(output);
                 prepared.directory = Some(PathBuf::from(stockade_sandbox::OUTPUT));

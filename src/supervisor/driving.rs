@@ -19,6 +19,7 @@ use crate::event::lifecycle::Listen;
 use crate::run::ErrorCode;
 use crate::session::limits::LimitWatch;
 use crate::session::recorder::{Ended, Recorder};
+use crate::session::start::Choice;
 use crate::session::workload::Workload;
 use crate::session::{End, Session};
 
@@ -56,18 +57,24 @@ impl Supervisor {
             // A request that comes before there is anything to stop.
             Some(call) = calls.recv() => Err(EarlyEnd::stopped(call)),
             () = tokio::time::sleep_until(deadline) => Err(EarlyEnd::timeout(description.timeout)),
-            started = Workload::start(&self.program, policy) => {
+            started = Workload::start(&self.program, policy, Choice::of(description), Arc::clone(&self.run_dir)) => {
                 started.map_err(|error| EarlyEnd::not_started(&error, description))
             }
         };
-        let workload = match started {
-            Ok(workload) => workload,
+        let (workload, scratch) = match started {
+            Ok(started) => started,
             Err(end) => return self.end_early(recorder, end).await,
         };
         // Of runs whose processes were all killed at once; no start waits for it, and nobody needs to know how many.
         drop(tokio::task::spawn_blocking(
             stockade_sandbox::remove_stale_groups,
         ));
+        if workload.reaches_our_sockets() {
+            self.exposure.tell();
+            if listen.socket.is_some() {
+                tracing::warn!("the workload reaches the socket: control needs a token there");
+            }
+        }
         // Not before: the launch helper has inherited what it and the workload keep.
         descriptors.raise();
         let mut isolation = workload.isolation(
@@ -82,7 +89,8 @@ impl Supervisor {
         isolation.limits.extend(setup::disk_limit(description));
         let limits = LimitWatch::new(&isolation);
         let recordings = &self.hand_over.options.recordings;
-        let sampled = setup::sampled(description, &isolation, recordings);
+        let scratch_path = scratch.as_ref().map(|scratch| scratch.path().to_owned());
+        let sampled = setup::sampled(description, &isolation, recordings, scratch_path.as_deref());
         recorder.append(crate::event::Event::Isolation(isolation));
         record.board.gauge().set(workload.gauge());
         record.metrics.level.set(workload.gauge());
@@ -95,14 +103,26 @@ impl Supervisor {
             Ok(egress) => egress,
             Err(error) => {
                 let message = format!("the egress proxy cannot be started: {error}");
+                // Nothing ran in it.
+                drop(workload);
+                if let Some(Err(error)) = scratch.map(|scratch| scratch.remove(&self.run_dir)) {
+                    tracing::warn!(%error, "the directory of the run was not removed");
+                }
                 return self.end_early(recorder, refused(message)).await;
             }
         };
-        let prepared = collecting::prepare(description, &workload, &self.run_dir).await;
+        let prepared = collecting::prepare(description, &workload, &self.run_dir, scratch).await;
         if let Some(complaint) = prepared.complaint {
             recorder.diagnose(crate::event::Level::Warn, complaint);
         }
-        let mut settings = setup::settings(description, &self.inherited, self.began);
+        let proxy = workload.proxy_address();
+        let mut settings = setup::settings(
+            description,
+            &self.inherited,
+            self.began,
+            scratch_path.as_deref(),
+            proxy,
+        );
         (settings.passthrough, settings.result) = (self.display.passthrough, result);
         settings.console = self.console.clone();
         if let Some(directory) = prepared.directory {

@@ -12,8 +12,8 @@ use crate::description::settings::Isolation;
 use crate::event::lifecycle::Survivors;
 use crate::event::{Complete, Usage};
 use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Status};
-use crate::session::workload::{StartError, chain};
-use stockade_sandbox::BuildError;
+use crate::session::start::StartError;
+use crate::session::workload::chain;
 
 /// The end of a run whose agent was never started.
 #[derive(Debug)]
@@ -68,12 +68,18 @@ impl EarlyEnd {
     pub fn not_started(error: &StartError, description: &RunDescription) -> Self {
         let mut message = chain(error);
         let code = error.code();
-        if matches!(error, StartError::Build(BuildError::Lacking(_))) {
+        if error.is_lacking() {
             message.push_str("; change this host, or do not ask for that layer by `--isolation`");
         } else if code == ErrorCode::IsolationUnavailable
             && description.isolation == Isolation::Full
         {
-            message.push_str("; allow user namespaces on this host, or run without isolation by `--isolation none`");
+            let otherwise = match description.requirement.allows_container() {
+                true => "run without isolation by `--isolation none`",
+                false => "take what it allows by `--isolation best`",
+            };
+            message.push_str(&format!(
+                "; allow user namespaces on this host, or {otherwise}"
+            ));
         }
         Self::new(code, message)
     }

@@ -6,8 +6,6 @@
 use std::io;
 use std::net::SocketAddr;
 
-use stockade_sandbox::PROXY_ADDRESS;
-
 use crate::description::RunDescription;
 use crate::description::settings::Network;
 use crate::egress::proxy::DESCRIPTORS;
@@ -61,11 +59,14 @@ pub(super) fn begin(
 }
 
 /// The variables that a workload with a proxy gets.
-pub(super) fn variables(description: &RunDescription) -> Vec<(String, String)> {
-    let Network::Allow(allow) = &description.network else {
+pub(super) fn variables(
+    description: &RunDescription,
+    address: Option<SocketAddr>,
+) -> Vec<(String, String)> {
+    let (Network::Allow(allow), Some(address)) = (&description.network, address) else {
         return Vec::new();
     };
-    let proxy = format!("http://{PROXY_ADDRESS}");
+    let proxy = format!("http://{address}");
     let direct = without_proxy(allow);
     let proxies = PROXY_VARIABLES.map(|name| (name, proxy.clone()));
     let directs = NO_PROXY_VARIABLES.map(|name| (name, direct.clone()));

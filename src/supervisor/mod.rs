@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::api::{self, Readiness};
+use crate::api::{self, Exposure, Readiness};
 use crate::control::Control;
 use crate::description::hand_over::HandOver;
 use crate::description::sight::Sight;
@@ -148,6 +148,7 @@ async fn supervise(inheritance: Inheritance, began: Instant) -> u8 {
     let console = Console::of(&hand_over.description);
     let supervisor = Supervisor {
         console,
+        exposure: Exposure::default(),
         hand_over,
         link,
         run_dir: Arc::new(run_dir),
@@ -172,6 +173,7 @@ struct Supervisor {
     held: HeldLines,
     began: Instant,
     console: Console,
+    exposure: Exposure,
 }
 
 impl Supervisor {

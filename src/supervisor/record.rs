@@ -74,7 +74,7 @@ impl Supervisor {
             board: Arc::clone(&record.board),
             control,
             run: Arc::clone(&self.run_dir),
-            auth,
+            auth: auth.under(self.exposure.clone()),
             readiness,
             metrics: Arc::clone(&record.metrics),
             limits: api::Limits {

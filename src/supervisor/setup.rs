@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -191,9 +192,10 @@ pub fn log_options(description: &RunDescription) -> LogOptions {
     }
 }
 
-/// Whether the workload has a network namespace of its own, and so cannot reach our loopback.
+/// Whether the workload cannot reach our loopback: it has a network namespace of its own, or system calls and Landlock keep it
+/// from there.
 pub fn has_own_network(description: &RunDescription) -> bool {
-    description.isolation == Isolation::Full && description.network != Network::Host
+    description.isolation != Isolation::None && description.network != Network::Host
 }
 
 /// The network's name on the wire.
@@ -213,6 +215,7 @@ pub fn policy(description: &RunDescription, recordings: Option<&Path>) -> sandbo
     };
     let isolation = match description.isolation {
         Isolation::Full => sandbox::Isolation::Full,
+        Isolation::Container => sandbox::Isolation::Container,
         Isolation::None => sandbox::Isolation::None,
     };
     let mut policy = sandbox::Policy::new(isolation);
@@ -231,7 +234,7 @@ pub fn policy(description: &RunDescription, recordings: Option<&Path>) -> sandbo
     };
     // The same id may be in use in another directory of recordings.
     policy.group = Some(format!("{}-{}", description.run_id, std::process::id()));
-    if description.isolation == Isolation::Full {
+    if description.isolation != Isolation::None {
         policy.workspace = Some(sandbox::Workspace {
             host: description.workspace.clone(),
             inside: description.workspace.clone(),
@@ -276,11 +279,17 @@ pub fn disk_limit(description: &RunDescription) -> Option<EnforcedLimit> {
     })
 }
 
+/// The limit of the directories of a run in a container: as much as the tier `full` gives in memory.
+fn scratch_limit(description: &RunDescription) -> u64 {
+    sandbox::DEFAULT_TMP_BYTES.saturating_add(description.artifacts.max_total_bytes)
+}
+
 /// What is looked at for limits that nothing in the kernel holds.
 pub fn sampled(
     description: &RunDescription,
     isolation: &crate::event::Isolation,
     recordings: &Path,
+    scratch: Option<&Path>,
 ) -> Sampled {
     let workspace = (&description.workspace, description.workspace_mode);
     let mounts = description.mounts.iter();
@@ -289,14 +298,21 @@ pub fn sampled(
         .chain([workspace])
         .filter(|(_, access)| *access == Access::ReadWrite)
         .map(|(path, _)| path.clone());
-    Sampled::new(isolation, places.collect(), recordings.to_owned())
+    let of_run = scratch.map(|path| (scratch_limit(description), path.to_owned()));
+    Sampled::new(isolation, places.collect(), recordings.to_owned()).with_scratch(of_run)
 }
 
-/// The home directory of the workload.
-pub fn home_of_workload(description: &RunDescription, inherited: &Inherited) -> String {
-    match description.isolation {
-        Isolation::Full => sandbox::HOME.to_owned(),
-        Isolation::None => inherited.home.clone().unwrap_or_else(|| "/".to_owned()),
+/// The home directory of the workload; with directories of the run, theirs.
+pub fn home_of_workload(
+    description: &RunDescription,
+    inherited: &Inherited,
+    scratch: Option<&Path>,
+) -> String {
+    let [_, home, _] = sandbox::SCRATCH_DIRECTORIES;
+    match (description.isolation, scratch) {
+        (_, Some(scratch)) => scratch.join(home).display().to_string(),
+        (Isolation::Full | Isolation::Container, None) => sandbox::HOME.to_owned(),
+        (Isolation::None, None) => inherited.home.clone().unwrap_or_else(|| "/".to_owned()),
     }
 }
 
@@ -316,8 +332,10 @@ pub fn settings(
     description: &RunDescription,
     inherited: &Inherited,
     began: tokio::time::Instant,
+    scratch: Option<&Path>,
+    proxy: Option<SocketAddr>,
 ) -> Settings {
-    let home = home_of_workload(description, inherited);
+    let home = home_of_workload(description, inherited, scratch);
     let task = description
         .task
         .iter()
@@ -347,7 +365,8 @@ pub fn settings(
             inherited,
             run_id
                 .into_iter()
-                .chain(egress::variables(description))
+                .chain(environment::temporary(scratch))
+                .chain(egress::variables(description, proxy))
                 .chain(task)
                 .chain(variables_of_preset(description))
                 .chain(declared)

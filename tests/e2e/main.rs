@@ -23,6 +23,7 @@ mod build;
 mod command_run;
 #[cfg(feature = "operator")]
 mod config;
+mod container;
 mod crate_under_supervision;
 mod group_signals;
 mod audit_agent;

@@ -267,15 +267,27 @@ fn a_run_within_a_run_has_a_sandbox_of_its_own_in_nested() {
         "{}",
         nested.stderr
     );
-    // Without namespaces the inner run is one without isolation, or none.
-    let refused = outer("best", "default");
+    // Without namespaces the inner run is one of the tier container, which hides no names, or one without isolation.
+    let refused = outer("full", "default");
     assert!(
         refused.stderr.contains("ISOLATION_UNAVAILABLE"),
         "{}",
         refused.stderr
     );
-    let open = outer("none", "default");
+    let container = outer("best", "default");
     let expected = "inner\nstockade-init\nsees\nx\n";
+    assert_eq!(
+        (container.code(), container.stdout.as_str()),
+        (0, expected),
+        "{}",
+        container.stderr
+    );
+    assert!(
+        container.stderr.contains("tier=\"container\""),
+        "{}",
+        container.stderr
+    );
+    let open = outer("none", "default");
     assert_eq!(
         (open.code(), open.stdout.as_str()),
         (0, expected),

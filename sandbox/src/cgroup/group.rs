@@ -280,7 +280,7 @@ impl Drop for ControlGroup {
 impl Member {
     /// Whether the in-sandbox init is in it as well; without isolation only its launches are born in a group of version 2.
     fn has_init(&self, isolation: Isolation) -> bool {
-        self.version == Version::One || isolation == Isolation::Full
+        self.version == Version::One || isolation != Isolation::None
     }
 
     fn has(&self, controller: Controller) -> bool {

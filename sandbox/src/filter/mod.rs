@@ -9,6 +9,7 @@
 //! quickly which numbers are always allowed. The filter libraries for Rust have one answer for a filter, take numbers
 //! that they do not know for allowed, and compare one number after the other.
 
+mod container;
 mod denial;
 mod program;
 mod table;
@@ -16,13 +17,14 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use container::{EVERYWHERE, NO_NETWORK, PROXY_ONLY, SHARED_ID};
 pub use denial::{Call, CallGroup, Check, Denial};
 pub(crate) use program::Program;
 pub use table::{DENIALS, HIGHEST_CALL};
 
 /// Installs the whole table on the calling process, to see whether the kernel takes it.
 pub(crate) fn try_out() -> std::io::Result<()> {
-    crate::sys::filter::install(&Program::compile(DENIALS, &[]))
+    crate::sys::filter::install(&Program::compile(DENIALS, &[], &[]))
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

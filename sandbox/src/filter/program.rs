@@ -98,8 +98,8 @@ impl Instruction {
 pub(crate) struct Program(Vec<u64>);
 
 impl Program {
-    /// Compiles the denials, without those of the groups that are allowed.
-    pub(crate) fn compile(denials: &[Denial], allowed: &[CallGroup]) -> Self {
+    /// Compiles the denials, without those of the groups that are allowed, and behind them those `more` that nothing lifts.
+    pub(crate) fn compile(denials: &[Denial], allowed: &[CallGroup], more: &[&[Denial]]) -> Self {
         let mut code = vec![
             Instruction::new(LOAD, ARCHITECTURE_OFFSET),
             Instruction::branch(JUMP_IF_EQUAL, ARCHITECTURE, 1, 0),
@@ -110,7 +110,7 @@ impl Program {
             Instruction::new(RETURN, libc::SECCOMP_RET_ALLOW),
             Instruction::new(RETURN, refusal(Errno::ENOSYS)),
         ];
-        code.extend(tree(&ranges(denials, allowed)));
+        code.extend(tree(&ranges(denials, allowed, more)));
         debug_assert!(
             code.len() <= MAX_INSTRUCTIONS,
             "{} instructions",
@@ -142,13 +142,18 @@ pub(super) fn refusal(errno: Errno) -> u32 {
 }
 
 /// Divides the numbers below the x32 bit into ranges of one fate each.
-fn ranges<'a>(denials: &'a [Denial], allowed: &[CallGroup]) -> Vec<Range<'a>> {
+fn ranges<'a>(
+    denials: &'a [Denial],
+    allowed: &[CallGroup],
+    more: &[&'a [Denial]],
+) -> Vec<Range<'a>> {
     let mut rows_of: BTreeMap<u32, Vec<&Denial>> = BTreeMap::new();
-    for denial in denials {
-        if !allowed.contains(&denial.group) {
-            for call in denial.calls {
-                rows_of.entry(call.number).or_default().push(denial);
-            }
+    let kept = denials
+        .iter()
+        .filter(|denial| !allowed.contains(&denial.group));
+    for denial in kept.chain(more.iter().copied().flatten()) {
+        for call in denial.calls {
+            rows_of.entry(call.number).or_default().push(denial);
         }
     }
     // A call beyond the highest is denied unless a row that names it is lifted.

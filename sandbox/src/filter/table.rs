@@ -20,15 +20,15 @@ const SETID_BITS: u32 = 0o6000;
 /// O_CREAT, and the bit that O_TMPFILE has beyond O_DIRECTORY. Without one of them the mode is not read.
 const CREATING_FLAGS: u32 = 0o100 | 0o20_000_000;
 
-const ALL_BITS: u32 = u32::MAX;
-const UNIX: u32 = 1;
-const INET: u32 = 2;
-const INET6: u32 = 10;
+pub(super) const ALL_BITS: u32 = u32::MAX;
+pub(super) const UNIX: u32 = 1;
+pub(super) const INET: u32 = 2;
+pub(super) const INET6: u32 = 10;
 const NETLINK: u32 = 16;
 
 /// The lower bits of a socket's kind; the others are flags.
-const KIND: u32 = 0xf;
-const STREAM: u32 = 1;
+pub(super) const KIND: u32 = 0xf;
+pub(super) const STREAM: u32 = 1;
 const DATAGRAM: u32 = 2;
 
 /// Protocols of inet sockets: the default, ICMP, TCP, UDP, ICMPv6, MPTCP.
@@ -46,13 +46,15 @@ macro_rules! calls {
     };
 }
 
+pub(super) use calls;
+
 /// Takes `SYS_` off.
-const fn name_of(constant: &'static str) -> &'static str {
+pub(super) const fn name_of(constant: &'static str) -> &'static str {
     constant.split_at(4).1
 }
 
 /// Numbers of calls are small; libc has them in the width of a register.
-const fn number_of(constant: libc::c_long) -> u32 {
+pub(super) const fn number_of(constant: libc::c_long) -> u32 {
     let [a, b, c, d, ..] = constant.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
@@ -98,7 +100,7 @@ const fn creating(argument: u8) -> Check {
     }
 }
 
-const fn inet() -> Check {
+pub(super) const fn inet() -> Check {
     Check::In {
         argument: 0,
         mask: ALL_BITS,

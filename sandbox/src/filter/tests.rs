@@ -1,7 +1,9 @@
 //! The program, run by an interpreter of its own, against the table.
 
 use super::program::{ARCHITECTURE, Instruction, NO_CALL, Program, X32_BIT, refusal};
-use super::{CallGroup, Check, DENIALS, Denial, HIGHEST_CALL};
+use super::{
+    CallGroup, Check, DENIALS, Denial, EVERYWHERE, HIGHEST_CALL, NO_NETWORK, PROXY_ONLY, SHARED_ID,
+};
 use nix::errno::Errno;
 use nix::libc;
 use std::collections::BTreeSet;
@@ -47,7 +49,9 @@ fn run(program: &[Instruction], architecture: u32, number: u32, arguments: [u64;
 }
 
 fn compiled(allowed: &[CallGroup]) -> Vec<Instruction> {
-    Program::compile(DENIALS, allowed).instructions().collect()
+    Program::compile(DENIALS, allowed, &[])
+        .instructions()
+        .collect()
 }
 
 /// Answers as the table reads, without any program.
@@ -251,7 +255,7 @@ fn every_group_is_used_and_every_row_has_calls_and_a_reason() {
 
 #[test]
 fn the_program_is_small_and_shallow_and_survives_the_wire() {
-    let program = Program::compile(DENIALS, &[]);
+    let program = Program::compile(DENIALS, &[], &[]);
     let instructions: Vec<_> = program.instructions().collect();
     assert!(instructions.len() < 500, "{}", instructions.len());
     let text = serde_json::to_string(&program).expect("serialises");
@@ -316,6 +320,133 @@ fn the_documentation_has_every_row() {
             rows.count(),
             DENIALS.len(),
             "rows that the table does not have"
+        );
+    }
+}
+
+/// What the filter of a container denies beyond the table, by what it is for.
+const OF_CONTAINER: [&[Denial]; 4] = [EVERYWHERE, NO_NETWORK, PROXY_ONLY, SHARED_ID];
+
+#[test]
+fn the_documentation_has_every_row_of_a_container() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sandbox.md");
+    let page = std::fs::read_to_string(path).expect("docs/sandbox.md");
+    let page = page.split("\n## In a container\n").nth(1);
+    let page = page.and_then(|rest| rest.split("\n## ").next());
+    let page = page.expect("the section of containers");
+    let rows = OF_CONTAINER.iter().copied().flatten();
+    let missing: Vec<_> = rows
+        .map(Denial::documentation)
+        .filter(|row| !page.lines().any(|line| line == row))
+        .collect();
+    assert!(missing.is_empty(), "missing rows:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn no_preset_lifts_what_holds_a_container() {
+    let number = |number: libc::c_long| u32::try_from(number).expect("a number");
+    let denied: [(libc::c_long, [u64; 6], Errno, &[Denial]); 12] = [
+        (libc::SYS_shmat, [0; 6], Errno::ENOSYS, EVERYWHERE),
+        (
+            libc::SYS_socket,
+            [2, 1, 0, 0, 0, 0],
+            Errno::EAFNOSUPPORT,
+            NO_NETWORK,
+        ),
+        (
+            libc::SYS_socket,
+            [10, 2, 0, 0, 0, 0],
+            Errno::EAFNOSUPPORT,
+            NO_NETWORK,
+        ),
+        (
+            libc::SYS_socket,
+            [16, 3, 0, 0, 0, 0],
+            Errno::EAFNOSUPPORT,
+            PROXY_ONLY,
+        ),
+        (
+            libc::SYS_socket,
+            [2, 2, 0, 0, 0, 0],
+            Errno::EPERM,
+            PROXY_ONLY,
+        ),
+        (
+            libc::SYS_socket,
+            [2, 0x8_0001, 262, 0, 0, 0],
+            Errno::EPROTONOSUPPORT,
+            PROXY_ONLY,
+        ),
+        (
+            libc::SYS_sendto,
+            [3, 0, 1, 0x2000_0040, 0, 0],
+            Errno::EPERM,
+            PROXY_ONLY,
+        ),
+        (
+            libc::SYS_sendmsg,
+            [3, 0, 0x2000_0000, 0, 0, 0],
+            Errno::EPERM,
+            PROXY_ONLY,
+        ),
+        (
+            libc::SYS_setsockopt,
+            [3, 6, 30, 0, 0, 0],
+            Errno::EPERM,
+            PROXY_ONLY,
+        ),
+        (
+            libc::SYS_prlimit64,
+            [7, 0, 1, 0, 0, 0],
+            Errno::EPERM,
+            SHARED_ID,
+        ),
+        (
+            libc::SYS_setpriority,
+            [0, 7, 19, 0, 0, 0],
+            Errno::EPERM,
+            SHARED_ID,
+        ),
+        (
+            libc::SYS_setpriority,
+            [2, 0, 19, 0, 0, 0],
+            Errno::EPERM,
+            SHARED_ID,
+        ),
+    ];
+    for (call, arguments, errno, rows) in denied {
+        for allowed in [&[][..], &CallGroup::ALL] {
+            let program = Program::compile(DENIALS, allowed, &[rows]);
+            let program: Vec<_> = program.instructions().collect();
+            for arguments in [arguments, arguments.map(|value| value | 0xdead_0000_0000)] {
+                let answer = run(&program, ARCHITECTURE, number(call), arguments);
+                assert_eq!(answer, refusal(errno), "{call} {arguments:x?}");
+            }
+            let without = compiled(allowed);
+            assert_eq!(
+                run(&without, ARCHITECTURE, number(call), arguments),
+                ALLOW,
+                "{call}"
+            );
+        }
+    }
+    let allowed: [(libc::c_long, [u64; 6], &[Denial]); 8] = [
+        (libc::SYS_socket, [1, 2, 0, 0, 0, 0], NO_NETWORK),
+        (libc::SYS_socket, [2, 0x8_0801, 6, 0, 0, 0], PROXY_ONLY),
+        (libc::SYS_socket, [10, 1, 0, 0, 0, 0], PROXY_ONLY),
+        (libc::SYS_sendto, [3, 0, 1, 0x4000, 0, 0], PROXY_ONLY),
+        (libc::SYS_setsockopt, [3, 1, 30, 0, 0, 0], PROXY_ONLY),
+        (libc::SYS_prlimit64, [0, 7, 1, 0, 0, 0], SHARED_ID),
+        (libc::SYS_setpriority, [0, 0, 19, 0, 0, 0], SHARED_ID),
+        (libc::SYS_getpriority, [0, 7, 0, 0, 0, 0], SHARED_ID),
+    ];
+    for (call, arguments, rows) in allowed {
+        let program = Program::compile(DENIALS, &[], &[EVERYWHERE, rows]);
+        let program: Vec<_> = program.instructions().collect();
+        assert_eq!(
+            run(&program, ARCHITECTURE, number(call), arguments),
+            ALLOW,
+            "{call} {arguments:x?}"
         );
     }
 }

@@ -9,20 +9,24 @@ use crate::host_mount::{self, Owners};
 use crate::identity::{Identity, Starter};
 use crate::layer::{Layer, MissingLayer};
 use crate::plan::{BindSpec, PlanSpec, Role};
-use crate::policy::{Access, Isolation, Network};
+use crate::policy::{Access, Isolation, Network, SCRATCH_DIRECTORIES};
 use crate::protocol::{Go, HandedOver, SetUp};
 use crate::sys::process::clone_into;
 use crate::sys::signal;
 use crate::wire::{self, Deadline};
 use nix::libc;
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
 
 /// A sandbox that is ready.
 pub(super) struct Born {
     pub(super) pid: i32,
     pub(super) lifeline: OwnedFd,
     pub(super) missing: Vec<MissingLayer>,
+    pub(super) identity: Identity,
     pub(super) handed_over: Vec<OwnedFd>,
 }
 
@@ -44,12 +48,22 @@ pub(super) fn build(
     let mut missing = Vec::new();
     let mut identity = Identity::choose().seen_as(plan.inside_user, plan.inside_group);
     let mut copied = None;
-    if isolation == Isolation::Full {
-        (identity, copied) = copy_binds(&plan, &planned, identity, &mut missing)?;
+    match isolation {
+        Isolation::Full => {
+            (identity, copied) = copy_binds(&plan, &planned, identity, &mut missing)?;
+        }
+        Isolation::Container => {
+            let workspace = plan.binds.iter().find(|bind| bind.role == Role::Workspace);
+            let reason;
+            (identity, reason) = Identity::choose_without_namespace(workspace);
+            missing.extend(reason.map(|why| MissingLayer::new(Layer::UnprivilegedId, why)));
+            make_directories(&plan, identity)?;
+        }
+        Isolation::None => {}
     }
     let (ours, lifeline) = wire::pair().at(Step::PrepareInit, "the lifeline")?;
     // Without isolation only the launches are born in the group, so that it can be killed without the init.
-    let birthplace = joins.birthplace().filter(|_| isolation == Isolation::Full);
+    let birthplace = joins.birthplace().filter(|_| isolation != Isolation::None);
     let (child, is_in_group) = match clone_into(namespaces(&plan), birthplace) {
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && birthplace.is_some() => {
             (clone_into(namespaces(&plan), None), false)
@@ -77,10 +91,10 @@ pub(super) fn build(
     };
     drop(lifeline);
     let outcome = (|| {
+        if isolation != Isolation::None && !is_in_group {
+            joins.attach(pid).at(Step::JoinGroup, "cgroup.procs")?;
+        }
         if isolation == Isolation::Full {
-            if !is_in_group {
-                joins.attach(pid).at(Step::JoinGroup, "cgroup.procs")?;
-            }
             identity.write_maps(pid)?;
         }
         wire::send(ours.as_fd(), &Go, &[]).at(Step::Exchange, "the in-sandbox init")?;
@@ -98,6 +112,7 @@ pub(super) fn build(
                 pid,
                 lifeline: ours,
                 missing,
+                identity,
                 handed_over,
             })
         }
@@ -110,7 +125,7 @@ pub(super) fn build(
 
 fn namespaces(plan: &PlanSpec) -> i32 {
     match (plan.isolation, plan.network) {
-        (Isolation::None, _) => 0,
+        (Isolation::Container | Isolation::None, _) => 0,
         (Isolation::Full, Network::Host) => SHARED_NAMESPACES,
         (Isolation::Full, Network::None | Network::Proxy) => SHARED_NAMESPACES | libc::CLONE_NEWNET,
     }
@@ -123,6 +138,30 @@ const SHARED_NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS;
+
+/// Makes the directories of the run for the workload alone.
+fn make_directories(plan: &PlanSpec, identity: Identity) -> Result<(), Failure> {
+    let Some(scratch) = &plan.scratch else {
+        return Ok(());
+    };
+    let make = |path: &Path| {
+        DirBuilder::new().mode(0o700).create(path)?;
+        if identity.is_kept() {
+            return Ok(());
+        }
+        std::os::unix::fs::chown(path, Some(identity.host_user), Some(identity.host_group))
+    };
+    for name in SCRATCH_DIRECTORIES {
+        let path = scratch.as_path().join(name);
+        make(&path).at(Step::MakeDirectory, path.display())?;
+    }
+    if identity.is_kept() {
+        return Ok(());
+    }
+    // To pass, not to list.
+    let passable = Permissions::from_mode(0o711);
+    fs::set_permissions(scratch.as_path(), passable).at(Step::MakeDirectory, scratch)
+}
 
 type Copies = Option<Vec<OwnedFd>>;
 

@@ -5,17 +5,19 @@
 
 use super::order::Order;
 use crate::caller::{CallError, Caller};
-use crate::failure::Failure;
+use crate::failure::{Failure, Step};
+use crate::identity::SYSTEM_ADMINISTRATION;
 use crate::layer::MissingLayer;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanError};
+use crate::policy::{Isolation, Policy};
 use crate::protocol::{Destruction, HelperAnswer, HelperRequest};
 use crate::sandbox::Sandbox;
-use crate::sys::signal;
+use crate::sys::{credential, signal};
 use crate::wire::{self, Deadline};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -34,6 +36,53 @@ pub enum BuildError {
     /// The launch helper did not answer in time or is gone.
     #[error("cannot reach the launch helper")]
     Helper(#[source] io::Error),
+}
+
+/// Why neither tier can be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BestError {
+    /// The policy cannot be planned.
+    #[error("cannot plan the sandbox")]
+    Plan(#[source] PlanError),
+    /// The tier full cannot be built, for a reason that no other tier mends.
+    #[error(transparent)]
+    Build(BuildError),
+    /// The host refuses the tier full, and the policy cannot be planned for the tier container.
+    #[error("the tier full is refused ({full}), and the tier container cannot be planned")]
+    PlanContainer {
+        /// Why the tier full is refused.
+        full: String,
+        /// Why not the other.
+        source: PlanError,
+    },
+    /// The host refuses both.
+    #[error("the tier full is refused ({full}), and the tier container as well")]
+    Container {
+        /// Why the tier full is refused.
+        full: String,
+        /// Why the other.
+        source: BuildError,
+    },
+}
+
+impl BestError {
+    /// As [`BuildError::isolation_unavailable`].
+    #[must_use]
+    pub fn isolation_unavailable(&self) -> bool {
+        match self {
+            Self::Plan(_) => false,
+            Self::Build(error) => error.isolation_unavailable(),
+            Self::PlanContainer { .. } | Self::Container { .. } => true,
+        }
+    }
+}
+
+/// Whether the tier container is the answer: the host refuses namespaces, or root without administration cannot even try them
+/// with a workspace of root.
+fn is_for_container(failure: &Failure) -> bool {
+    failure.isolation_unavailable()
+        || failure.step == Step::MapOwners
+            && !credential::has_capability(SYSTEM_ADMINISTRATION).unwrap_or(true)
 }
 
 impl BuildError {
@@ -111,8 +160,48 @@ impl Helper {
     /// If a step fails or the deadline passes; then nothing of the sandbox is left. After a deadline the helper may be
     /// stuck in the kernel: drop it.
     pub fn build(&self, plan: Plan, deadline: Duration) -> Result<Sandbox, BuildError> {
+        self.build_in_place(plan, None, deadline)
+    }
+
+    /// Builds the tier full, and where the host refuses it the tier container, with what `scratch` gives then. `policy` asks for
+    /// the tier full. Which tier it became, and why it is not the other, is in [`Sandbox::enforced`].
+    ///
+    /// # Errors
+    /// As [`Helper::build`], for the one or for both.
+    pub fn build_best(
+        &self,
+        policy: Policy,
+        scratch: impl FnOnce() -> Option<PathBuf>,
+        deadline: Duration,
+    ) -> Result<Sandbox, BestError> {
+        let plan = policy.plan().map_err(BestError::Plan)?;
+        let refused = match self.build(plan, deadline) {
+            Ok(sandbox) => return Ok(sandbox),
+            Err(BuildError::SetUp(failure)) if is_for_container(&failure) => failure,
+            Err(error) => return Err(BestError::Build(error)),
+        };
+        let policy = Policy {
+            isolation: Isolation::Container,
+            scratch: scratch(),
+            ..policy
+        };
+        let full = refused.to_string();
+        let plan = policy.plan().map_err(|source| BestError::PlanContainer {
+            full: full.clone(),
+            source,
+        })?;
+        self.build_in_place(plan, Some(full.clone()), deadline)
+            .map_err(|source| BestError::Container { full, source })
+    }
+
+    fn build_in_place(
+        &self,
+        plan: Plan,
+        refused: Option<String>,
+        deadline: Duration,
+    ) -> Result<Sandbox, BuildError> {
         // Before the request, so that the first process is never outside of its limits; a failed build drops them.
-        let (order, spec, descriptors) = Order::new(plan).map_err(BuildError::Helper)?;
+        let (order, spec, descriptors) = Order::new(plan, refused).map_err(BuildError::Helper)?;
         let request = HelperRequest::Build {
             plan: Box::new(spec),
             limit: deadline,
@@ -121,8 +210,15 @@ impl Helper {
         match self.call(request, &borrowed, deadline) {
             Err(error) => Err(BuildError::Helper(error)),
             Ok((HelperAnswer::Refused(failure), _)) => Err(BuildError::SetUp(failure)),
-            Ok((HelperAnswer::Built { pid, missing }, handed_over)) => {
-                match order.fulfil(pid, missing, handed_over)? {
+            Ok((
+                HelperAnswer::Built {
+                    pid,
+                    missing,
+                    identity,
+                },
+                handed_over,
+            )) => {
+                match order.fulfil(pid, missing, identity, handed_over)? {
                     (sandbox, None) => Ok(sandbox),
                     (sandbox, Some(layer)) => {
                         // Nothing ran in it. Where this is not confirmed, the end of its sockets ends it.

@@ -9,6 +9,6 @@ mod client;
 mod own;
 mod server;
 
-pub use client::{BuildError, DestroyError, Helper};
+pub use client::{BestError, BuildError, DestroyError, Helper};
 pub use own::OwnSandbox;
 pub use server::helper_main;

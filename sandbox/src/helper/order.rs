@@ -5,6 +5,7 @@
 
 use super::client::BuildError;
 use crate::cgroup::{ControlGroup, EnforcedLimit};
+use crate::identity::Identity;
 use crate::layer::{Enforced, Layer, MissingLayer, Tier};
 use crate::limit::Limiting;
 use crate::plan::{Plan, PlanSpec, Planned};
@@ -27,11 +28,16 @@ pub(super) struct Order {
     landlock_abi: Option<u32>,
     planned: Planned,
     required: Vec<Layer>,
+    refused: Option<String>,
 }
 
 impl Order {
     /// Sets limits and sockets up; gives the plan and the descriptors of [`HelperRequest::Build`](crate::protocol::HelperRequest::Build).
-    pub(super) fn new(plan: Plan) -> io::Result<(Self, PlanSpec, Vec<OwnedFd>)> {
+    /// `refused` says why it is not a better tier, if one was tried.
+    pub(super) fn new(
+        plan: Plan,
+        refused: Option<String>,
+    ) -> io::Result<(Self, PlanSpec, Vec<OwnedFd>)> {
         let isolation = plan.spec.isolation;
         let limiting = Limiting::prepare(&plan.limits, plan.group.as_deref(), isolation)?;
         let (control, init_control) = wire::pair()?;
@@ -47,11 +53,13 @@ impl Order {
             not_in_group: limiting.missing,
             tier: match isolation {
                 Isolation::Full => Tier::Full,
+                Isolation::Container => Tier::Container,
                 Isolation::None => Tier::None,
             },
             landlock_abi: plan.spec.domain.abi(),
             planned: plan.spec.planned(),
             required: plan.required,
+            refused,
         };
         let spec = PlanSpec {
             limits: limiting.spec,
@@ -65,15 +73,21 @@ impl Order {
         self,
         init_pid: i32,
         mut missing: Vec<MissingLayer>,
+        identity: Identity,
         descriptors: Vec<OwnedFd>,
     ) -> Result<(Sandbox, Option<MissingLayer>), BuildError> {
         missing.extend(self.not_in_group);
-        let mut enforced = Enforced::new(self.tier, missing, self.landlock_abi);
+        let refused = self.refused.as_deref();
+        let mut enforced = Enforced::new(self.tier, missing, self.landlock_abi, refused);
         enforced.limits = self.limits;
+        if self.tier == Tier::Container && !identity.is_own {
+            enforced.sample_processes();
+        }
         let handed_over = HandedOver::received(self.planned, descriptors)
             .ok_or_else(|| BuildError::Helper(super::client::unexpected()))?;
         let lacking = enforced.lacks(&self.required);
         let sandbox = Sandbox::new(self.control, self.reports, init_pid, enforced, handed_over);
+        let sandbox = sandbox.with_id_of_starter(identity.is_kept());
         Ok((sandbox.with_group(self.group), lacking))
     }
 }

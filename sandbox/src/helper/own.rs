@@ -52,15 +52,16 @@ impl OwnSandbox {
         }
         // An inherited wish not to hear of children would reap them.
         signal::reset_disposition(libc::SIGCHLD).map_err(BuildError::Helper)?;
-        let (order, spec, descriptors) = Order::new(plan).map_err(BuildError::Helper)?;
+        let (order, spec, descriptors) = Order::new(plan, None).map_err(BuildError::Helper)?;
         let Born {
             pid,
             lifeline,
             missing,
+            identity,
             handed_over,
         } = birth::build(spec, descriptors, Deadline::after(limit), Parent::Caller)
             .map_err(BuildError::SetUp)?;
-        let (sandbox, lacking) = order.fulfil(pid, missing, handed_over)?;
+        let (sandbox, lacking) = order.fulfil(pid, missing, identity, handed_over)?;
         let own = Self {
             sandbox,
             init: Some(pid),

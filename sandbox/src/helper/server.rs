@@ -141,6 +141,7 @@ impl Server {
                         let answer = HelperAnswer::Built {
                             pid: born.pid,
                             missing: born.missing,
+                            identity: born.identity,
                         };
                         Ok((answer, born.handed_over))
                     }
@@ -178,7 +179,7 @@ impl Server {
                 left: u32::from(init_status.is_none()),
                 ..KillReport::default()
             },
-            Isolation::None => self.sweep(deadline)?,
+            Isolation::Container | Isolation::None => self.sweep(deadline)?,
         };
         Ok(Destruction { init_status, swept })
     }
@@ -188,7 +189,7 @@ impl Server {
         let living = &mut self.living;
         sweep::reap_ended(&mut |ended| {
             let init = living.remove(&ended.pid);
-            must_sweep |= init.is_some_and(|init| init.isolation == Isolation::None);
+            must_sweep |= init.is_some_and(|init| init.isolation != Isolation::Full);
         })?;
         if must_sweep {
             self.sweep(Deadline::after(LAST_SWEEP_LIMIT))?;

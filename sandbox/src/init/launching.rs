@@ -283,7 +283,7 @@ impl Child<'_> {
         if let Err(errno) = nix::unistd::chdir(self.directory.as_c_str()) {
             return Err((Step::EnterDirectory, errno.into()));
         }
-        if self.isolation == Isolation::None {
+        if self.isolation != Isolation::Full {
             // Without a pid namespace the workload would outlive a killed init until the launch helper's sweep.
             let _ = credential::die_with_parent(libc::SIGKILL);
         }

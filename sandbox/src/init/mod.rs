@@ -124,7 +124,7 @@ impl Init {
         drop(handed_over);
         let outcome = self.serve();
         // With a pid namespace the kernel kills the rest when pid 1 exits.
-        if self.isolation == Isolation::None {
+        if self.isolation != Isolation::Full {
             self.kill_all(LAST_SWEEP_LIMIT)?;
         }
         outcome
@@ -287,7 +287,7 @@ impl Init {
                         signal::send(-keeper.leader, signo)?;
                     }
                 }
-                (Target::All, Isolation::Full) => send_to_all(signo)?,
+                (Target::All, Isolation::Full | Isolation::Container) => send_to_all(signo)?,
                 (Target::All, Isolation::None) => {
                     for entry in self.live()? {
                         let _ = sweep::signal_exactly(&entry, signo);
@@ -318,7 +318,7 @@ impl Init {
         }
         let in_memory = match self.isolation {
             Isolation::Full => Some(self.in_memory.as_slice()),
-            Isolation::None => None,
+            Isolation::Container | Isolation::None => None,
         };
         Ok(taken::by(&self.live()?, in_memory, bound))
     }
@@ -329,7 +329,7 @@ impl Init {
         let own = sweep::own_pid()?;
         let mut live = match self.isolation {
             Isolation::Full => table,
-            Isolation::None => process_table::descendants(&table, own, &[]),
+            Isolation::Container | Isolation::None => process_table::descendants(&table, own, &[]),
         };
         live.retain(|entry| {
             entry.is_alive && entry.pid != own && !self.keepers.contains_key(&entry.pid)
@@ -346,14 +346,15 @@ impl Init {
                 let group = self.birthplace.as_mut().map(Birthplace::mark_killed);
                 sweep::kill_descendants(&[], &keepers, group, deadline, &mut |one| ended.push(one))
             }
-            Isolation::Full => self.kill_namespace(&mut ended),
+            Isolation::Full | Isolation::Container => self.kill_within_reach(&mut ended),
         };
         self.take_ended(ended)?;
         report
     }
 
-    /// Kills every process of the pid namespace, which no fork can outrun: a process with a pending SIGKILL cannot fork.
-    fn kill_namespace(&self, ended: &mut Vec<Ended>) -> io::Result<KillReport> {
+    /// Kills every process of the pid namespace, or of the id or domain that confines the init as well: it reaches no other.
+    /// No fork can outrun that: a process with a pending SIGKILL cannot fork.
+    fn kill_within_reach(&self, ended: &mut Vec<Ended>) -> io::Result<KillReport> {
         let mut tally = Tally::default();
         loop {
             let live = if self.has_proc {
@@ -365,7 +366,7 @@ impl Init {
                 tally.count(entry);
             }
             send_to_all(libc::SIGKILL)?;
-            // Every orphan of the namespace becomes a child of this process, so no child means no process.
+            // Every orphan becomes a child of this process, so no child means no process.
             loop {
                 match process::reap(Wait::Block) {
                     Ok(one) => ended.extend(one),
@@ -430,7 +431,7 @@ impl Init {
     }
 }
 
-/// Signals every process of the pid namespace but the init; no process at all is not an error.
+/// Signals every process within reach but the init; no process at all is not an error.
 fn send_to_all(signo: i32) -> io::Result<()> {
     match signal::send(-1, signo) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),

@@ -92,7 +92,7 @@ pub(crate) struct PlanSpec {
     pub(crate) masks: Vec<Text>,
     /// Paths inside that are hidden where they exist and can be reached at all.
     pub(crate) system_masks: Vec<Text>,
-    /// The system call filter; none without isolation.
+    /// The system call filter of the tier full; that of a container depends on the id that the workload gets.
     pub(crate) filter: Option<Program>,
     /// What the filter allows beyond its table, for the report.
     pub(crate) allowed_calls: Vec<CallGroup>,
@@ -101,6 +101,8 @@ pub(crate) struct PlanSpec {
     pub(crate) proc: Proc,
     pub(crate) inside_user: Option<u32>,
     pub(crate) inside_group: Option<u32>,
+    /// Where the directories of the run are made, in a container.
+    pub(crate) scratch: Option<Text>,
 }
 
 /// Which descriptors a sandbox of a plan hands over.
@@ -112,10 +114,9 @@ pub(crate) struct Planned {
 
 impl PlanSpec {
     pub(crate) fn planned(&self) -> Planned {
-        let is_isolated = self.isolation == Isolation::Full;
         Planned {
-            output: is_isolated && self.output_bytes.is_some(),
-            listener: is_isolated && self.network == Network::Proxy,
+            output: self.isolation == Isolation::Full && self.output_bytes.is_some(),
+            listener: self.isolation != Isolation::None && self.network == Network::Proxy,
         }
     }
 }
@@ -152,6 +153,7 @@ impl Plan {
                 proc: policy.proc,
                 inside_user: policy.inside_user,
                 inside_group: policy.inside_group,
+                scratch: None,
             },
             descriptors: Vec::new(),
             limits: policy.limits,
@@ -161,13 +163,19 @@ impl Plan {
         if policy.isolation == Isolation::None {
             return Ok(plan);
         }
+        let is_full = policy.isolation == Isolation::Full;
         plan.spec.output_bytes = policy.output_bytes.filter(|bytes| *bytes > 0);
-        plan.spec.filter = Some(Program::compile(DENIALS, &policy.allowed_calls));
+        plan.spec.filter = is_full.then(|| Program::compile(DENIALS, &policy.allowed_calls, &[]));
         plan.spec.allowed_calls.clone_from(&policy.allowed_calls);
         match policy.landlock {
             Landlock::Restrict => plan.spec.domain = DomainSpec::of_kernel(),
-            Landlock::LeaveOff => {}
+            Landlock::LeaveOff if is_full => {}
+            Landlock::LeaveOff => {
+                let reason = "Landlock in the place of mounts, and the policy leaves it off";
+                return Err(PlanError::NotInContainer(reason));
+            }
         }
+        plan.spec.scratch = policy.scratch.as_deref().map(Text::from);
         for path in SYSTEM {
             plan.add_system(Path::new(path))?;
         }
@@ -208,6 +216,9 @@ impl Plan {
             });
         }
         plan.spec.masks = mask::translate(&policy.masks, &plan.spec.binds)?;
+        if !is_full {
+            plan.check_without_mounts()?;
+        }
         Ok(plan)
     }
 
@@ -222,6 +233,36 @@ impl Plan {
         let mut targets: Vec<_> = binds.chain(tmpfs).collect();
         targets.sort_by_key(|target| target.components().count());
         targets
+    }
+
+    /// Refuses what only a mount could do: showing something at another place, and hiding something in what is shown.
+    fn check_without_mounts(&self) -> Result<(), PlanError> {
+        for bind in &self.spec.binds {
+            let target = bind.target.as_path();
+            let is_there = target
+                .canonicalize()
+                .is_ok_and(|path| path == bind.source.as_path());
+            if !is_there {
+                return Err(PlanError::Target {
+                    target: target.to_path_buf(),
+                    reason: "the tier container has no mounts, so everything is seen at its own place",
+                });
+            }
+        }
+        if !self.spec.tmpfs.is_empty() {
+            return Err(PlanError::NotInContainer("no directories in memory"));
+        }
+        if self.spec.inside_user.is_some() || self.spec.inside_group.is_some() {
+            return Err(PlanError::NotInContainer(
+                "no ids but those of the container",
+            ));
+        }
+        match self.spec.masks.first() {
+            Some(mask) => Err(PlanError::MaskShown {
+                path: mask.as_path().to_path_buf(),
+            }),
+            None => Ok(()),
+        }
     }
 
     fn add_system(&mut self, path: &Path) -> Result<(), PlanError> {

@@ -57,6 +57,15 @@ pub enum PlanError {
         /// The mask.
         mask: PathBuf,
     },
+    /// Something shown contains what a mask hides, and without mounts nothing can hide it.
+    #[error("the tier container cannot hide {}, which lies in what the workload is shown; name another place for it", path.display())]
+    MaskShown {
+        /// Where the workload would see it.
+        path: PathBuf,
+    },
+    /// The policy asks for what only namespaces can do, or leaves off what stands in their place.
+    #[error("the tier container has {0}")]
+    NotInContainer(&'static str),
 }
 
 /// A source that was opened.

@@ -37,10 +37,7 @@ pub(super) fn copy() -> Result<Vec<OwnedFd>, Failure> {
         .iter()
         .map(|&(path, major, minor)| {
             let device = open_exactly(Path::new(path)).at(Step::CheckSource, path)?;
-            let status = fstat(&device).at(Step::CheckSource, path)?;
-            let is_character =
-                SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
-            if !is_character || status.st_rdev != makedev(major, minor) {
+            if !is_device(&device, (major, minor)).at(Step::CheckSource, path)? {
                 let error = io::Error::from_raw_os_error(libc::ENODEV);
                 return Err(Failure::new(Step::CheckSource, path, &error));
             }
@@ -51,6 +48,20 @@ pub(super) fn copy() -> Result<Vec<OwnedFd>, Failure> {
             Ok(copied)
         })
         .collect()
+}
+
+/// Tells whether an open file is the device of that number.
+pub(crate) fn is_device(file: &OwnedFd, (major, minor): (u64, u64)) -> nix::Result<bool> {
+    let status = fstat(file)?;
+    let is_character = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
+    Ok(is_character && status.st_rdev == makedev(major, minor))
+}
+
+/// The devices that keep no state, and with terminals also the one that makes them.
+pub(crate) fn devices(with_terminals: bool) -> impl Iterator<Item = (&'static str, (u64, u64))> {
+    let terminals = with_terminals.then_some(("/dev/ptmx", 5, 2));
+    let all = DEVICES.into_iter().chain(terminals);
+    all.map(|(path, major, minor)| (path, (major, minor)))
 }
 
 /// Makes /dev from the copies.

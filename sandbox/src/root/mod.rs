@@ -16,6 +16,8 @@ mod device;
 mod place;
 mod proc;
 
+pub(crate) use device::{devices, is_device};
+
 use crate::failure::{At, Failure, Step};
 use crate::host_mount;
 use crate::layer::{Layer, MissingLayer};

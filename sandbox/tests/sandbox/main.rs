@@ -8,6 +8,8 @@
     reason = "clippy allows them in test functions only, and the harness around those fails and reports like them"
 )]
 
+mod container;
+mod container_reach;
 mod domain;
 mod files;
 mod filter;

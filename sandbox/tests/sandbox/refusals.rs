@@ -9,7 +9,7 @@ use std::path::Path;
 use stockade_sandbox::{Access, BuildError, Helper, Isolation, Landlock, Layer, Policy, Step};
 
 /// Starts a launch helper as an ordinary user, in a mount namespace that a script of root has changed before.
-fn helper_after(script: &str) -> Helper {
+pub(crate) fn helper_after(script: &str) -> Helper {
     let program = helper_program();
     let user = USER.to_string();
     let script = format!("{script}; exec \"$@\"");

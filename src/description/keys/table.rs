@@ -310,9 +310,9 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "isolation",
         flags: &["isolation"],
-        bounds: "`best`, `full`, `none`, and names of layers, with commas between them and at most one tier; `container` is UNSUPPORTED",
+        bounds: "`best`, `full`, `container`, `none`, and names of layers, with commas between them and at most one tier",
         default: "`best`",
-        purpose: "The isolation that the run requires; where a layer is missing the run fails before its command is started. `best` is the best tier that the host allows, `full` that tier with all its layers; layers that are named must hold as well. With `none`, a `network` other than `host`, `workspace_mode = \"read-only\"`, `mounts`, `tmpfs`, `uid` and `gid` are refused, because nothing would enforce them.",
+        purpose: "The isolation that the run requires; where a layer is missing the run fails before its command is started. `best` is the tier `full`, or `container` where the host refuses namespaces; `full` is that tier with all its layers; layers that are named must hold as well. With `none`, a `network` other than `host`, `workspace_mode = \"read-only\"`, `mounts`, `tmpfs`, `uid` and `gid` are refused, because nothing would enforce them.",
         ..HONOURED
     },
     Key {

@@ -12,8 +12,14 @@
 //! | `/proc` | also write, as far as its own permissions go |
 //! | binds that the policy names | also connect to sockets there, from ABI 9 on |
 //!
+//! In the tier container there is no private root, and the domain is the first wall: `container` has its rules.
+//!
 //! Right after right is taken as the kernel has it. Below [`LOWEST_ABI`] there is no domain: the first version forbids
 //! every move between directories, which workloads do all the time.
+
+mod container;
+
+pub(crate) use container::enter as enter_container;
 
 use crate::failure::{At, Failure, Step};
 use crate::layer::{Layer, MissingLayer};
@@ -21,7 +27,7 @@ use crate::plan::{BindSpec, Kind, PlanSpec, Role, open_exactly};
 use crate::policy::{Access, HOME, OUTPUT};
 use crate::sys::landlock::version;
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
     make_bitflags,
 };
@@ -29,7 +35,7 @@ use nix::libc;
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// The first version with the right to move between directories, Linux 5.19.
@@ -73,13 +79,47 @@ impl DomainSpec {
 }
 
 /// Restricts the calling process and all that it starts. `binds` are the roots of the plan's binds, as they are mounted.
+pub(crate) fn enter(plan: &PlanSpec, binds: &[OwnedFd]) -> Result<Option<MissingLayer>, Failure> {
+    restrict(plan, Ports::Free, |mut ruleset| {
+        for (path, rights) in places(plan.output_bytes.is_some()) {
+            let place = open_exactly(Path::new(path)).at(Step::RestrictFiles, path)?;
+            ruleset = allow(ruleset, place.as_fd(), rights)?;
+        }
+        for tmpfs in &plan.tmpfs {
+            let target = &tmpfs.target;
+            let place = open_exactly(target.as_path()).at(Step::RestrictFiles, target)?;
+            ruleset = allow(ruleset, place.as_fd(), in_writable())?;
+        }
+        for (bind, root) in plan.binds.iter().zip(binds) {
+            let rights = of_bind(bind);
+            if !rights.is_empty() {
+                ruleset = allow(ruleset, root.as_fd(), rights)?;
+            }
+        }
+        Ok(ruleset)
+    })
+}
+
+/// What a domain says about TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    /// Nothing.
+    Free,
+    /// None is bound, and none connected to but those of rules.
+    Closed,
+}
+
+/// Makes the domain of a plan with the rules that are added, and enters it.
 ///
 /// A kernel that refuses at this point leaves the layer out, and that is reported.
-pub(crate) fn enter(plan: &PlanSpec, binds: &[OwnedFd]) -> Result<Option<MissingLayer>, Failure> {
+fn restrict(
+    plan: &PlanSpec,
+    ports: Ports,
+    add: impl FnOnce(RulesetCreated) -> Result<RulesetCreated, Failure>,
+) -> Result<Option<MissingLayer>, Failure> {
     if let DomainSpec::LeaveOff { reason } = &plan.domain {
         return Ok(Some(MissingLayer::new(Layer::Landlock, reason)));
     }
-    let failed = |error: &RulesetError| Failure::new(Step::RestrictFiles, "files", &cause(error));
     let missing = |failure: Failure| match failure.errno {
         // A filter around us, or 16 domains around us already.
         libc::EPERM | libc::ENOSYS | libc::EOPNOTSUPP | libc::E2BIG => Ok(Some(MissingLayer::new(
@@ -88,25 +128,11 @@ pub(crate) fn enter(plan: &PlanSpec, binds: &[OwnedFd]) -> Result<Option<Missing
         ))),
         _ => Err(failure),
     };
-    let mut ruleset = match empty_ruleset() {
+    let ruleset = match empty_ruleset(ports) {
         Ok(ruleset) => ruleset,
         Err(error) => return missing(failed(&error)),
     };
-    for (path, rights) in places(plan.output_bytes.is_some()) {
-        let place = open_exactly(Path::new(path)).at(Step::RestrictFiles, path)?;
-        ruleset = allow(ruleset, &place, rights).map_err(|error| failed(&error))?;
-    }
-    for tmpfs in &plan.tmpfs {
-        let place = open_exactly(tmpfs.target.as_path()).at(Step::RestrictFiles, &tmpfs.target)?;
-        ruleset = allow(ruleset, &place, in_writable()).map_err(|error| failed(&error))?;
-    }
-    for (bind, root) in plan.binds.iter().zip(binds) {
-        let rights = of_bind(bind);
-        if !rights.is_empty() {
-            ruleset = allow(ruleset, root, rights).map_err(|error| failed(&error))?;
-        }
-    }
-    match ruleset.restrict_self() {
+    match add(ruleset)?.restrict_self() {
         Ok(status) if status.ruleset == RulesetStatus::NotEnforced => {
             let error = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
             missing(Failure::new(Step::RestrictFiles, "files", &error))
@@ -118,7 +144,7 @@ pub(crate) fn enter(plan: &PlanSpec, binds: &[OwnedFd]) -> Result<Option<Missing
 
 /// Restricts the calling process to nothing at all, to see whether the kernel does it.
 pub(crate) fn try_out() -> io::Result<()> {
-    match empty_ruleset().and_then(RulesetCreated::restrict_self) {
+    match empty_ruleset(Ports::Free).and_then(RulesetCreated::restrict_self) {
         Ok(status) if status.ruleset == RulesetStatus::NotEnforced => {
             Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
         }
@@ -128,20 +154,29 @@ pub(crate) fn try_out() -> io::Result<()> {
 }
 
 /// Names all rights that are refused unless a rule gives them.
-fn empty_ruleset() -> Result<RulesetCreated, RulesetError> {
-    Ruleset::default()
+fn empty_ruleset(ports: Ports) -> Result<RulesetCreated, RulesetError> {
+    let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(HIGHEST_ABI))?
-        .scope(Scope::from_all(HIGHEST_ABI))?
-        .create()
+        .scope(Scope::from_all(HIGHEST_ABI))?;
+    match ports {
+        Ports::Free => ruleset,
+        Ports::Closed => ruleset.handle_access(AccessNet::from_all(HIGHEST_ABI))?,
+    }
+    .create()
 }
 
 fn allow(
     ruleset: RulesetCreated,
-    place: &OwnedFd,
+    place: BorrowedFd<'_>,
     rights: BitFlags<AccessFs>,
-) -> Result<RulesetCreated, RulesetError> {
-    ruleset.add_rule(PathBeneath::new(place.as_fd(), rights))
+) -> Result<RulesetCreated, Failure> {
+    let rule = PathBeneath::new(place, rights);
+    ruleset.add_rule(rule).map_err(|error| failed(&error))
+}
+
+fn failed(error: &RulesetError) -> Failure {
+    Failure::new(Step::RestrictFiles, "files", &cause(error))
 }
 
 /// What every sandbox has.
