@@ -1,7 +1,7 @@
 // The floor of a sandbox: the same steps as ours, in bare C, without plan, report, error text or choice.
 //
 // It reads one letter a line from standard input, does that job from birth to reaped, and answers with its time in
-// microseconds. Jobs: v vfork and exec, c Landlock, seccomp and rlimits alone, b the layers of bubblewrap's command line,
+// microseconds; with a letter as second argument it does that job once. Jobs: v vfork and exec, c Landlock, seccomp and rlimits alone, b the layers of bubblewrap's command line,
 // f all layers of the tier full, g the same in a control group of version 1.
 //
 // A failure ends it with the line that failed: a floor that leaves something out is none.
@@ -334,22 +334,28 @@ static void degraded(void) {
     wait_for(child);
 }
 
+static int job(char letter) {
+    switch (letter) {
+    case 'v': launch(program); break;
+    case 'c': degraded(); break;
+    case 'b': sandbox(0, 0); break;
+    case 'f': sandbox(1, 0); break;
+    case 'g': sandbox(1, 1); break;
+    default: return 2;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv) {
     if (argc < 2) return 2;
     program = argv[1];
     host_id = geteuid();
+    if (argc > 2) return job(argv[2][0]);
     char line[16];
     while (fgets(line, sizeof line, stdin)) {
         struct timespec began, ended;
         clock_gettime(CLOCK_MONOTONIC, &began);
-        switch (line[0]) {
-        case 'v': launch(program); break;
-        case 'c': degraded(); break;
-        case 'b': sandbox(0, 0); break;
-        case 'f': sandbox(1, 0); break;
-        case 'g': sandbox(1, 1); break;
-        default: return 2;
-        }
+        if (job(line[0]) != 0) return 2;
         clock_gettime(CLOCK_MONOTONIC, &ended);
         long micros = (ended.tv_sec - began.tv_sec) * 1000000L + (ended.tv_nsec - began.tv_nsec) / 1000;
         printf("%ld\n", micros);
