@@ -1,26 +1,13 @@
-//! Looks at the sandbox from inside: is a file there, does a port answer.
+//! A request, and an answer of plain HTTP/1, RFC 9112.
 //!
-//! Owns the question, the look and the answer. It runs in a process of the workload's identity, limits, network and files,
-//! so it sees what the workload sees and reaches nothing else. Never judges what it saw. Invariant: the answer is bounded,
-//! whatever the file or the server sends, and what is not plain HTTP/1 is an answer of its own.
+//! Invariant: whatever the server sends, and at whatever place it is cut, the answer is the same, and no part of it grows
+//! without a limit.
 
-use crate::text::Text;
+use super::{READ_BYTES, Seen, within_limit};
 use crate::wire::Deadline;
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, SFlag, fstat, lstat, mode_t, stat};
-use serde::{Deserialize, Serialize};
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::time::Duration;
-
-/// Most bytes of a file or of a body that an answer carries.
-pub const MAX_SEEN_BYTES: usize = 64 * 1024;
-
-/// One more is read than an answer carries: it tells whether there is more.
-const READ_BYTES: usize = MAX_SEEN_BYTES + 1;
 
 /// Most bytes of the head of an HTTP answer.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -31,227 +18,11 @@ const MAX_INTERIM_ANSWERS: usize = 10;
 /// Longest first line of a chunk, in bytes: its size and what extends it.
 const MAX_CHUNK_LINE_BYTES: usize = 1024;
 
-/// Largest form of an answer, in bytes: a byte takes at most six of JSON.
-pub const MAX_ANSWER_BYTES: usize = 8 * MAX_SEEN_BYTES;
-
 /// Bytes read from a socket at a time.
 const CHUNK_BYTES: usize = 8 * 1024;
 
-/// A question about the sandbox.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Probe {
-    /// What is at this path; a relative one begins at the launch's directory.
-    File {
-        /// The path, as the sandbox sees it.
-        path: PathBuf,
-    },
-    /// What answers a GET request (RFC 9112).
-    Http {
-        /// Where to connect; the first that accepts is asked.
-        addresses: Vec<SocketAddr>,
-        /// The `Host` field.
-        host: String,
-        /// The request target: path and query.
-        target: String,
-        /// Time for all of it.
-        timeout: Duration,
-    },
-}
-
-/// What a probe saw.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Seen {
-    /// Nothing is at the path.
-    Nothing,
-    /// A regular file.
-    File {
-        /// Its first [`MAX_SEEN_BYTES`].
-        content: Vec<u8>,
-        /// Whether that is all of it.
-        is_whole: bool,
-    },
-    /// Something at the path that is no regular file.
-    Other {
-        /// What it is, in one word.
-        kind: String,
-    },
-    /// An HTTP answer.
-    Answer {
-        /// Its status code.
-        status: u16,
-        /// The first [`MAX_SEEN_BYTES`] of its body.
-        body: Vec<u8>,
-        /// Whether that is all of it.
-        is_whole: bool,
-    },
-    /// There was no look.
-    Failed {
-        /// Why, in one clause.
-        why: String,
-    },
-}
-
-/// The form of an answer on the wire: texts as texts, so that they cost what they hold.
-#[derive(Serialize, Deserialize)]
-enum Wire {
-    Nothing,
-    File {
-        content: Text,
-        is_whole: bool,
-    },
-    Other {
-        kind: String,
-    },
-    Answer {
-        status: u16,
-        body: Text,
-        is_whole: bool,
-    },
-    Failed {
-        why: String,
-    },
-}
-
-impl Seen {
-    /// Reads what a probe wrote.
-    ///
-    /// # Errors
-    /// If it is no answer, because the probe was killed before it had one.
-    pub fn from_wire(bytes: &[u8]) -> serde_json::Result<Self> {
-        Ok(match serde_json::from_slice(bytes)? {
-            Wire::Nothing => Self::Nothing,
-            Wire::File { content, is_whole } => Self::File {
-                content: content.as_bytes().to_vec(),
-                is_whole,
-            },
-            Wire::Other { kind } => Self::Other { kind },
-            Wire::Answer {
-                status,
-                body,
-                is_whole,
-            } => Self::Answer {
-                status,
-                body: body.as_bytes().to_vec(),
-                is_whole,
-            },
-            Wire::Failed { why } => Self::Failed { why },
-        })
-    }
-
-    fn into_wire(self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(&match self {
-            Self::Nothing => Wire::Nothing,
-            Self::File { content, is_whole } => Wire::File {
-                content: Text::from(content),
-                is_whole,
-            },
-            Self::Other { kind } => Wire::Other { kind },
-            Self::Answer {
-                status,
-                body,
-                is_whole,
-            } => Wire::Answer {
-                status,
-                body: Text::from(body),
-                is_whole,
-            },
-            Self::Failed { why } => Wire::Failed { why },
-        })
-    }
-}
-
-impl Probe {
-    /// Looks, and writes the answer to `out`; gives the exit code of the probe's process.
-    pub(crate) fn run(&self, mut out: impl Write) -> i32 {
-        let seen = match self {
-            Self::File { path } => look_at(path),
-            Self::Http {
-                addresses,
-                host,
-                target,
-                timeout,
-            } => ask(addresses, host, target, Deadline::after(*timeout))
-                .unwrap_or_else(|why| Seen::Failed { why }),
-        };
-        let written = seen
-            .into_wire()
-            .map_err(io::Error::from)
-            .and_then(|bytes| out.write_all(&bytes))
-            .and_then(|()| out.flush());
-        i32::from(written.is_err())
-    }
-}
-
-/// Looks at a path. It is opened without waiting, so that a pipe without a writer holds nobody up.
-fn look_at(path: &PathBuf) -> Seen {
-    let failed = |error: &dyn std::fmt::Display| Seen::Failed {
-        why: error.to_string(),
-    };
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = match open(path, flags, Mode::empty()) {
-        Ok(file) => file,
-        Err(error) => return unopened(path, error),
-    };
-    let status = match fstat(&file) {
-        Ok(status) => status,
-        Err(error) => return failed(&error),
-    };
-    let kind = match kind_of(status.st_mode) {
-        SFlag::S_IFREG => {
-            let mut content = Vec::new();
-            let limit = READ_BYTES as u64;
-            return match File::from(file).take(limit).read_to_end(&mut content) {
-                Ok(_) => {
-                    let (content, is_whole) = within_limit(content);
-                    Seen::File { content, is_whole }
-                }
-                Err(error) => failed(&error),
-            };
-        }
-        SFlag::S_IFDIR => "directory",
-        SFlag::S_IFIFO => "pipe",
-        _ => "device",
-    };
-    Seen::Other {
-        kind: kind.to_owned(),
-    }
-}
-
-/// What is at a path that cannot be opened: it is there all the same, unless the system says that it is not.
-fn unopened(path: &PathBuf, error: Errno) -> Seen {
-    let other = |kind: &str| Seen::Other {
-        kind: kind.to_owned(),
-    };
-    match (error, lstat(path), stat(path)) {
-        (_, Err(Errno::ENOENT | Errno::ENOTDIR), _) => Seen::Nothing,
-        (_, Ok(_), Err(Errno::ENOENT | Errno::ENOTDIR)) => other("link to nothing"),
-        // open(2): a socket has no content and cannot be opened.
-        (Errno::ENXIO, _, _) => other("socket"),
-        (Errno::EACCES, Ok(_), Ok(status)) => other(match kind_of(status.st_mode) {
-            SFlag::S_IFREG => "file that cannot be read",
-            SFlag::S_IFDIR => "directory",
-            SFlag::S_IFIFO => "pipe",
-            SFlag::S_IFSOCK => "socket",
-            _ => "device",
-        }),
-        (error, _, _) => Seen::Failed {
-            why: error.to_string(),
-        },
-    }
-}
-
-fn kind_of(mode: mode_t) -> SFlag {
-    SFlag::from_bits_truncate(mode) & SFlag::S_IFMT
-}
-
-/// As much of what was read as an answer carries, and whether that is all of it.
-fn within_limit(mut read: Vec<u8>) -> (Vec<u8>, bool) {
-    let is_whole = read.len() <= MAX_SEEN_BYTES;
-    read.truncate(MAX_SEEN_BYTES);
-    (read, is_whole)
-}
-
-fn ask(
+/// Asks, and reads the answer until it is whole or the deadline passes.
+pub(super) fn ask(
     addresses: &[SocketAddr],
     host: &str,
     target: &str,
@@ -430,7 +201,8 @@ fn unchunk(mut rest: &[u8]) -> Result<Option<Vec<u8>>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_SEEN_BYTES, Seen, read_answer};
+    use super::read_answer;
+    use crate::probe::{MAX_SEEN_BYTES, Seen};
 
     fn answer(status: u16, body: &[u8]) -> Result<Option<Seen>, String> {
         Ok(Some(Seen::Answer {
@@ -528,15 +300,5 @@ mod tests {
         chunk.extend(vec![b'1'; 100]);
         let error = read_answer(&chunk, false).expect_err("too long");
         assert!(error.contains("longer than 1024 bytes"), "{error}");
-    }
-
-    #[test]
-    fn any_bytes_survive_the_wire() {
-        let seen = Seen::File {
-            content: vec![0, 0xff, b'"', b'\n'],
-            is_whole: false,
-        };
-        let wire = seen.clone().into_wire().expect("serialises");
-        assert_eq!(Seen::from_wire(&wire).expect("parses"), seen);
     }
 }
