@@ -29,6 +29,9 @@ const AT_ONCE: [usize; 4] = [1, 4, 16, 64];
 /// Most by which a launch may cost more than its floor.
 const OVER_FLOOR: f64 = 1.25;
 
+/// The same for the command line, whose program is executed first.
+const EXEC_OVER_FLOOR: f64 = 1.75;
+
 /// Most by which a gigabyte of memory may make a launch dearer: what two runs of the same thing differ by.
 const OVER_SMALL: f64 = 1.15;
 
@@ -138,6 +141,24 @@ fn push(report: &mut Report, who: &str, times: &Times) {
         "cold",
         Target::None,
         &[("floor, the same layers in C", "floor"), wrapped],
+    );
+    add(
+        "the same by stockade exec",
+        "exec",
+        Target::None,
+        &[("floor, the same layers in C", "floor"), wrapped],
+    );
+    add(
+        "by stockade exec, bwrap's layers only",
+        "exec bubblewrap",
+        Target::RatioAtMost(EXEC_OVER_FLOOR),
+        &[("floor, its layers in C", "floor bubblewrap"), wrapped],
+    );
+    add(
+        "600 deaf processes killed and reaped",
+        "kill",
+        Target::AtMost(50.0),
+        &[],
     );
     add(
         "bwrap itself",

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use stockade_sandbox::{Access, Bind, Helper, Isolation, Launch, Limits, Policy, Sandbox};
+use stockade_sandbox::{
+    Access, Bind, CallGroup, Helper, Isolation, Launch, Limits, Policy, Sandbox,
+};
 
 use super::floor::{Floor, Job};
 use crate::append::in_millis;
@@ -17,6 +19,10 @@ pub(crate) const ROUNDS: &str = "launch-rounds";
 
 /// Longest wait for any step.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// Processes that are killed at once, and how often.
+const N_DEAF: u32 = 600;
+const N_KILLS: usize = 5;
 
 /// Where the static program that does nothing is seen inside.
 const INSIDE: &str = "/opt/true";
@@ -105,6 +111,7 @@ fn in_turns(order: &Order) -> Times {
     let standing = build(&policy).expect("a sandbox");
     let bwrap = find_program("bwrap");
     let is_root = nix::unistd::geteuid().is_root();
+    let exec = Exec::new(order);
     let mut floor = Floor::start(&order.floor, &order.nothing);
     let mut usual = Floor::start(&order.floor, Path::new(USUAL));
     let mut times = Times::new();
@@ -139,11 +146,63 @@ fn in_turns(order: &Order) -> Times {
         if let Some(bwrap) = &bwrap {
             add("bubblewrap", Some(time(|| wrapped(bwrap, &order.nothing))));
         }
+        add("exec", Some(time(|| exec.run(&[]))));
+        let few = ["--preset", "./few.toml"];
+        add("exec bubblewrap", Some(time(|| exec.run(&few))));
         add("floor container", floor.time(Job::Container));
         add("cold", Some(time(|| cold(order, &policy))));
     }
+    let kills = (0..N_KILLS).map(|_| kill_deaf(&standing));
+    times.insert("kill".to_owned(), kills.collect());
     helper.destroy(&standing, LIMIT).expect("its end");
     times
+}
+
+/// Makes [`N_DEAF`] processes that ignore signals, half of them in sessions of their own, and kills them all; gives the time
+/// until the last of them was reaped.
+fn kill_deaf(sandbox: &Sandbox) -> f64 {
+    let script = format!(
+        "import os, signal, time\nfor n in (1, 2, 3, 10, 12, 15): signal.signal(n, signal.SIG_IGN)\n\
+        for n in range({N_DEAF}):\n    if os.fork() == 0:\n        if n % 2: os.setsid()\n        while True: time.sleep(600)\n"
+    );
+    launch_all(sandbox, &["/usr/bin/python3", "-c", &script]);
+    let mut n_killed = 0;
+    let took = time(|| n_killed = sandbox.kill_all(LIMIT).expect("their end").killed);
+    assert_eq!(n_killed, N_DEAF);
+    took
+}
+
+/// `stockade exec` in a directory of its own.
+struct Exec<'a> {
+    order: &'a Order,
+    directory: tempfile::TempDir,
+}
+
+impl<'a> Exec<'a> {
+    /// `few.toml` there is a preset that leaves the layers that bubblewrap has.
+    fn new(order: &'a Order) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let calls = CallGroup::ALL.map(|group| format!("{:?}", group.as_str()));
+        let calls = calls.join(", ");
+        let preset = format!("landlock = false\nmask-proc = false\nallow-calls = [{calls}]\n");
+        std::fs::write(directory.path().join("few.toml"), preset).expect("a preset");
+        Self { order, directory }
+    }
+
+    fn run(&self, flags: &[&str]) {
+        let mut exec = Command::new(&self.order.stockade)
+            .arg("exec")
+            .args(flags)
+            .arg("--ro")
+            .arg(format!("{}:{INSIDE}", self.order.nothing.display()))
+            .args(["--", INSIDE])
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("start exec");
+        assert!(exec.wait().expect("its end").success(), "exec fails");
+    }
 }
 
 /// Each thread has a launch helper of its own, as each run has.
@@ -204,12 +263,16 @@ fn time(act: impl FnOnce()) -> f64 {
 }
 
 fn launch(sandbox: &Sandbox, program: &str) {
+    launch_all(sandbox, &[program]);
+}
+
+fn launch_all(sandbox: &Sandbox, arguments: &[&str]) {
     let null = || {
         let null = File::options().read(true).write(true).open("/dev/null");
         null.expect("/dev/null").into()
     };
     let launch = Launch {
-        argv: vec![program.into()],
+        argv: arguments.iter().map(Into::into).collect(),
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         cwd: "/".into(),
         stdio: [null(), null(), null()],

@@ -9,9 +9,9 @@ use crate::layer::{Layer, MissingLayer};
 use crate::policy::{Isolation, Limits};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::utsname::uname;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -189,7 +189,11 @@ fn available_processors() -> Vec<usize> {
 }
 
 fn counts_by_namespace() -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    // Not from /proc/sys, whose tree is walked name by name.
+    let Ok(kernel) = uname() else {
+        return false;
+    };
+    let release = kernel.release().to_string_lossy();
     let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= COUNTS_BY_NAMESPACE,

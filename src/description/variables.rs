@@ -253,7 +253,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: Some("STOCKADE_SOAK_ROUNDS"),
         form: "a number",
-        purpose: "Read by the tests alone: how often a test of chance is repeated.",
+        purpose: "Read by the tests alone: how often a test of chance, or of what is left behind, is repeated.",
         reader: Reader::Elsewhere,
         ..OPTION
     },

@@ -18,6 +18,7 @@ mod harness;
 mod identity;
 mod killing;
 mod launches;
+mod leaks;
 mod lifetime;
 mod network;
 mod none;
