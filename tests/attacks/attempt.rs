@@ -80,8 +80,14 @@ pub enum Round {
     Proxy,
     /// Processes that stay behind.
     Survivors,
-    /// The attempts end the sandbox from inside.
+    /// The first process of the sandbox is killed.
     Suicide,
+    /// It is stopped.
+    StopFirst,
+    /// It is sent every signal.
+    Storm,
+    /// Every process is killed that can be.
+    Everyone,
     /// Output, with a secret that the workload has.
     Output,
     /// Artifacts.
@@ -100,7 +106,7 @@ pub enum Round {
 
 impl Round {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Plain,
         Self::Pids,
         Self::Limits,
@@ -111,6 +117,9 @@ impl Round {
         Self::Proxy,
         Self::Survivors,
         Self::Suicide,
+        Self::StopFirst,
+        Self::Storm,
+        Self::Everyone,
         Self::Output,
         Self::Artifacts,
         Self::Hidden,
@@ -122,10 +131,28 @@ impl Round {
 
     /// Whether an attempt may be the end of those behind it.
     pub fn may_end_early(self) -> bool {
-        matches!(
-            self,
-            Self::Memory | Self::SharedMemory | Self::Suicide | Self::Disk | Self::Step
-        )
+        match self {
+            Self::Memory
+            | Self::SharedMemory
+            | Self::Disk
+            | Self::Suicide
+            | Self::StopFirst
+            | Self::Storm
+            | Self::Everyone
+            | Self::Step => true,
+            Self::Plain
+            | Self::Pids
+            | Self::Limits
+            | Self::Operator
+            | Self::OwnTerminal
+            | Self::Proxy
+            | Self::Survivors
+            | Self::Output
+            | Self::Artifacts
+            | Self::Hidden
+            | Self::ReadOnly
+            | Self::Result => false,
+        }
     }
 }
 

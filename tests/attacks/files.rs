@@ -141,15 +141,15 @@ pub const ATTEMPTS: &[Attempt] = &[
         "may-make {workspace}",
     )
     .root(),
-    fs("make-in-root", "may-make /", "list /").root(),
-    fs("make-in-etc", "may-make /etc", "list /etc").root(),
+    fs("make-in-root", "may-make /", "list /usr").root(),
+    fs("make-in-etc", "may-make /etc", "read /etc/passwd").root(),
     fs(
         "write-passwd",
         "open-to-write /etc/passwd",
         "read /etc/passwd",
     )
     .root(),
-    fs("read-tmp-of-host", "read {tmp-canary}", "may-make /tmp"),
+    fs("read-tmp-of-host", "read {tmp-canary}", "may-make $TMPDIR"),
     fs("read-shm-of-host", "read {shm-canary}", "may-make /dev/shm"),
     fs("list-run", "list /run", "list /usr").unproven(MINIMAL),
     fs("list-sys", "list /sys/kernel", "list /proc/self"),
@@ -255,5 +255,5 @@ pub const ATTEMPTS: &[Attempt] = &[
 ];
 
 const fn only_read(name: &'static str, attack: &'static str) -> Attempt {
-    fs(name, attack, "write /tmp/{tag}-own-file").round(Round::ReadOnly)
+    fs(name, attack, "write $TMPDIR/{tag}-own-file").round(Round::ReadOnly)
 }

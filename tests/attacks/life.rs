@@ -70,11 +70,11 @@ pub const ATTEMPTS: &[Attempt] = &[
         .unproven(INSIDE)
         .damage(is_not_told),
     life("stop-first", "send-signal {first} 19", "stop-and-continue")
-        .round(Round::Suicide)
+        .round(Round::StopFirst)
         .unproven(INSIDE)
         .damage(is_not_told),
     life("signals-to-first", "storm {first}", "catch-signal")
-        .round(Round::Suicide)
+        .round(Round::Storm)
         .unproven(INSIDE)
         .damage(is_not_told),
     life(
@@ -82,7 +82,7 @@ pub const ATTEMPTS: &[Attempt] = &[
         "send-signal {everyone} 9",
         "end-own signal",
     )
-    .round(Round::Suicide)
+    .round(Round::Everyone)
     .unproven(INSIDE)
     .damage(is_not_told),
     life("kill-keeper", "send-signal above 9", "end-own signal")

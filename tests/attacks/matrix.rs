@@ -21,7 +21,7 @@ use super::{
 const N_WORKERS: usize = 3;
 
 /// The columns of the table.
-const SETTINGS: [Setting; 8] = {
+const SETTINGS: [Setting; 10] = {
     const fn setting(wall: Wall, owner: Owner) -> Setting {
         Setting { wall, owner }
     }
@@ -34,6 +34,8 @@ const SETTINGS: [Setting; 8] = {
         setting(Wall::Full, Owner::User),
         setting(Wall::Exec, Owner::Root),
         setting(Wall::Exec, Owner::User),
+        setting(Wall::Container, Owner::Root),
+        setting(Wall::Container, Owner::User),
     ]
 };
 
@@ -132,17 +134,17 @@ impl Matrix {
         self.outcomes.get(&(attempt.id(), setting.name()))
     }
 
-    /// The settings in which nothing may succeed.
+    /// The settings with a sandbox.
     pub fn confined(&self) -> impl Iterator<Item = Setting> {
         let settings = self.settings.iter().copied();
-        settings.filter(|setting| setting.wall.holds())
+        settings.filter(|setting| setting.wall.is_confined())
     }
 
     /// Whether it succeeded somewhere without a sandbox under `owner`.
     pub fn succeeds_unconfined(&self, attempt: &Attempt, owner: Owner) -> bool {
         let settings = self.settings.iter();
         settings
-            .filter(|setting| setting.owner == owner && !setting.wall.holds())
+            .filter(|setting| setting.owner == owner && !setting.wall.is_confined())
             .filter_map(|setting| self.outcome(attempt, *setting))
             .any(|outcome| matches!(outcome.attack, Answer::Got(_)))
     }

@@ -54,7 +54,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     net(
         "linked-socket",
         "connect-local {workspace}/socket-out",
-        "connect-own-local /tmp/{tag}-own.sock",
+        "connect-own-local $TMPDIR/{tag}-own.sock",
     ),
     net("see-interfaces", "see-interfaces", "see-loopback").unproven(DEPENDS),
     net("remove-interface", "remove-interface", "see-loopback").root(),

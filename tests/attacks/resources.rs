@@ -47,7 +47,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     .round(Round::Disk),
     resource(
         "inodes",
-        "inodes /tmp 200000",
+        "inodes $TMPDIR 200000",
         "many-files {workspace}/many 100",
     )
     .unproven(DEPENDS),

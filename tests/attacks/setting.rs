@@ -38,14 +38,16 @@ pub enum Wall {
     Full,
     /// The same for a command alone: `stockade exec`.
     Exec,
+    /// `--isolation container`, which has gaps.
+    Container,
 }
 
 impl Wall {
-    /// Whether no attempt may get through it.
-    pub fn holds(self) -> bool {
+    /// Whether there is a sandbox.
+    pub fn is_confined(self) -> bool {
         match self {
             Self::Bare | Self::Unconfined => false,
-            Self::Full | Self::Exec => true,
+            Self::Full | Self::Exec | Self::Container => true,
         }
     }
 
@@ -53,7 +55,7 @@ impl Wall {
     fn is_supervised(self) -> bool {
         match self {
             Self::Bare | Self::Exec => false,
-            Self::Unconfined | Self::Full => true,
+            Self::Unconfined | Self::Full | Self::Container => true,
         }
     }
 }
@@ -93,6 +95,7 @@ impl Setting {
             Wall::Unconfined => "none",
             Wall::Full => "full",
             Wall::Exec => "exec",
+            Wall::Container => "cont",
         };
         let owner = match self.owner {
             Owner::Root => "root",
@@ -115,10 +118,14 @@ impl Setting {
             Round::OwnTerminal | Round::Output | Round::Artifacts | Round::Result => {
                 self.wall.is_supervised()
             }
-            Round::Proxy => matches!(self.wall, Wall::Bare | Wall::Full),
+            Round::Proxy => self.wall != Wall::Unconfined && self.wall != Wall::Exec,
             Round::ReadOnly => self.wall != Wall::Unconfined,
             // Unconfined, the first process is the machine's.
-            Round::Suicide | Round::Hidden | Round::Step => self.wall == Wall::Full,
+            Round::Suicide | Round::StopFirst | Round::Storm | Round::Step => {
+                matches!(self.wall, Wall::Full | Wall::Container)
+            }
+            // Everyone is the whole machine, where there is no pid namespace.
+            Round::Hidden | Round::Everyone => self.wall == Wall::Full,
         }
     }
 
@@ -147,7 +154,7 @@ impl Setting {
         self.owner.own_file(&output);
         let hold_seconds = match self.wall {
             Wall::Bare | Wall::Unconfined => 0,
-            Wall::Full | Wall::Exec => CONFINED_HOLD_SECONDS,
+            Wall::Full | Wall::Exec | Wall::Container => CONFINED_HOLD_SECONDS,
         };
         stage.tell("hold", hold_seconds.to_string());
         let mut child = self.start(round, &mut stage, binary, &output);
@@ -229,7 +236,7 @@ impl Setting {
             input = pair.slave.into();
             words.push("--ctty".into());
         }
-        if !self.wall.holds() && self.owner == Owner::Root {
+        if !self.wall.is_confined() && self.owner == Owner::Root {
             // What attempts do to mounts and names happens to nobody else.
             words.extend(
                 ["unshare", "--mount", "--uts", "--propagation", "private"].map(Into::into),
@@ -243,11 +250,12 @@ impl Setting {
         match self.wall {
             Wall::Bare => {}
             Wall::Exec => words.extend([binary.into(), "exec".into()]),
-            Wall::Unconfined | Wall::Full => {
+            Wall::Unconfined | Wall::Full | Wall::Container => {
                 words.extend([binary.into(), "run".into()]);
-                words.extend(
-                    ["--run-id=run", "--listen=127.0.0.1:0", "--timeout=100"].map(Into::into),
-                );
+                words.extend(["--run-id=run", "--listen=127.0.0.1:0"].map(Into::into));
+                // Who stops the init of a container ends its run by that.
+                let seconds = if round == Round::StopFirst { 10 } else { 100 };
+                words.push(format!("--timeout={seconds}").into());
                 words.extend(["--recordings".into(), self.recordings(round, stage).into()]);
                 words.extend(["--socket".into(), stage.path("api.sock").into()]);
             }
@@ -298,8 +306,9 @@ impl Setting {
         let mut flags = vec![match self.wall {
             Wall::Bare | Wall::Unconfined => "--isolation=none".to_owned(),
             Wall::Full | Wall::Exec => "--isolation=full".to_owned(),
+            Wall::Container => "--isolation=container".to_owned(),
         }];
-        let confined = self.wall.holds();
+        let confined = self.wall.is_confined();
         match round {
             Round::Limits | Round::Disk if confined => flags.push("--disk=16MiB".into()),
             Round::Pids if confined => flags.push("--pids=64".into()),
@@ -341,6 +350,9 @@ impl Setting {
             | Round::Operator
             | Round::Survivors
             | Round::Suicide
+            | Round::StopFirst
+            | Round::Storm
+            | Round::Everyone
             | Round::Artifacts
             | Round::Disk
             | Round::Hidden => {}
@@ -386,6 +398,10 @@ impl Setting {
         stage.tell("recordings", recordings.to_str().unwrap());
         stage.tell("supervisor", supervisor.to_string());
         stage.tell("guardian", child.id().to_string());
+        if self.wall == Wall::Container {
+            // The first process is the machine's. The init of the sandbox started the play.
+            stage.tell("first", "above");
+        }
         if self.wall == Wall::Full {
             stage.tell("first", "1");
             stage.tell("everyone", "-1");

@@ -184,7 +184,7 @@ static void join_thread(char **a) {
 
 /* Every signal there is, many times, to one process. */
 static void storm(char **a) {
-    pid_t pid = (pid_t)number(a[0]);
+    pid_t pid = (pid_t)target(a[0]);
     for (int round = 0; round < 50; round++)
         for (int signal_ = 1; signal_ < 65; signal_++)
             if (kill(pid, signal_) < 0 && errno != EINVAL && errno != EAGAIN)

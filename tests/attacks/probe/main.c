@@ -104,15 +104,39 @@ long number(const char *text) {
     return value;
 }
 
+long target(const char *text) {
+    long pid = number(text);
+    /* In a pid namespace the number of somebody else's process may be our own. */
+    if (text[0] >= '0' && text[0] <= '9' && pid > 0 && (pid == getpid() || pid == getppid()))
+        refused("nobody else has that number here");
+    return pid;
+}
+
 int play_output(void) {
     if (fcntl(PLAY_OUTPUT, F_GETFD) < 0)
         broken("it is not played");
     return PLAY_OUTPUT;
 }
 
+/* A word that begins with $ begins with the value of a variable, or with the directory that is there without one. */
+static char *expanded(char *word) {
+    static char places[16][4096];
+    static int n_taken;
+    size_t length = strcspn(word, "/");
+    char name[64], *place = places[n_taken++ % 16];
+    if (word[0] != '$')
+        return word;
+    snprintf(name, sizeof name, "%.*s", (int)length - 1, word + 1);
+    const char *value = getenv(name);
+    snprintf(place, sizeof *places, "%s%s", value ? value : "/tmp", word + length);
+    return place;
+}
+
 _Noreturn void perform(int n_words, char **words) {
     static const struct verb *const tables[] = {file_verbs,     privilege_verbs, process_verbs,   kernel_verbs, network_verbs,
                                                 resource_verbs, life_verbs,      terminal_verbs, inherited_verbs, output_verbs};
+    for (int i = 1; i < n_words; i++)
+        words[i] = expanded(words[i]);
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
         for (const struct verb *verb = tables[i]; verb->name; verb++)
             if (strcmp(verb->name, words[0]) == 0) {

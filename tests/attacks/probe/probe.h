@@ -32,6 +32,8 @@ _Noreturn void broken(const char *format, ...) __attribute__((format(printf, 1, 
 
 /* A number in any base; "self" is the caller's pid, "above" that of the process that started the play. */
 long number(const char *text);
+/* The same for the pid of somebody else. */
+long target(const char *text);
 /* Runs the verb of that name; never returns. */
 _Noreturn void perform(int n_words, char **words);
 /* What the process that plays the attempts writes to, past the pipe of the answers. */

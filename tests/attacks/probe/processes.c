@@ -64,7 +64,7 @@ static void read_own_environment(char **a) {
 
 static void read_environment(char **a) {
     char text[64];
-    int file = open_of(number(a[0]), "environ", O_RDONLY);
+    int file = open_of(target(a[0]), "environ", O_RDONLY);
     ssize_t length = file < 0 ? -1 : read(file, text, sizeof text);
     if (length < 0)
         refused_by_errno();
@@ -73,12 +73,12 @@ static void read_environment(char **a) {
     got("%zd bytes", length);
 }
 
-static void send_signal(char **a) { answer(kill((pid_t)number(a[0]), (int)number(a[1]))); }
-static void send_group(char **a) { answer(kill((pid_t)-number(a[0]), (int)number(a[1]))); }
-static void send_thread(char **a) { answer(syscall(SYS_tgkill, number(a[0]), number(a[0]), number(a[1]))); }
+static void send_signal(char **a) { answer(kill((pid_t)target(a[0]), (int)number(a[1]))); }
+static void send_group(char **a) { answer(kill((pid_t)-target(a[0]), (int)number(a[1]))); }
+static void send_thread(char **a) { answer(syscall(SYS_tgkill, target(a[0]), target(a[0]), number(a[1]))); }
 
 static void send_by_descriptor(char **a) {
-    int process = (int)syscall(SYS_pidfd_open, number(a[0]), 0);
+    int process = (int)syscall(SYS_pidfd_open, target(a[0]), 0);
     if (process < 0)
         refused_by_errno();
     answer(syscall(SYS_pidfd_send_signal, process, number(a[1]), NULL, 0));
@@ -114,7 +114,7 @@ static void end_own(char **a) {
 }
 
 static void trace(char **a) {
-    long pid = number(a[0]);
+    long pid = target(a[0]);
     if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0)
         refused_by_errno();
     ptrace(PTRACE_INTERRUPT, pid, NULL, NULL);
@@ -144,7 +144,7 @@ static void trace_own(char **a) {
 static void read_memory_of(char **a) {
     char text[sizeof landmark];
     struct iovec here = {text, sizeof text}, there = {landmark, sizeof landmark};
-    ssize_t length = process_vm_readv((pid_t)number(a[0]), &here, 1, &there, 1, 0);
+    ssize_t length = process_vm_readv((pid_t)target(a[0]), &here, 1, &there, 1, 0);
     if (length < 0 && errno != EFAULT)
         refused_by_errno();
     got("past the check");
@@ -152,17 +152,17 @@ static void read_memory_of(char **a) {
 
 static void write_memory_of(char **a) {
     struct iovec here = {landmark, sizeof landmark}, there = {landmark, sizeof landmark};
-    ssize_t length = process_vm_writev((pid_t)number(a[0]), &here, 1, &there, 1, 0);
+    ssize_t length = process_vm_writev((pid_t)target(a[0]), &here, 1, &there, 1, 0);
     if (length < 0 && errno != EFAULT)
         refused_by_errno();
     got("past the check");
 }
 
-static void open_memory(char **a) { answer(open_of(number(a[0]), "mem", O_RDWR)); }
+static void open_memory(char **a) { answer(open_of(target(a[0]), "mem", O_RDWR)); }
 
 static void read_own_memory(char **a) {
     char text[sizeof landmark];
-    int file = open_of(getpid(), "mem", O_RDWR);
+    int file = open_of(getpid(), "mem", O_RDONLY);
     (void)a;
     if (file < 0 || pread(file, text, sizeof text, (off_t)landmark) < 0)
         refused_by_errno();
@@ -172,7 +172,7 @@ static void read_own_memory(char **a) {
 }
 
 static void take_descriptor(char **a) {
-    int process = (int)syscall(SYS_pidfd_open, number(a[0]), 0);
+    int process = (int)syscall(SYS_pidfd_open, target(a[0]), 0);
     if (process < 0)
         refused_by_errno();
     answer(syscall(SYS_pidfd_getfd, process, number(a[1]), 0));
@@ -180,27 +180,28 @@ static void take_descriptor(char **a) {
 
 static void open_descriptor(char **a) {
     char path[64];
-    snprintf(path, sizeof path, "/proc/%ld/fd/%ld", number(a[0]), number(a[1]));
+    snprintf(path, sizeof path, "/proc/%ld/fd/%ld", target(a[0]), number(a[1]));
     answer(open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
 }
 
+/* What is behind the descriptors of a process, not how many there are. */
 static void list_descriptors(char **a) {
-    char path[64];
-    int n_entries = -2;
-    snprintf(path, sizeof path, "/proc/%ld/fd", number(a[0]));
+    char path[64], text[256];
+    snprintf(path, sizeof path, "/proc/%ld/fd", target(a[0]));
     DIR *directory = opendir(path);
     if (!directory)
         refused_by_errno();
-    while (readdir(directory))
-        n_entries++;
-    got("%d descriptors", n_entries);
+    for (struct dirent *entry; (entry = readdir(directory));)
+        if (entry->d_name[0] != '.' && readlinkat(dirfd(directory), entry->d_name, text, sizeof text) > 0)
+            got("descriptor %s", entry->d_name);
+    refused("no name of any");
 }
 
-static void slow_down(char **a) { answer(setpriority(PRIO_PROCESS, (id_t)number(a[0]), 10)); }
+static void slow_down(char **a) { answer(setpriority(PRIO_PROCESS, (id_t)target(a[0]), 10)); }
 
 static void bind_to_processor(char **a) {
     cpu_set_t processors;
-    long pid = number(a[0]);
+    long pid = target(a[0]);
     if (sched_getaffinity((pid_t)pid, sizeof processors, &processors) < 0)
         refused_by_errno();
     answer(sched_setaffinity((pid_t)pid, sizeof processors, &processors));
@@ -208,18 +209,18 @@ static void bind_to_processor(char **a) {
 
 static void limit_process(char **a) {
     struct rlimit before;
-    pid_t pid = (pid_t)number(a[0]);
+    pid_t pid = (pid_t)target(a[0]);
     if (prlimit(pid, RLIMIT_NOFILE, NULL, &before) < 0)
         refused_by_errno();
     answer(prlimit(pid, RLIMIT_NOFILE, &before, NULL));
 }
 
 /* Class 2 (best effort), level 7: the lowest. */
-static void slow_its_disk(char **a) { answer(syscall(SYS_ioprio_set, 1, number(a[0]), 2 << 13 | 7)); }
+static void slow_its_disk(char **a) { answer(syscall(SYS_ioprio_set, 1, target(a[0]), 2 << 13 | 7)); }
 
 /* Whether the program file of a process could be overwritten; a file that runs passes the check and says ETXTBSY. */
 static void overwrite_program(char **a) {
-    int file = open_of(number(a[0]), "exe", O_WRONLY);
+    int file = open_of(target(a[0]), "exe", O_WRONLY);
     if (file < 0 && errno != ETXTBSY)
         refused_by_errno();
     got("past the check");
@@ -244,7 +245,7 @@ static void kernel_addresses(char **a) {
 }
 
 static void raise_victim_score(char **a) {
-    int file = open_of(number(a[0]), "oom_score_adj", O_WRONLY);
+    int file = open_of(target(a[0]), "oom_score_adj", O_WRONLY);
     if (file < 0)
         refused_by_errno();
     answer(write(file, "1000", 4));
