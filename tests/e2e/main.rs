@@ -24,6 +24,7 @@ mod command_run;
 #[cfg(feature = "operator")]
 mod config;
 mod container;
+mod docker;
 mod crate_under_supervision;
 mod group_signals;
 mod audit_agent;

@@ -11,7 +11,7 @@ use crate::layer::{Layer, MissingLayer};
 use crate::plan::{BindSpec, PlanSpec, Role};
 use crate::policy::{Access, Isolation, Network, SCRATCH_DIRECTORIES};
 use crate::protocol::{Go, HandedOver, SetUp};
-use crate::sys::process::clone_into;
+use crate::sys::process::{clone_into, exit_now, reap_exactly};
 use crate::sys::signal;
 use crate::wire::{self, Deadline};
 use nix::libc;
@@ -50,7 +50,14 @@ pub(super) fn build(
     let mut copied = None;
     match isolation {
         Isolation::Full => {
-            (identity, copied) = copy_binds(&plan, &planned, identity, &mut missing)?;
+            (identity, copied) = match copy_binds(&plan, &planned, identity, &mut missing) {
+                // Where namespaces are refused as well, that is the reason.
+                Err(failure) if failure.step == Step::MapOwners => {
+                    try_namespaces(&plan)?;
+                    return Err(failure);
+                }
+                other => other?,
+            };
         }
         Isolation::Container => {
             let workspace = plan.binds.iter().find(|bind| bind.role == Role::Workspace);
@@ -138,6 +145,14 @@ const SHARED_NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS;
+
+/// Makes a child in the namespaces of a plan that ends at once.
+fn try_namespaces(plan: &PlanSpec) -> Result<(), Failure> {
+    match clone_into(namespaces(plan), None).at(Step::CreateNamespaces, "the sandbox")? {
+        None => exit_now(0),
+        Some(pid) => reap_exactly(pid).at(Step::CreateNamespaces, "the sandbox"),
+    }
+}
 
 /// Makes the directories of the run for the workload alone.
 fn make_directories(plan: &PlanSpec, identity: Identity) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "operator")]
 pub mod asked;
+pub mod engine;
 pub mod http;
 pub mod need;
 pub mod recording;
