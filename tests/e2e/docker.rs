@@ -284,12 +284,7 @@ fn a_container_that_is_stopped_ends_its_run_in_order_and_one_that_is_killed_is_f
                 .output()
                 .unwrap();
             let status = recording.status();
-            assert_eq!(
-                status["error"]["code"],
-                "SUPERVISOR_CRASHED",
-                "{}",
-                text(&finalized)
-            );
+            assert_eq!(status["error"]["code"], "LOST", "{}", text(&finalized));
         }
         assert!(engine.docker(["rm", name]).status.success());
     }
