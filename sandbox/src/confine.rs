@@ -84,8 +84,10 @@ impl Child {
     /// Confines the calling process, becomes the init, and reports how that went.
     pub(crate) fn run(mut self) -> ! {
         let plan = self.plan.clone();
-        let in_memory = plan.tmpfs.iter().map(|one| one.target.as_path().to_owned());
-        let in_memory = in_memory.collect();
+        let overlaid = plan.binds.iter().filter(|bind| plan.is_overlaid(bind));
+        let in_memory = plan.tmpfs.iter().map(|one| &one.target);
+        let in_memory = in_memory.chain(overlaid.map(|bind| &bind.target));
+        let in_memory = in_memory.map(|path| path.as_path().to_owned()).collect();
         match self.confine(&plan) {
             Ok(missing) => {
                 // Without an init the lifeline closes unanswered, which the launch helper takes as a failure. The init

@@ -133,6 +133,9 @@ pub struct Policy {
     pub isolation: Isolation,
     /// The workspace, if there is one.
     pub workspace: Option<Workspace>,
+    /// Keeps what the workload changes in the workspace in memory, at most so many bytes, and the host's files as they are.
+    /// The access of the workspace is of no account then.
+    pub overlay_bytes: Option<u64>,
     /// What is seen of the host beside the system directories.
     pub binds: Vec<Bind>,
     /// Directories in memory that the workload may write, beside `/tmp`, home and `/dev/shm`.
@@ -174,6 +177,7 @@ impl Policy {
         Self {
             isolation,
             workspace: None,
+            overlay_bytes: None,
             binds: Vec::new(),
             tmpfs: Vec::new(),
             masks: Vec::new(),

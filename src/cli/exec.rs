@@ -52,7 +52,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     workspace: Option<String>,
 
-    /// Let the command change the workspace or not: read-write or read-only [default: read-write]
+    /// Let the command change the workspace or not: read-write, read-only, or overlay to forget its changes [default: read-write]
     #[arg(long, value_name = "MODE")]
     workspace_mode: Option<String>,
 

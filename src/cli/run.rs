@@ -236,7 +236,10 @@ pub(super) fn refuse_writable_recordings(
     recordings: &Path,
 ) -> Result<(), Refusal> {
     let recordings = without_links(recordings);
-    let workspace = (description.workspace.as_path(), description.workspace_mode);
+    let workspace = (
+        description.workspace.as_path(),
+        description.workspace_mode.access(),
+    );
     let mounts = description
         .mounts
         .iter()

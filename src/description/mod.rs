@@ -67,7 +67,7 @@ pub use preset::ChosenPreset;
 pub use secret::Secret;
 pub use settings::{
     Access, Adapter, ArtifactSecrets, Artifacts, Durability, Isolation, Limits, Mount, MountKey,
-    Network, OnError, OnFull, Output, Recording, Tmpfs,
+    Network, OnError, OnFull, Output, Recording, Tmpfs, WorkspaceMode,
 };
 pub use supervisor::{Authentication, Listen, LogFormat, LogLevel, Socket, SupervisorOptions};
 
@@ -99,7 +99,7 @@ pub struct RunDescription {
     /// The directory that the workload works in: absolute, existing, links resolved, not `/`.
     pub workspace: PathBuf,
     /// What the workload may do with the workspace.
-    pub workspace_mode: Access,
+    pub workspace_mode: WorkspaceMode,
     /// The directory in which each launch begins, as the workload sees it: absolute.
     pub chdir: PathBuf,
     /// Environment variables of the workload.

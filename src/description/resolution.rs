@@ -17,7 +17,8 @@ use super::maps::MAX_ARGUMENT_BYTES;
 use super::origin::Origin;
 use super::playbook::Replacement;
 use super::settings::{
-    Access, Adapter, Durability, Isolation, Mount, MountKey, Network, OnError, OnFull, Recording,
+    Adapter, Durability, Isolation, Mount, MountKey, Network, OnError, OnFull, Recording,
+    WorkspaceMode,
 };
 use super::sight::Sight;
 use super::supervisor::{self, SupervisorOptions};
@@ -91,6 +92,13 @@ pub(crate) fn resolve(
         origins,
         earlier_runs.as_deref(),
     );
+    if let (WorkspaceMode::Overlay, Some(key)) =
+        (description.workspace_mode, Key::find("workspace_mode"))
+    {
+        let origin = description.origin_of(key.name).clone();
+        let given = Given::text("overlay", origin);
+        faults.add_by_table(ErrorKind::Unsupported, key, &given);
+    }
     let (isolation, workspace) = (description.isolation, &description.workspace);
     let sight = Sight::of(isolation, workspace, &description.shown());
     if let Some(given) = sources.options.get("junit")
@@ -177,7 +185,7 @@ impl Checker<'_> {
             Adapter::default(),
         );
         let workspace = self.workspace();
-        let workspace_mode = self.choice("workspace_mode", &["overlay"], Access::ReadWrite);
+        let workspace_mode = self.choice("workspace_mode", &[], WorkspaceMode::ReadWrite);
         let chdir = self.chdir(&workspace);
         let env = self.environment_variables();
         let credentials = self.credentials(&env);
@@ -236,7 +244,7 @@ impl Checker<'_> {
             tmpfs,
             uid,
             gid,
-            output: self.output(workspace_mode),
+            output: self.output(workspace_mode.access()),
             recording: self.recording(),
             artifacts: self.artifacts(),
             origins,
@@ -373,7 +381,7 @@ impl Checker<'_> {
     fn confinement(
         &mut self,
         isolation: Isolation,
-        workspace_mode: Access,
+        workspace_mode: WorkspaceMode,
         origins: &BTreeMap<String, Origin>,
     ) -> (Network, Vec<Mount>) {
         let network = self.network();
@@ -401,10 +409,15 @@ impl Checker<'_> {
                 "give \"host\", or leave isolation at \"best\"",
             );
         }
-        if workspace_mode == Access::ReadOnly {
+        let confined_mode = match workspace_mode {
+            WorkspaceMode::ReadWrite => None,
+            WorkspaceMode::ReadOnly => Some("read-only"),
+            WorkspaceMode::Overlay => Some("overlay"),
+        };
+        if let Some(mode) = confined_mode {
             refuse(
                 "workspace_mode",
-                "read-only",
+                mode,
                 "give \"read-write\", or leave isolation at \"best\"",
             );
         }

@@ -27,6 +27,28 @@ pub enum Access {
     ReadWrite,
 }
 
+/// What the workload may do with the workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkspaceMode {
+    /// Reading and writing.
+    ReadWrite,
+    /// Reading alone.
+    ReadOnly,
+    /// Reading and writing, while the host's files stay as they are.
+    Overlay,
+}
+
+impl WorkspaceMode {
+    /// What becomes of the host's files.
+    pub fn access(self) -> Access {
+        match self {
+            Self::ReadWrite => Access::ReadWrite,
+            Self::ReadOnly | Self::Overlay => Access::ReadOnly,
+        }
+    }
+}
+
 /// What the workload reaches.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

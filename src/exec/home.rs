@@ -67,7 +67,9 @@ impl Home {
             let plan = policy.plan().map_err(HomeError::Plan)?;
             match OwnSandbox::build(plan, BUILD_LIMIT) {
                 Ok(own) => return Ok(Self::Own(Box::new(own))),
-                Err(BuildError::SetUp(_)) if choice == Choice::Best => {}
+                // No other tier has an overlay, and its refusal is the one to be told.
+                Err(BuildError::SetUp(_))
+                    if choice == Choice::Best && policy.overlay_bytes.is_none() => {}
                 Err(error) => return Err(HomeError::Build(error)),
             }
         }

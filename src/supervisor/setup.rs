@@ -23,7 +23,7 @@ use crate::description::RunDescription;
 use crate::description::credentials::Expose;
 use crate::description::hand_over::{HandOver, HandOverError};
 use crate::description::settings::{
-    Access, Adapter, Durability, Isolation, Network, OnError, OnFull,
+    Access, Adapter, Durability, Isolation, Network, OnError, OnFull, WorkspaceMode,
 };
 use crate::description::supervisor::{Authentication, SupervisorOptions};
 use crate::event::lifecycle::EnforcedLimit;
@@ -49,6 +49,9 @@ use crate::status::fold::{Described, StatusFold};
 
 /// Largest hand-over that is read, in bytes; descriptions are far smaller.
 const MAX_HAND_OVER_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What a workload may change in a workspace whose files stay as they are; it is memory.
+const OVERLAY_BYTES: u64 = 512 << 20;
 
 /// The program that every process of ours is started from: the one that runs.
 pub const SELF: &str = "/proc/self/exe";
@@ -238,8 +241,12 @@ pub fn policy(description: &RunDescription, recordings: Option<&Path>) -> sandbo
         policy.workspace = Some(sandbox::Workspace {
             host: description.workspace.clone(),
             inside: description.workspace.clone(),
-            access: access(description.workspace_mode),
+            access: access(description.workspace_mode.access()),
         });
+        policy.overlay_bytes = match description.workspace_mode {
+            WorkspaceMode::Overlay => Some(OVERLAY_BYTES),
+            WorkspaceMode::ReadWrite | WorkspaceMode::ReadOnly => None,
+        };
         let shown = description.shown();
         let binds = shown.into_iter().map(|mount| sandbox::Bind {
             source: mount.source,
@@ -291,7 +298,7 @@ pub fn sampled(
     recordings: &Path,
     scratch: Option<&Path>,
 ) -> Sampled {
-    let workspace = (&description.workspace, description.workspace_mode);
+    let workspace = (&description.workspace, description.workspace_mode.access());
     let mounts = description.mounts.iter();
     let places = mounts
         .map(|mount| (&mount.source, mount.access))

@@ -57,7 +57,7 @@ pub(crate) fn enter(
                 Kind::Directory => read,
                 Kind::File => AccessFs::ReadFile | AccessFs::Execute,
             };
-            let rights = rights | of_bind(bind);
+            let rights = rights | of_bind(plan, bind);
             ruleset = show(ruleset, bind.source.as_path(), place, rights, &hidden)?;
         }
         let write = AccessFs::WriteFile | AccessFs::Truncate;

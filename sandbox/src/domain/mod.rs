@@ -24,7 +24,7 @@ pub(crate) use container::enter as enter_container;
 use crate::failure::{At, Failure, Step};
 use crate::layer::{Layer, MissingLayer};
 use crate::plan::{BindSpec, Kind, PlanSpec, Role, open_exactly};
-use crate::policy::{Access, HOME, OUTPUT};
+use crate::policy::{HOME, OUTPUT};
 use crate::sys::landlock::version;
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
@@ -91,7 +91,7 @@ pub(crate) fn enter(plan: &PlanSpec, binds: &[OwnedFd]) -> Result<Option<Missing
             ruleset = allow(ruleset, place.as_fd(), in_writable())?;
         }
         for (bind, root) in plan.binds.iter().zip(binds) {
-            let rights = of_bind(bind);
+            let rights = of_bind(plan, bind);
             if !rights.is_empty() {
                 ruleset = allow(ruleset, root.as_fd(), rights)?;
             }
@@ -205,11 +205,11 @@ fn in_writable() -> BitFlags<AccessFs> {
 }
 
 /// What a bind gives beyond reading.
-fn of_bind(bind: &BindSpec) -> BitFlags<AccessFs> {
-    let rights = match (bind.role, bind.access) {
-        (Role::System, _) => BitFlags::EMPTY,
-        (Role::Extra | Role::Workspace, Access::ReadOnly) => AccessFs::ResolveUnix.into(),
-        (Role::Extra | Role::Workspace, Access::ReadWrite) => in_writable(),
+fn of_bind(plan: &PlanSpec, bind: &BindSpec) -> BitFlags<AccessFs> {
+    let rights = match bind.role {
+        Role::System => BitFlags::EMPTY,
+        Role::Extra | Role::Workspace if plan.is_writable(bind) => in_writable(),
+        Role::Extra | Role::Workspace => AccessFs::ResolveUnix.into(),
     };
     match bind.kind {
         Kind::Directory => rights,

@@ -82,6 +82,8 @@ pub(crate) struct PlanSpec {
     pub(crate) network: Network,
     pub(crate) tmp_bytes: u64,
     pub(crate) output_bytes: Option<u64>,
+    /// The size of what the workload changes in its workspace, where the host's files stay as they are.
+    pub(crate) overlay_bytes: Option<u64>,
     /// What the first process does about limits; complete when the request is sent.
     pub(crate) limits: LimitSpec,
     pub(crate) binds: Vec<BindSpec>,
@@ -113,6 +115,16 @@ pub(crate) struct Planned {
 }
 
 impl PlanSpec {
+    /// Whether the workload may write to a bind.
+    pub(crate) fn is_writable(&self, bind: &BindSpec) -> bool {
+        bind.access == Access::ReadWrite || self.is_overlaid(bind)
+    }
+
+    /// Whether changes to a bind are kept apart from it.
+    pub(crate) fn is_overlaid(&self, bind: &BindSpec) -> bool {
+        bind.role == Role::Workspace && self.overlay_bytes.is_some()
+    }
+
     pub(crate) fn planned(&self) -> Planned {
         Planned {
             output: self.isolation == Isolation::Full && self.output_bytes.is_some(),
@@ -139,6 +151,7 @@ impl Plan {
                 network: policy.network,
                 tmp_bytes: policy.tmp_bytes,
                 output_bytes: None,
+                overlay_bytes: None,
                 limits: LimitSpec::default(),
                 binds: Vec::new(),
                 tmpfs: Vec::new(),
@@ -165,6 +178,7 @@ impl Plan {
         }
         let is_full = policy.isolation == Isolation::Full;
         plan.spec.output_bytes = policy.output_bytes.filter(|bytes| *bytes > 0);
+        plan.spec.overlay_bytes = policy.overlay_bytes.filter(|_| policy.workspace.is_some());
         plan.spec.filter = is_full.then(|| Program::compile(DENIALS, &policy.allowed_calls, &[]));
         plan.spec.allowed_calls.clone_from(&policy.allowed_calls);
         match policy.landlock {
@@ -192,7 +206,10 @@ impl Plan {
             let bind = Bind {
                 source: workspace.host.clone(),
                 target: workspace.inside.clone(),
-                access: workspace.access,
+                access: match policy.overlay_bytes {
+                    Some(_) => Access::ReadOnly,
+                    None => workspace.access,
+                },
             };
             (Role::Workspace, bind)
         }));
@@ -251,6 +268,9 @@ impl Plan {
         }
         if !self.spec.tmpfs.is_empty() {
             return Err(PlanError::NotInContainer("no directories in memory"));
+        }
+        if self.spec.overlay_bytes.is_some() {
+            return Err(PlanError::NotInContainer("no overlay of a workspace"));
         }
         if self.spec.inside_user.is_some() || self.spec.inside_group.is_some() {
             return Err(PlanError::NotInContainer(

@@ -9,10 +9,11 @@
 //! 3. a tmpfs becomes the new root, attached over a directory that every host has;
 //! 4. a second tmpfs holds /tmp, home, /dev/shm and the masks, under one size limit; a third one the output directory;
 //! 5. /dev, then /proc, which the kernel grants only while the old /proc is still in sight;
-//! 6. binds and further tmpfs, outer targets first, then links, then masks, so that nothing covers a mask;
+//! 6. binds (that of the workspace behind an overlay, where the policy says so) and further tmpfs, outer targets first, then links, then masks, so that nothing covers a mask;
 //! 7. pivot_root, the old root is detached, and the root itself turns read-only.
 
 mod device;
+mod overlay;
 mod place;
 mod proc;
 
@@ -60,7 +61,7 @@ pub(crate) fn enter(
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
         .at(Step::RestrictMount, "/")?;
-    let binds = match copied {
+    let mut binds = match copied {
         Some(copied) => copied,
         None => spec
             .binds
@@ -110,7 +111,11 @@ pub(crate) fn enter(
     place.link(Path::new("/tmp"), Path::new("/var/tmp"))?;
 
     let mut in_memory = spec.tmpfs.iter().peekable();
-    for (bind, mount) in spec.binds.iter().zip(&binds) {
+    for (bind, mount) in spec.binds.iter().zip(&mut binds) {
+        if let Some(bytes) = spec.overlay_bytes.filter(|_| spec.is_overlaid(bind)) {
+            *mount = overlay::over(&mut place, mount.as_fd(), bytes)
+                .at(Step::MakeFilesystem, format!("overlay of {}", bind.source))?;
+        }
         let target = bind.target.as_path();
         // Binds of the policy are in the order of their depth, those of the system come before all of them.
         let is_outer = |tmpfs: &&TmpfsSpec| {

@@ -19,6 +19,7 @@ pub(crate) const NO_DEVICES: u64 = 0x4;
 pub(crate) const NO_EXEC: u64 = 0x8;
 const ID_MAPPED: u64 = 0x0010_0000;
 
+const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
 const FSCONFIG_CMD_CREATE: u32 = 6;
 const CLOSE_ON_EXEC: u32 = 1;
@@ -71,6 +72,22 @@ pub(crate) fn configure(filesystem: BorrowedFd<'_>, key: &CStr, value: &CStr) ->
             FSCONFIG_SET_STRING,
             key.as_ptr(),
             value.as_ptr(),
+            0_i32,
+        )
+    })
+    .map(drop)
+}
+
+/// Switches one option of a filesystem on that has no value.
+pub(crate) fn switch_on(filesystem: BorrowedFd<'_>, key: &CStr) -> io::Result<()> {
+    // SAFETY: FSCONFIG_SET_FLAG wants null for the value; the key is a NUL-terminated string that the kernel only reads.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            filesystem.as_raw_fd(),
+            FSCONFIG_SET_FLAG,
+            key.as_ptr(),
+            std::ptr::null::<libc::c_char>(),
             0_i32,
         )
     })

@@ -21,6 +21,7 @@ mod launches;
 mod leaks;
 mod lifetime;
 mod network;
+mod overlay;
 mod none;
 mod probes;
 mod refusals;

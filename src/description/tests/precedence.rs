@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{current_dir, resolve_args, resolve_in};
 use crate::description::{
     Access, Adapter, Authentication, Durability, Isolation, Limits, Listen, LogFormat, LogLevel,
-    Mount, MountKey, Network, OnError, OnFull, Origin, Recording, Socket,
+    Mount, MountKey, Network, OnError, OnFull, Origin, Recording, Socket, WorkspaceMode,
 };
 
 fn map<const N: usize>(entries: [(&str, &str); N]) -> BTreeMap<String, String> {
@@ -24,7 +24,7 @@ fn a_bare_command_gets_every_default() {
     assert_eq!(run.command, ["true"]);
     assert_eq!(run.adapter, Adapter::None);
     assert_eq!(run.workspace, dir.path().canonicalize().unwrap());
-    assert_eq!(run.workspace_mode, Access::ReadWrite);
+    assert_eq!(run.workspace_mode, WorkspaceMode::ReadWrite);
     assert_eq!(run.env, map([]));
     assert!(run.credentials.is_empty());
     assert_eq!(run.labels, map([]));

@@ -195,3 +195,19 @@ fn nothing_less_than_what_is_required_is_built() {
     assert!(stderr.contains("the layer landlock is missing"), "{stderr}");
     assert!(Path::new("/proc").exists());
 }
+
+#[test]
+fn an_overlay_takes_every_change_and_leaves_the_workspace_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("old"), "old\n").unwrap();
+    let script = "echo changed > old && echo new > made && cat old made";
+    let flags = ["--workspace-mode", "overlay"];
+    let output = output_in(directory.path(), &flags, &["sh", "-c", script]);
+    assert_eq!(text(&output), "changed\nnew\n");
+    assert_eq!(
+        fs::read_to_string(directory.path().join("old")).unwrap(),
+        "old\n"
+    );
+    let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
