@@ -64,8 +64,10 @@ impl Class {
 pub enum Round {
     /// Nothing but the defaults.
     Plain,
-    /// Few processes.
+    /// Few processes. An attempt may end the run.
     Pids,
+    /// Few threads. An attempt may end the run.
+    Threads,
     /// Little disk.
     Limits,
     /// Little memory. An attempt may end the run.
@@ -106,9 +108,10 @@ pub enum Round {
 
 impl Round {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Plain,
         Self::Pids,
+        Self::Threads,
         Self::Limits,
         Self::Memory,
         Self::SharedMemory,
@@ -132,7 +135,9 @@ impl Round {
     /// Whether an attempt may be the end of those behind it.
     pub fn may_end_early(self) -> bool {
         match self {
-            Self::Memory
+            Self::Pids
+            | Self::Threads
+            | Self::Memory
             | Self::SharedMemory
             | Self::Disk
             | Self::Suicide
@@ -141,7 +146,6 @@ impl Round {
             | Self::Everyone
             | Self::Step => true,
             Self::Plain
-            | Self::Pids
             | Self::Limits
             | Self::Operator
             | Self::OwnTerminal

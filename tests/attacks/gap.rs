@@ -84,10 +84,6 @@ const GAPS: &[Gap] = &[
         words: "**`/proc` cannot be written**",
     },
     Gap {
-        names: &["proc.root-of-first+"],
-        words: "Contents and lists of directories are closed",
-    },
-    Gap {
         names: &["resource.memory-that-stays+"],
         words: "memory, semaphores and queues of the container are not the workload's",
     },

@@ -32,8 +32,14 @@ mod life;
 mod terminals;
 mod inherited;
 mod output;
+mod run;
 #[path = "../e2e/harness/need.rs"]
 mod need;
+#[path = "../e2e/harness/wait.rs"]
+mod wait;
+#[path = "../e2e/harness/engine.rs"]
+#[expect(dead_code, reason = "the end-to-end tests use more of it")]
+mod engine;
 
 use std::collections::BTreeSet;
 
@@ -69,6 +75,56 @@ fn no_attempt_succeeds_in_the_tier_full_and_in_a_container_none_but_listed_gaps(
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Ordinary containers, and what makes them so.
+const CONTAINERS: [&[&str]; 3] = [
+    &["--name=attacks-root"],
+    &["--name=attacks-user", "--user=1000:1000"],
+    &[
+        "--name=attacks-bare-root",
+        "--cap-drop=ALL",
+        "--security-opt=no-new-privileges",
+    ],
+];
+
+#[test]
+fn in_ordinary_containers_nothing_gets_through_but_listed_gaps() {
+    if run::probe_inside().is_some() {
+        return;
+    }
+    let Some(engine) = engine::Engine::shared() else {
+        return;
+    };
+    let workshop = matrix::workshop();
+    let Some(probe) = matrix::probe_of(&workshop) else {
+        return;
+    };
+    let play = |kind: &[&str]| {
+        let mut flags = run::flags_of_container(&probe);
+        flags.push("--rm".to_owned());
+        flags.extend(kind.iter().map(|flag| (*flag).to_owned()));
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let own = run::command_inside();
+        // The same tests, played inside.
+        let command = [own.as_str(), "no_attempt_succeeds", "every_twin_works"];
+        let output = engine.run(&flags, &command);
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && printed.contains("test result: ok. 2 passed"),
+            "{kind:?}: {:?}\n{printed}",
+            output.status
+        );
+        // It was not the tests that were skipped.
+        assert!(printed.contains(&format!("succeeded of {}", attempts().len())));
+        assert!(printed.contains("cont/"), "{printed}");
+    };
+    std::thread::scope(|scope| {
+        for kind in CONTAINERS {
+            scope.spawn(|| play(kind));
+        }
+    });
 }
 
 #[test]

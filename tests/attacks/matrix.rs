@@ -12,6 +12,7 @@ use std::sync::{LazyLock, Mutex};
 use super::attempt::{Attempt, Class, Round};
 use super::need::{need, skip};
 use super::owner::Owner;
+use super::run::{binary, probe_inside};
 use super::setting::{Answer, Outcome, Setting, Wall};
 use super::{
     files, inherited, kernel, life, network, output, privileges, processes, resources, terminals,
@@ -73,21 +74,24 @@ pub fn attempts() -> Vec<Attempt> {
 
 impl Matrix {
     fn make() -> Option<Self> {
-        let cc = need("cc")?;
         let attempts = attempts();
         let mut settings = SETTINGS.to_vec();
-        if !nix::unistd::geteuid().is_root() {
-            skip("only root can start runs as root and as another user");
-            settings.retain(|setting| setting.owner == Owner::User);
+        let inside = probe_inside();
+        if inside.is_some() {
+            // An ordinary container has no other tier, and its root may not protect the host from an attempt.
+            settings.retain(|setting| setting.wall == Wall::Container);
         }
-        let workshop = tempfile::Builder::new()
-            .prefix("stockade-attacks-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .tempdir()
-            .unwrap();
-        let probe = workshop.path().join("probe");
-        compile(&cc, &probe);
-        let binaries: Vec<(Owner, PathBuf)> = [Owner::Root, Owner::User]
+        let owners = Owner::all();
+        if owners.len() < 2 && inside.is_none() {
+            skip("only root can start runs as root and as another user");
+        }
+        settings.retain(|setting| owners.contains(&setting.owner));
+        let workshop = workshop();
+        let probe = match inside {
+            Some(probe) => probe,
+            None => probe_of(&workshop)?,
+        };
+        let binaries: Vec<(Owner, PathBuf)> = owners
             .into_iter()
             .map(|owner| (owner, copy_binary(workshop.path(), owner)))
             .collect();
@@ -192,6 +196,22 @@ impl std::fmt::Display for Matrix {
     }
 }
 
+/// A directory into which everybody may look.
+pub fn workshop() -> tempfile::TempDir {
+    tempfile::Builder::new()
+        .prefix("stockade-attacks-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .tempdir()
+        .unwrap()
+}
+
+/// Builds the probe there; none, said aloud, without a compiler.
+pub fn probe_of(workshop: &tempfile::TempDir) -> Option<PathBuf> {
+    let probe = workshop.path().join("probe");
+    compile(&need("cc")?, &probe);
+    Some(probe)
+}
+
 fn compile(cc: &Path, probe: &Path) {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attacks/probe");
     let mut sources: Vec<PathBuf> = std::fs::read_dir(sources)
@@ -214,15 +234,14 @@ fn compile(cc: &Path, probe: &Path) {
     );
 }
 
-/// The binary under attack, as a file of the owner: the one that `STOCKADE_TEST_BINARY` names, else that of this build.
+/// The binary under attack, as a file of the owner.
 fn copy_binary(directory: &Path, owner: Owner) -> PathBuf {
-    let binary = std::env::var_os("STOCKADE_TEST_BINARY")
-        .map_or_else(|| env!("CARGO_BIN_EXE_stockade").into(), PathBuf::from);
+    let binary = binary();
     let copy = directory.join(match owner {
         Owner::Root => "stockade-of-root",
         Owner::User => "stockade-of-user",
     });
-    std::fs::copy(&binary, &copy).unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
+    std::fs::copy(binary, &copy).unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
     owner.own_file(&copy);
     copy
 }

@@ -8,6 +8,9 @@ use std::process::Command;
 /// An id that no system gives to anybody.
 const USER: u32 = 61_117;
 
+/// CHOWN, SETGID and SETUID, as capabilities(7) numbers them.
+const CHOOSING: u64 = 1 | 1 << 6 | 1 << 7;
+
 /// The starter of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -18,9 +21,21 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// Whether the tests run as root, so that there is a choice.
+    /// Those that there can be here.
+    pub fn all() -> Vec<Self> {
+        match (nix::unistd::geteuid().is_root(), Self::Root.may_be_chosen()) {
+            (_, true) => vec![Self::Root, Self::User],
+            (true, false) => vec![Self::Root],
+            (false, false) => vec![Self::User],
+        }
+    }
+
+    /// Whether the tests run as root with all that root can do to files and ids, so that there is a choice.
     pub fn may_be_chosen(self) -> bool {
-        nix::unistd::geteuid().is_root()
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let effective = u64::from_str_radix(effective.unwrap().trim(), 16).unwrap();
+        nix::unistd::geteuid().is_root() && effective & CHOOSING == CHOOSING
     }
 
     /// Gives it everything below `directory`.

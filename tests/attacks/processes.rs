@@ -170,8 +170,8 @@ pub const ATTEMPTS: &[Attempt] = &[
     .unproven(INSIDE),
     process(
         "root-of-first",
-        "list /proc/{first}/root",
-        "list /proc/self/root",
+        "list-root-of {first}",
+        "read /proc/self/root{workspace}/notes.txt",
     )
     .unproven(INSIDE),
     process(

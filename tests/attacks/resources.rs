@@ -13,7 +13,7 @@ const DEPENDS: &str = "what a host limits by itself differs";
 
 pub const ATTEMPTS: &[Attempt] = &[
     resource("fork-bomb", "processes 200", "processes 20").round(Round::Pids),
-    resource("thread-bomb", "threads 200", "threads 20").round(Round::Pids),
+    resource("thread-bomb", "threads 200", "threads 20").round(Round::Threads),
     resource(
         "fill-disk",
         "fill {workspace}/large 64",
@@ -30,7 +30,7 @@ pub const ATTEMPTS: &[Attempt] = &[
         .round(Round::Limits)
         .unproven(DEPENDS),
     resource("more-processes", "raise-limit processes", "lower-limit")
-        .round(Round::Pids)
+        .round(Round::Plain)
         .unproven(DEPENDS),
     resource("memory-bomb", "memory 256 {hold}", "memory 16 0").round(Round::Memory),
     resource(

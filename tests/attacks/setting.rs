@@ -109,6 +109,7 @@ impl Setting {
         match round {
             Round::Plain
             | Round::Pids
+            | Round::Threads
             | Round::Memory
             | Round::SharedMemory
             | Round::Operator
@@ -254,7 +255,8 @@ impl Setting {
                 words.extend([binary.into(), "run".into()]);
                 words.extend(["--run-id=run", "--listen=127.0.0.1:0"].map(Into::into));
                 // Who stops the init of a container ends its run by that.
-                let seconds = if round == Round::StopFirst { 10 } else { 100 };
+                let is_held_up = round == Round::StopFirst && self.wall == Wall::Container;
+                let seconds = if is_held_up { 5 } else { 100 };
                 words.push(format!("--timeout={seconds}").into());
                 words.extend(["--recordings".into(), self.recordings(round, stage).into()]);
                 words.extend(["--socket".into(), stage.path("api.sock").into()]);
@@ -311,7 +313,7 @@ impl Setting {
         let confined = self.wall.is_confined();
         match round {
             Round::Limits | Round::Disk if confined => flags.push("--disk=16MiB".into()),
-            Round::Pids if confined => flags.push("--pids=64".into()),
+            Round::Pids | Round::Threads if confined => flags.push("--pids=64".into()),
             Round::Memory | Round::SharedMemory if confined => flags.push("--memory=64MiB".into()),
             Round::OwnTerminal => flags.push("--tty".into()),
             Round::Proxy => {
@@ -344,6 +346,7 @@ impl Setting {
             Round::Output => flags.push("--credential=CALLERS_SECRET=env:CALLERS_SECRET".into()),
             Round::Plain
             | Round::Pids
+            | Round::Threads
             | Round::Limits
             | Round::Memory
             | Round::SharedMemory
@@ -360,7 +363,7 @@ impl Setting {
         flags
     }
 
-    /// Waits until the run listens, and tells the stage what is known of it then.
+    /// Waits until the workload runs, and tells the stage what is known of it then.
     fn await_start(self, round: Round, stage: &mut Stage, child: &mut Child, output: &Path) {
         if self.wall == Wall::Exec {
             // It is both, and the launch helper, too.
@@ -377,7 +380,9 @@ impl Setting {
         };
         let begun = Instant::now();
         let (address, supervisor) = loop {
+            // Not before its launch was answered: an attempt may be the end of who answers.
             let address = read("status.json")
+                .filter(|status| status["phase"] == "running")
                 .and_then(|status| Some(status["listen"]["address"].as_str()?.to_owned()));
             let supervisor = read("claim.json").and_then(|claim| claim["pid"].as_i64());
             if let (Some(address), Some(supervisor)) = (address, supervisor) {

@@ -197,6 +197,15 @@ static void list_descriptors(char **a) {
     refused("no name of any");
 }
 
+static void list_root_of(char **a) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%ld/root", target(a[0]));
+    DIR *directory = opendir(path);
+    if (!directory)
+        refused_by_errno();
+    got("it is open");
+}
+
 static void slow_down(char **a) { answer(setpriority(PRIO_PROCESS, (id_t)target(a[0]), 10)); }
 
 static void bind_to_processor(char **a) {
@@ -271,6 +280,7 @@ const struct verb process_verbs[] = {
     {"take-descriptor", 2, take_descriptor},
     {"open-descriptor", 2, open_descriptor},
     {"list-descriptors", 1, list_descriptors},
+    {"list-root-of", 1, list_root_of},
     {"slow-down", 1, slow_down},
     {"bind-to-processor", 1, bind_to_processor},
     {"limit-process", 1, limit_process},
