@@ -9,18 +9,25 @@ use stockade::log::{Durability, LogOptions};
 use tokio::task::JoinSet;
 
 use crate::frames::EventMaker;
-use crate::report::{Report, Row, Target, median, millis, per_second, quantile};
+use crate::process::Memory;
+use crate::report::{
+    Figure, Report, Row, Target, Unit, median, millis, per_second, quantile, to_mebibytes,
+};
 use crate::scale::Scale;
 use crate::stockade_server::{Record, append, now_ms, runtime};
 
 /// Longest wait for a sync in a benchmark.
 const SYNC_WAIT: Duration = Duration::from_secs(30);
 
+/// Most by which the memory of a long log may be above that of a short one: what an allocator keeps.
+const OVER_SHORT: f64 = 1.1;
+
 /// Measures all rows; `dir` is an empty directory on the disk that is measured.
 pub(crate) fn run(report: &mut Report, scale: &Scale, dir: &Path) {
     written_and_sustained(report, scale, dir);
     append_to_ack(report, scale, dir);
     status_json(report, scale, dir);
+    memory(report, scale, &dir.join("memory"));
 }
 
 fn written_and_sustained(report: &mut Report, scale: &Scale, dir: &Path) {
@@ -82,6 +89,35 @@ fn log_appends(dir: &Path, n_events: u64, durability: Durability) -> f64 {
     record.close();
     remove(dir);
     n_events as f64 / elapsed.as_secs_f64()
+}
+
+/// Memory of a log of any length is that of a log of a tenth of it.
+fn memory(report: &mut Report, scale: &Scale, dir: &Path) {
+    let record = Record::create(dir, LogOptions::default());
+    let maker = EventMaker::new();
+    let resident = |n_events: u64| {
+        runtime().block_on(async {
+            let mut bounds = record.source.watch();
+            let last = append(&record.log, &maker, n_events).await;
+            let published = bounds.wait_for(|bounds| bounds.published_seq >= last).await;
+            assert!(published.is_ok(), "the log was closed");
+        });
+        to_mebibytes(Memory::of(std::process::id()).rss)
+    };
+    let first = resident(scale.n_long / 10);
+    let whole = resident(scale.n_long - scale.n_long / 10);
+    record.close();
+    remove(dir);
+    let figure = Figure {
+        value: whole,
+        unit: Unit::Mebibytes,
+    };
+    let what = format!("resident after {} events", scale.n_long);
+    report.push(
+        Row::new("append", what, figure)
+            .target(Target::RatioAtMost(OVER_SHORT))
+            .beside("after a tenth of them", first),
+    );
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,8 @@ pub(crate) struct Scale {
     pub(crate) n_rounds: usize,
     /// Events of one append round.
     pub(crate) n_appends: u64,
+    /// Events of the log whose memory is measured.
+    pub(crate) n_long: u64,
     /// Acknowledged events of one round.
     pub(crate) n_acks: u64,
     pub(crate) n_status_writes: usize,
@@ -34,6 +36,7 @@ impl Scale {
         is_full: true,
         n_rounds: 3,
         n_appends: 500_000,
+        n_long: 10_000_000,
         n_acks: 2_000,
         n_status_writes: 300,
         crowds: &[(100, 2_000_000), (1_000, 2_000_000), (5_000, 5_000_000)],
@@ -51,6 +54,7 @@ impl Scale {
         is_full: false,
         n_rounds: 2,
         n_appends: 200_000,
+        n_long: 2_000_000,
         n_acks: 500,
         n_status_writes: 50,
         crowds: &[(100, 1_000_000), (1_000, 1_000_000)],

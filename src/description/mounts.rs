@@ -65,7 +65,9 @@ impl Checker<'_> {
             let name = format!("{}[{idx}]", key.name);
             let written = match (&item.value, access) {
                 (Value::Text(text), None) => self.short_form(&name, item, text),
-                (Value::Text(text), Some(access)) => self.pair(&name, item, text, access),
+                (Value::Text(text), Some(access)) => {
+                    self.pair(&name, item, (text.as_str(), access), PAIR)
+                }
                 (Value::Table(entries), None) => self.long_form(&name, item, entries),
                 _ => {
                     let expected = access.map_or(SHORT_FORM, |_| PAIR);
@@ -86,14 +88,20 @@ impl Checker<'_> {
         }
     }
 
-    /// `SOURCE[:TARGET]`.
-    fn pair(&mut self, name: &str, item: &Given, text: &str, access: Access) -> Option<Written> {
+    /// `SOURCE[:TARGET]`; what it should be is told by `form`.
+    fn pair(
+        &mut self,
+        name: &str,
+        item: &Given,
+        (text, access): (&str, Access),
+        form: &str,
+    ) -> Option<Written> {
         let (source, target) = match text.split_once(':') {
             Some((source, target)) => (source, Some(target)),
             None => (text, None),
         };
         if source.is_empty() || target.is_some_and(|target| target.contains(':')) {
-            self.faults.add(ErrorKind::Invalid, name, item, PAIR);
+            self.faults.add(ErrorKind::Invalid, name, item, form);
             return None;
         }
         let part = |text: &str| Given::text(text, item.origin.clone());
@@ -105,25 +113,12 @@ impl Checker<'_> {
     }
 
     fn short_form(&mut self, name: &str, item: &Given, text: &str) -> Option<Written> {
-        let (paths, access) = match text.rsplit_once(':') {
+        let written = match text.rsplit_once(':') {
             Some((paths, "ro")) => (paths, Access::ReadOnly),
             Some((paths, "rw")) => (paths, Access::ReadWrite),
             _ => (text, Access::ReadOnly),
         };
-        let (source, target) = match paths.split_once(':') {
-            Some((source, target)) => (source, Some(target)),
-            None => (paths, None),
-        };
-        if source.is_empty() || target.is_some_and(|target| target.contains(':')) {
-            self.faults.add(ErrorKind::Invalid, name, item, SHORT_FORM);
-            return None;
-        }
-        let part = |text: &str| Given::text(text, item.origin.clone());
-        Some(Written {
-            source: part(source),
-            target: target.map(part),
-            access,
-        })
+        self.pair(name, item, written, SHORT_FORM)
     }
 
     fn long_form(
