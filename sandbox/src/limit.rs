@@ -6,7 +6,7 @@
 
 use crate::cgroup::{ControlGroup, EnforcedLimit, GroupSpec, LimitKind, Means};
 use crate::layer::{Layer, MissingLayer};
-use crate::policy::{Isolation, Limits};
+use crate::policy::{Isolation, Limits, Movable};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::utsname::uname;
@@ -49,13 +49,13 @@ impl Limiting {
     /// If the group that was made cannot be opened.
     pub(crate) fn prepare(
         limits: &Limits,
-        group_name: Option<&str>,
+        group: Option<(&str, Movable)>,
         isolation: Isolation,
     ) -> io::Result<Self> {
         let mut limiting = Self::default();
         let mut reason = "the policy names no control group".to_owned();
-        if let Some(name) = group_name {
-            let made = ControlGroup::make(name, limits, isolation);
+        if let Some((name, movable)) = group {
+            let made = ControlGroup::make(name, limits, isolation, movable);
             if let Some(group) = &made.group {
                 let (spec, descriptors) = group.joins()?;
                 limiting.spec.group = Some(spec);

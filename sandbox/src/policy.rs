@@ -126,6 +126,15 @@ pub struct Limits {
     pub file_bytes: Option<u64>,
 }
 
+/// Whose processes may be moved into a group of their own (version 2), so that the sandbox's can be made beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Movable {
+    /// Those of the caller's parent, who is its guardian, with all that descends from it; in a container all.
+    WithParent,
+    /// Those of the caller alone, with all that descends from it: its parent is whoever started it.
+    Own,
+}
+
 /// What is asked for a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -157,6 +166,8 @@ pub struct Policy {
     /// The name of the control group, behind [`GROUP_PREFIX`](crate::GROUP_PREFIX); without one there is none, and limits
     /// hold by other means.
     pub group: Option<String>,
+    /// Whose processes may be moved for it.
+    pub movable: Movable,
     /// The user id that the workload sees as its own; on the host it stays an unprivileged one.
     pub inside_user: Option<u32>,
     /// The group id that it sees as its own.
@@ -188,6 +199,7 @@ impl Policy {
             landlock: Landlock::Restrict,
             limits: Limits::default(),
             group: None,
+            movable: Movable::WithParent,
             inside_user: None,
             inside_group: None,
             proc: Proc::Masked,

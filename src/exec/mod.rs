@@ -156,6 +156,7 @@ fn policy(description: &RunDescription) -> sandbox::Policy {
         .iter()
         .any(|key| description.is_explicit(key));
     let is_required = policy.required.contains(&Layer::CgroupLimits);
+    policy.movable = sandbox::Movable::Own;
     policy.group = (is_limited || is_required).then(|| format!("exec-{}", std::process::id()));
     policy
 }

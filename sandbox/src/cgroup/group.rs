@@ -7,7 +7,7 @@ use super::host::Host;
 use super::place::{self, refused};
 use super::reading::{self, GroupReading};
 use super::{Controller, EnforcedLimit, GROUP_PREFIX, LimitKind, Means, remains};
-use crate::policy::{Isolation, Limits};
+use crate::policy::{Isolation, Limits, Movable};
 use crate::text::Text;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -122,7 +122,12 @@ pub(crate) struct Made {
 
 impl ControlGroup {
     /// Makes a group below that of the calling process and writes its limits. Whatever is refused is told, not fatal.
-    pub(crate) fn make(name: &str, limits: &Limits, isolation: Isolation) -> Made {
+    pub(crate) fn make(
+        name: &str,
+        limits: &Limits,
+        isolation: Isolation,
+        movable: Movable,
+    ) -> Made {
         let host = Host::find();
         let mut made = Made::default();
         let mut members: Vec<Member> = Vec::new();
@@ -164,7 +169,7 @@ impl ControlGroup {
                 }
             }
             Some(unified) => {
-                let (place, controllers) = match place::find(unified, &new) {
+                let (place, controllers) = match place::find(unified, &new, movable) {
                     Ok(place) => (place, new),
                     Err(refusal) => {
                         made.refusals.push(refusal);

@@ -15,6 +15,7 @@
 
 use super::Controller;
 use super::host::Unified;
+use crate::policy::Movable;
 use crate::process_table;
 use crate::sweep;
 use std::fs;
@@ -31,7 +32,11 @@ const MAX_MOVES: usize = 16;
 const LIMITS: [&str; 4] = ["memory.max", "memory.high", "pids.max", "cpu.max"];
 
 /// Finds the place; the error says for people what the host would have to give.
-pub(super) fn find(unified: &Unified, wanted: &[Controller]) -> Result<PathBuf, String> {
+pub(super) fn find(
+    unified: &Unified,
+    wanted: &[Controller],
+    movable: Movable,
+) -> Result<PathBuf, String> {
     let own = &unified.own;
     if wanted.is_empty() {
         return Ok(own.clone());
@@ -52,7 +57,7 @@ pub(super) fn find(unified: &Unified, wanted: &[Controller]) -> Result<PathBuf, 
     {
         return Ok(parent.to_path_buf());
     }
-    let refused = match move_into_leaf(unified, wanted) {
+    let refused = match move_into_leaf(unified, wanted, movable) {
         Ok(()) => return Ok(own.clone()),
         Err(refused) => refused,
     };
@@ -85,10 +90,14 @@ fn enable(group: &Path, wanted: &[Controller]) -> Result<(), String> {
 }
 
 /// Moves the own group's processes into the leaf, if they are ours to move.
-fn move_into_leaf(unified: &Unified, wanted: &[Controller]) -> Result<(), String> {
+fn move_into_leaf(
+    unified: &Unified,
+    wanted: &[Controller],
+    movable: Movable,
+) -> Result<(), String> {
     let own = &unified.own;
-    let is_container = *own == unified.mount;
-    if !is_container && !is_family(&pids(own).unwrap_or_default()) {
+    let is_container = *own == unified.mount && movable == Movable::WithParent;
+    if !is_container && !is_family(&pids(own).unwrap_or_default(), movable) {
         return Err(format!(
             "other processes share the control group {} with the supervisor; start it in one of its own, as by `systemd-run --user --scope -p Delegate=yes`",
             own.display()
@@ -132,14 +141,17 @@ fn move_all(from: &Path, to: &Path) -> Result<(), String> {
     ))
 }
 
-/// Whether all of them are the supervisor, its parent, who is its guardian, or descend from the two.
-fn is_family(pids: &[i32]) -> bool {
+/// Whether all of them are the supervisor, its parent if that is its guardian, or descend from the two.
+fn is_family(pids: &[i32], movable: Movable) -> bool {
     let Ok(own) = sweep::own_pid() else {
         return false;
     };
     let parent = nix::unistd::getppid().as_raw();
     let family = |table: &[process_table::Entry]| {
-        let root = if parent > 1 { parent } else { own };
+        let root = match movable {
+            Movable::WithParent if parent > 1 => parent,
+            Movable::WithParent | Movable::Own => own,
+        };
         let below = process_table::descendants(table, root, &[]);
         pids.iter()
             .all(|pid| *pid == root || *pid == own || below.iter().any(|entry| entry.pid == *pid))
@@ -182,9 +194,10 @@ pub(super) fn refused(what: &str, path: &Path, error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{LEAF, find};
+    use super::{LEAF, find, is_family};
     use crate::cgroup::Controller;
     use crate::cgroup::host::Unified;
+    use crate::policy::Movable;
     use std::fs;
     use std::path::{Path, PathBuf};
     use tempfile::TempDir;
@@ -218,7 +231,7 @@ mod tests {
     }
 
     fn place(host: &TempDir, own: &str) -> Result<PathBuf, String> {
-        find(&unified(host, own), &WANTED)
+        find(&unified(host, own), &WANTED, Movable::WithParent)
     }
 
     #[test]
@@ -277,9 +290,21 @@ mod tests {
     }
 
     #[test]
+    fn who_started_a_command_is_not_moved_for_it() {
+        let parent = nix::unistd::getppid().as_raw();
+        let own = nix::unistd::getpid().as_raw();
+        assert!(is_family(&[own], Movable::Own));
+        assert!(is_family(&[parent, own], Movable::WithParent));
+        assert!(!is_family(&[parent, own], Movable::Own));
+    }
+
+    #[test]
     fn without_controllers_the_own_group_will_do() {
         let host = tempfile::tempdir().unwrap();
         let unified = unified(&host, "");
-        assert_eq!(find(&unified, &[]).as_deref(), Ok(host.path()));
+        assert_eq!(
+            find(&unified, &[], Movable::Own).as_deref(),
+            Ok(host.path())
+        );
     }
 }

@@ -39,7 +39,11 @@ impl Order {
         refused: Option<String>,
     ) -> io::Result<(Self, PlanSpec, Vec<OwnedFd>)> {
         let isolation = plan.spec.isolation;
-        let limiting = Limiting::prepare(&plan.limits, plan.group.as_deref(), isolation)?;
+        let limiting = Limiting::prepare(
+            &plan.limits,
+            plan.group.as_deref().map(|name| (name, plan.movable)),
+            isolation,
+        )?;
         let (control, init_control) = wire::pair()?;
         let (reports, init_reports) = wire::pair()?;
         let mut descriptors = vec![init_control, init_reports];

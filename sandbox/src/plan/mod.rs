@@ -13,7 +13,9 @@ use crate::domain::DomainSpec;
 use crate::filter::{CallGroup, DENIALS, Program};
 use crate::layer::Layer;
 use crate::limit::LimitSpec;
-use crate::policy::{Access, Bind, Isolation, Landlock, Limits, Network, OUTPUT, Policy, Proc};
+use crate::policy::{
+    Access, Bind, Isolation, Landlock, Limits, Movable, Network, OUTPUT, Policy, Proc,
+};
 use crate::text::Text;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -140,6 +142,7 @@ pub struct Plan {
     pub(crate) descriptors: Vec<OwnedFd>,
     pub(crate) limits: Limits,
     pub(crate) group: Option<String>,
+    pub(crate) movable: Movable,
     pub(crate) required: Vec<Layer>,
 }
 
@@ -171,6 +174,7 @@ impl Plan {
             descriptors: Vec::new(),
             limits: policy.limits,
             group: policy.group.clone(),
+            movable: policy.movable,
             required: policy.required.clone(),
         };
         if policy.isolation == Isolation::None {
