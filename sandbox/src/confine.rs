@@ -67,6 +67,8 @@ pub(crate) struct Child {
     /// Whether processes can be found in /proc.
     pub(crate) has_proc: bool,
     pub(crate) deadline: Deadline,
+    /// The pid of whoever gave birth.
+    pub(crate) helper: i32,
     /// Who gave birth to it.
     pub(crate) parent: Parent,
 }
@@ -215,6 +217,7 @@ impl Child {
             self.identity,
             port,
         )?);
+        refuse_reach(self.helper)?;
         Ok(missing)
     }
 
@@ -322,6 +325,17 @@ fn filter_calls(plan: &PlanSpec, identity: Identity) -> Result<Option<MissingLay
         allowed.join(", ")
     );
     Ok(Some(MissingLayer::new(Layer::Seccomp, reason)))
+}
+
+/// Refuses a sandbox from which the launch helper could be signalled: the init ends everything by a signal to all that it
+/// reaches, and that must be its own.
+fn refuse_reach(helper: i32) -> Result<(), Failure> {
+    let reach = |error| Failure::new(Step::RestrictFiles, "signals to the launch helper", &error);
+    match signal::send(helper, 0) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
+        Err(error) => Err(reach(error)),
+        Ok(()) => Err(reach(io::Error::from_raw_os_error(libc::ENOSYS))),
+    }
 }
 
 fn raise_loopback() -> io::Result<()> {

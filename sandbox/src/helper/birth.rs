@@ -11,6 +11,7 @@ use crate::layer::{Layer, MissingLayer};
 use crate::plan::{BindSpec, PlanSpec, Role};
 use crate::policy::{Access, Isolation, Network, SCRATCH_DIRECTORIES};
 use crate::protocol::{Go, HandedOver, SetUp};
+use crate::sweep;
 use crate::sys::process::{clone_into, exit_now, reap_exactly};
 use crate::sys::signal;
 use crate::wire::{self, Deadline};
@@ -68,6 +69,7 @@ pub(super) fn build(
         }
         Isolation::None => {}
     }
+    let helper = sweep::own_pid().at(Step::PrepareInit, "the launch helper")?;
     let (ours, lifeline) = wire::pair().at(Step::PrepareInit, "the lifeline")?;
     // Without isolation only the launches are born in the group, so that it can be killed without the init.
     let birthplace = joins.birthplace().filter(|_| isolation != Isolation::None);
@@ -92,6 +94,7 @@ pub(super) fn build(
             birthplace: None,
             has_proc: true,
             deadline,
+            helper,
             parent,
         };
         child.run();

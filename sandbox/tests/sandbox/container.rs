@@ -167,6 +167,13 @@ fn a_writable_workspace_is_written_by_its_owner_also_where_that_is_root() {
                 assert_eq!(uid(&run), 0);
                 assert!(!enforced.has(Layer::UnprivilegedId), "{enforced:?}");
                 assert!(enforced.has(Layer::NoCapabilities), "{enforced:?}");
+                let status = run.output(launch(&["cat", "/proc/self/status"])).success();
+                for set in ["CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+                    assert!(
+                        status.contains(&format!("{set}:\t0000000000000000\n")),
+                        "{status}"
+                    );
+                }
                 // Root owns it, and so only Landlock keeps it closed.
                 run.shell("cat /etc/shadow").refused();
                 run.shell("cat /etc/passwd").success();
@@ -176,6 +183,19 @@ fn a_writable_workspace_is_written_by_its_owner_also_where_that_is_root() {
     });
     if !is_root() {
         return;
+    }
+    // Also where the set that bounds capabilities may not be emptied.
+    let host = workspace(Starter::Root);
+    let (of_root, _own) = policy(Starter::Root);
+    let of_root = with_workspace(of_root, host.path(), Access::ReadWrite);
+    let run = run_of(helper_without("-setpcap"), &of_root, Starter::Root);
+    let status = run.output(launch(&["cat", "/proc/self/status"])).success();
+    assert!(status.contains("Uid:\t0\t"), "{status}");
+    for set in ["CapPrm", "CapEff"] {
+        assert!(
+            status.contains(&format!("{set}:\t0000000000000000\n")),
+            "{status}"
+        );
     }
     let host = workspace(Starter::User);
     let (policy, _scratch) = policy(Starter::Root);
