@@ -272,7 +272,7 @@ impl Init {
         );
         let signals = [Some(signo), wakes.then_some(libc::SIGCONT)];
         for signo in signals.into_iter().flatten() {
-            match (target, self.isolation) {
+            match (target, self.reaches_its_own_only()) {
                 // A launch leads its group, and its pid is not reused before it is reaped here.
                 (Target::Launch(launch), _) => signal::send(-self.pid_of(launch)?, signo)?,
                 (Target::Tree(launch), _) => {
@@ -287,8 +287,8 @@ impl Init {
                         signal::send(-keeper.leader, signo)?;
                     }
                 }
-                (Target::All, Isolation::Full | Isolation::Container) => send_to_all(signo)?,
-                (Target::All, Isolation::None) => {
+                (Target::All, true) => send_to_all(signo)?,
+                (Target::All, false) => {
                     for entry in self.live()? {
                         let _ = sweep::signal_exactly(&entry, signo);
                     }
@@ -340,16 +340,30 @@ impl Init {
     fn kill_all(&mut self, limit: Duration) -> io::Result<KillReport> {
         let deadline = Deadline::after(limit);
         let mut ended = Vec::new();
-        let report = match self.isolation {
-            Isolation::None => {
-                let keepers: Vec<i32> = self.keepers.keys().copied().collect();
-                let group = self.birthplace.as_mut().map(Birthplace::mark_killed);
-                sweep::kill_descendants(&[], &keepers, group, deadline, &mut |one| ended.push(one))
-            }
-            Isolation::Full | Isolation::Container => self.kill_within_reach(&mut ended),
+        let report = if self.reaches_its_own_only() {
+            self.kill_within_reach(&mut ended)
+        } else {
+            let keepers: Vec<i32> = self.keepers.keys().copied().collect();
+            let group = self.birthplace.as_mut().map(Birthplace::mark_killed);
+            sweep::kill_descendants(&[], &keepers, group, deadline, &mut |one| ended.push(one))
         };
         self.take_ended(ended)?;
         report
+    }
+
+    /// Tells whether a signal to everybody reaches this sandbox and nobody else. It is tried, not believed: what else it would
+    /// reach is the whole host.
+    fn reaches_its_own_only(&self) -> bool {
+        match self.isolation {
+            Isolation::None => false,
+            Isolation::Full => nix::unistd::getpid().as_raw() == 1,
+            // The parent is the launch helper, or who adopted this process: outside of the id and of the domain.
+            Isolation::Container => {
+                let outside = nix::unistd::getppid().as_raw();
+                let tried = signal::send(outside, 0);
+                tried.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM))
+            }
+        }
     }
 
     /// Kills every process of the pid namespace, or of the id or domain that confines the init as well: it reaches no other.
