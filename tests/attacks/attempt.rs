@@ -98,6 +98,8 @@ pub enum Round {
     Hidden,
     /// The workspace and a mount beside it can only be read.
     ReadOnly,
+    /// The workspace may be changed and stays as it was.
+    Overlay,
     /// Little disk. An attempt ends the run.
     Disk,
     /// A step of a playbook.
@@ -108,7 +110,7 @@ pub enum Round {
 
 impl Round {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Plain,
         Self::Pids,
         Self::Threads,
@@ -127,6 +129,7 @@ impl Round {
         Self::Artifacts,
         Self::Hidden,
         Self::ReadOnly,
+        Self::Overlay,
         Self::Disk,
         Self::Step,
         Self::Result,
@@ -155,6 +158,7 @@ impl Round {
             | Self::Artifacts
             | Self::Hidden
             | Self::ReadOnly
+            | Self::Overlay
             | Self::Result => false,
         }
     }

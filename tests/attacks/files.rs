@@ -252,8 +252,45 @@ pub const ATTEMPTS: &[Attempt] = &[
     only_read("make-in-mount", "write {outside}/shown/planted")
         .damage(|scene| scene.stage.appeared("outside/shown/planted")),
     only_read("beside-mount", "read {outside}/shown/../secret.txt"),
+    overlaid("append-below", "append {workspace}/untouched")
+        .damage(|scene| scene.stage.changed("workspace/untouched")),
+    overlaid("make-below", "write {workspace}/appears")
+        .damage(|scene| scene.stage.appeared("workspace/appears")),
+    overlaid("remove-below", "remove {workspace}/doomed").damage(|scene| {
+        let is_gone = scene.stage.appeared("workspace/doomed").is_none();
+        is_gone.then(|| "it is gone".to_owned())
+    }),
+    overlaid("rename-below", "rename {workspace}/from {workspace}/to")
+        .damage(|scene| scene.stage.appeared("workspace/to")),
+    overlaid(
+        "link-below",
+        "make-link {workspace}/notes.txt {workspace}/second",
+    )
+    .damage(|scene| scene.stage.appeared("workspace/second")),
+    overlaid("change-mode-below", "change-mode {workspace}/tool 0700").damage(|scene| {
+        let mode = scene.stage.mode("workspace/tool") & 0o777;
+        (mode == 0o700).then(|| format!("mode {mode:o}"))
+    }),
+    overlaid(
+        "rename-directory-below",
+        "rename {workspace}/sub {workspace}/sub-2",
+    )
+    .damage(|scene| scene.stage.appeared("workspace/sub-2")),
+    overlaid("make-device-below", "make-device {workspace}/device")
+        .root()
+        .damage(|scene| scene.stage.appeared("workspace/device")),
+    overlaid(
+        "through-link-below",
+        "write {workspace}/directory-out/open/planted",
+    )
+    .damage(|scene| scene.stage.appeared("outside/open/planted")),
 ];
 
 const fn only_read(name: &'static str, attack: &'static str) -> Attempt {
     fs(name, attack, "write $TMPDIR/{tag}-own-file").round(Round::ReadOnly)
+}
+
+/// Aimed at what lies below an overlay, and must work above it.
+const fn overlaid(name: &'static str, attack: &'static str) -> Attempt {
+    fs(name, attack, "write {workspace}/written.txt").round(Round::Overlay)
 }

@@ -43,13 +43,13 @@ mod engine;
 
 use std::collections::BTreeSet;
 
-use attempt::{Class, Control};
+use attempt::{Class, Control, Round};
 use matrix::{attempts, matrix};
 use owner::Owner;
 use setting::{Answer, Wall};
 
 /// The least that the corpus has, and the least of a class.
-const MIN_ATTEMPTS: usize = 200;
+const MIN_ATTEMPTS: usize = 300;
 const MIN_OF_A_CLASS: usize = 6;
 
 #[test]
@@ -134,9 +134,11 @@ fn every_gap_of_a_container_stands_in_the_documentation() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// A program of root's, and a control group that can be entered, are not there for everybody.
+/// A program of root's, and a control group that can be entered, are not there for everybody, and an overlay is a
+/// command's alone.
 fn may_lack_its_aim(attempt: &attempt::Attempt) -> bool {
-    attempt.attack.contains("{setuid}") || attempt.attack.contains("{cgroup}")
+    let attack = attempt.attack;
+    attack.contains("{setuid}") || attack.contains("{cgroup}") || attempt.round == Round::Overlay
 }
 
 #[test]
@@ -150,7 +152,8 @@ fn every_twin_works_in_every_setting() {
                 .map(|outcome| &outcome.twin)
             {
                 Some(Answer::Got(_)) => {}
-                Some(Answer::NotTried) if setting.wall != Wall::Full => {}
+                Some(Answer::NotTried)
+                    if setting.wall != Wall::Full || attempt.round == Round::Overlay => {}
                 Some(Answer::Refused(_))
                     if setting.wall == Wall::Container && gap::is_listed(&attempt.twin_id()) => {}
                 other => found.push(format!(

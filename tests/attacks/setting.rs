@@ -121,6 +121,8 @@ impl Setting {
             }
             Round::Proxy => self.wall != Wall::Unconfined && self.wall != Wall::Exec,
             Round::ReadOnly => self.wall != Wall::Unconfined,
+            // A run has none yet.
+            Round::Overlay => matches!(self.wall, Wall::Bare | Wall::Exec),
             // Unconfined, the first process is the machine's.
             Round::Suicide | Round::StopFirst | Round::Storm | Round::Step => {
                 matches!(self.wall, Wall::Full | Wall::Container)
@@ -319,6 +321,7 @@ impl Setting {
             Round::Proxy => {
                 flags.push(format!("--net=allow=*,127.0.0.1:{}", stage.fact("allowed")))
             }
+            Round::Overlay => flags.push("--workspace-mode=overlay".into()),
             Round::ReadOnly => {
                 let flag = if self.wall == Wall::Exec {
                     "--ro"
