@@ -44,6 +44,7 @@ mod artifacts;
 mod stop;
 mod preparation;
 mod presets;
+#[cfg(feature = "operator")]
 mod doctor;
 mod flood;
 mod limits;
