@@ -107,6 +107,7 @@ fn unusable(path: &Path, source: RecordingsError) -> FindError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recordings::layout;
 
     fn find_in(named: &str, store: &Path) -> Result<RunDir, FindError> {
         find(named, &|| Ok(store.to_owned()))
@@ -117,7 +118,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open_or_create(root.path()).unwrap();
         for name in ["one", "two"] {
-            store.create_run(&name.parse().unwrap()).unwrap();
+            let run = store.create_run(&name.parse().unwrap()).unwrap();
+            run.write_atomic(layout::SPEC, b"{}").unwrap();
         }
         store.point_latest_at(&"one".parse().unwrap()).unwrap();
         let by_path = root.path().join("two").display().to_string();
@@ -166,9 +168,18 @@ mod tests {
         let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let link = root.path().join("latest");
         let outside = elsewhere.path().join("other");
-        std::fs::create_dir(root.path().join("fox")).unwrap();
-        std::fs::create_dir(&outside).unwrap();
-        for leads_to in [Path::new("gone"), Path::new("../../etc"), &outside] {
+        for run in [&root.path().join("fox"), &outside] {
+            std::fs::create_dir(run).unwrap();
+            std::fs::write(run.join(layout::SPEC), "{}").unwrap();
+        }
+        // What somebody else made there is no run.
+        std::fs::create_dir(root.path().join("foreign")).unwrap();
+        for leads_to in [
+            Path::new("gone"),
+            Path::new("foreign"),
+            Path::new("../../etc"),
+            &outside,
+        ] {
             std::os::unix::fs::symlink(leads_to, &link).unwrap();
             let found = find_in("latest", root.path()).unwrap();
             assert_eq!(found.path(), root.path().join("fox"));

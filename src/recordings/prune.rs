@@ -17,7 +17,7 @@ use super::layout;
 use super::lock::{Holder, LockError, RunLock};
 use super::pin::{self, Pins};
 use super::run_dir::RunDir;
-use super::store::{Store, StoreEntry, modified_at};
+use super::store::{Store, StoreEntry};
 use super::tree;
 use crate::run::RunId;
 
@@ -132,9 +132,6 @@ pub struct PruneReport {
     pub failed: Vec<(PathBuf, RecordingsError)>,
 }
 
-/// Files by which a directory is a run of ours, in the order in which they are made.
-const MARKS: [&str; 3] = [layout::SPEC, layout::CLAIM, layout::EVENTS];
-
 /// What is known of a run before the limits are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Candidate {
@@ -222,21 +219,10 @@ pub fn plan(
     Ok(plan)
 }
 
-/// Lists the store with the newest run in front. The newest is the run that people get by the name `latest`, which was started
-/// last; files in an older one may change after that. Where the link names no run, it is the run whose first file is the newest:
-/// whoever takes a lock changes a directory, and another pruning does.
+/// Lists the store with the newest run in front; files in an older one may change after it was started.
 fn newest_first(store: &Store) -> Result<(Option<RunId>, Vec<StoreEntry>), RecordingsError> {
     let mut entries = store.list()?;
-    // What cannot be read stays anyway, and must not be all that stays.
-    let begun_at = |id: &RunId| begun_at(&store.open_run(id).ok()??);
-    let newest = store
-        .linked()
-        .filter(|id| begun_at(id).is_some())
-        .or_else(|| {
-            let runs = entries.iter();
-            let runs = runs.filter_map(|entry| Some((begun_at(&entry.id)?, &entry.id)));
-            runs.max().map(|(_, id)| id.clone())
-        });
+    let newest = store.latest()?;
     let idx = entries
         .iter()
         .position(|entry| newest.as_ref() == Some(&entry.id));
@@ -277,7 +263,7 @@ fn planned<R>(entry: StoreEntry, bytes: u64, reason: R) -> Planned<R> {
 
 /// Looks at a directory; none when it is no run.
 fn candidate(run: &RunDir) -> Result<Option<Candidate>, RecordingsError> {
-    if !is_run(run)? {
+    if !run.is_begun()? {
         return Ok(None);
     }
     // A run that is finished may still be locked: its supervisor lingers for late readers.
@@ -289,24 +275,6 @@ fn candidate(run: &RunDir) -> Result<Option<Candidate>, RecordingsError> {
         // A vacant one has a spec: a run that was created and never started, which only age removes as well.
         Occupancy::Vacant | Occupancy::Abandoned | Occupancy::Locked => Candidate::Abandoned,
     }))
-}
-
-/// Whether a directory holds a run of ours.
-fn is_run(run: &RunDir) -> Result<bool, RecordingsError> {
-    for name in MARKS {
-        if run.contains(name)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// When a run of ours was begun, by the file that was first written and never changes; none for what is no run, or cannot
-/// be read.
-fn begun_at(run: &RunDir) -> Option<SystemTime> {
-    let directory = run.directory();
-    let mut stats = MARKS.iter().map(|name| directory.stat(name).ok().flatten());
-    stats.find_map(|stat| stat.as_ref().map(modified_at))
 }
 
 /// Removes what the plan names, and what earlier prunings left in the trash. For each run, in this order: (1) take its

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -18,10 +19,14 @@ use serde::Deserialize;
 use super::directory::{Creation, Directory, Taken};
 use super::error::{Operation, RecordingsError};
 use super::layout;
+use super::store::modified_at;
 use crate::run::RunId;
 
 /// Largest `claim.json` or `spec.json` that is read for the run id: 1 MiB, far above what a description may have.
 const MAX_IDENTITY_BYTES: u64 = 1 << 20;
+
+/// Files by which a directory is a run of ours, in the order in which they are made.
+const MARKS: [&str; 3] = [layout::SPEC, layout::CLAIM, layout::EVENTS];
 
 /// Digits of the random end of a temporary name.
 const TEMPORARY_DIGITS: usize = 16;
@@ -102,6 +107,27 @@ impl RunDir {
             source,
         })?;
         Ok(Self::from_fd(dir, self.path.clone(), self.id.clone()))
+    }
+
+    /// Whether a run of ours was begun in the directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn is_begun(&self) -> Result<bool, RecordingsError> {
+        for name in MARKS {
+            if self.contains(name)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// When the run was begun, by the file that was first written and never changes; none for what is no run of ours, or cannot
+    /// be read.
+    pub fn begun_at(&self) -> Option<SystemTime> {
+        let directory = self.directory();
+        let mut stats = MARKS.iter().map(|name| directory.stat(name).ok().flatten());
+        stats.find_map(|stat| stat.as_ref().map(modified_at))
     }
 
     /// Replaces the content of `name`, durably: temporary file, fsync, rename, fsync of the directory.

@@ -170,17 +170,22 @@ impl Store {
         Ok(entries)
     }
 
-    /// The run that `latest` names; where the link is absent or names no run that is there, the newest one.
+    /// The newest run: the one that the link `latest` names, which was started last. Where the link is absent or names no run
+    /// of ours, the one whose first file is the newest: the directory of an older run changes whenever somebody takes its lock.
     ///
     /// # Errors
     /// When the store cannot be listed.
     pub fn latest(&self) -> Result<Option<RunId>, RecordingsError> {
+        // What cannot be read is not the newest: for a pruning it stays anyway, and must not be all that stays.
+        let begun_at = |id: &RunId| self.open_run(id).ok().flatten()?.begun_at();
         if let Some(id) = self.linked()
-            && self.open_run(&id)?.is_some()
+            && begun_at(&id).is_some()
         {
             return Ok(Some(id));
         }
-        Ok(self.list()?.into_iter().next().map(|entry| entry.id))
+        let runs = self.list()?.into_iter();
+        let runs = runs.filter_map(|entry| Some((begun_at(&entry.id)?, entry.id)));
+        Ok(runs.max().map(|(_, id)| id))
     }
 
     /// The run id that the link `latest` names, whether there is such a run or not; none without a link that names one.
