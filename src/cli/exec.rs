@@ -10,7 +10,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 
-use super::flags::{RunFlags, resolve_alone};
+use super::flags::{RunFlags, SandboxFlags, resolve_alone};
 use super::run::tell_faults;
 use super::{FAILURE, notice};
 
@@ -36,81 +36,41 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     policy: Option<String>,
 
-    /// Show a file or directory of the host read-only; may be repeated
-    #[arg(long, value_name = "SOURCE[:TARGET]")]
-    ro: Vec<String>,
-
-    /// The same, and let the command write it; may be repeated
-    #[arg(long, value_name = "SOURCE[:TARGET]")]
-    rw: Vec<String>,
-
-    /// Make a directory in memory, of 512MiB unless a size is said; may be repeated
-    #[arg(long, value_name = "TARGET[:SIZE]")]
-    tmpfs: Vec<String>,
-
-    /// Work in DIR [default: the current directory]
-    #[arg(long, value_name = "DIR")]
-    workspace: Option<String>,
+    /// What it finds in the sandbox.
+    #[command(flatten)]
+    sandbox: SandboxFlags,
 
     /// Let the command change the workspace or not: read-write, read-only, or overlay to forget its changes [default: read-write]
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, value_name = "MODE", help_heading = "What the workload sees")]
     workspace_mode: Option<String>,
 
-    /// Begin in DIR of the sandbox [default: the workspace]
-    #[arg(long, value_name = "DIR")]
-    chdir: Option<String>,
-
-    /// Set an environment variable; may be repeated
-    #[arg(long, visible_alias = "setenv", value_name = "NAME=VALUE")]
-    env: Vec<String>,
-
-    /// Copy an environment variable from the caller; may be repeated
-    #[arg(long, value_name = "NAME")]
-    env_from: Vec<String>,
-
-    /// Show the command this user id as its own [default: 1000 for root, else the caller's]
-    #[arg(long, value_name = "ID")]
-    uid: Option<String>,
-
-    /// Show the command this group id as its own [default: as --uid]
-    #[arg(long, value_name = "ID")]
-    gid: Option<String>,
-
     /// Open the network: none or host [default: none]
-    #[arg(long, value_name = "NETWORK")]
+    #[arg(long, value_name = "NETWORK", help_heading = "What the workload sees")]
     net: Option<String>,
 
     /// Give the command so much memory: bytes, or 512MiB, 2GiB [default: no limit]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     memory: Option<String>,
 
     /// Give it so much swap beside its memory [default: 0 with --memory]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     swap: Option<String>,
 
     /// Let it have so many processes and threads [default: 1024]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", help_heading = "Limits")]
     pids: Option<String>,
 
     /// Give it so many processors, such as 1.5 [default: all]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
     cpus: Option<String>,
 
     /// End it after so long: seconds, or 90s, 10m, 2h [default: no limit]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
     timeout: Option<String>,
 
     /// Give it so long to end at its timeout before everything is killed [default: 8]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
     grace: Option<String>,
-
-    /// Require isolation: full, layers by name, or none to run unconfined [default: best]
-    #[arg(long, value_name = "TIER|LAYERS")]
-    isolation: Option<String>,
-
-    /// Take a preset: default, nested for programs with a sandbox of their own, dev, or a file
-    #[arg(long, value_name = "NAME|FILE")]
-    preset: Option<String>,
 
     /// Give the command a terminal of its own, shown in this one
     #[arg(short, long)]
@@ -158,16 +118,8 @@ pub fn main(arguments: Arguments) -> ExitCode {
     let program = argv.first().map(|program| program.to_string_lossy());
     let program = program.unwrap_or_default().into_owned();
     let flags = RunFlags {
-        ro: arguments.ro,
-        rw: arguments.rw,
-        tmpfs: arguments.tmpfs,
-        workspace: arguments.workspace,
+        sandbox: arguments.sandbox,
         workspace_mode: arguments.workspace_mode,
-        chdir: arguments.chdir,
-        env: arguments.env,
-        env_from: arguments.env_from,
-        uid: arguments.uid,
-        gid: arguments.gid,
         net: arguments.net,
         memory: arguments.memory,
         swap: arguments.swap,
@@ -175,8 +127,6 @@ pub fn main(arguments: Arguments) -> ExitCode {
         cpus: arguments.cpus,
         timeout: arguments.timeout,
         grace: arguments.grace,
-        isolation: arguments.isolation,
-        preset: arguments.preset,
         tty: arguments.tty,
         ..RunFlags::default()
     };

@@ -3,6 +3,7 @@
 //! It owns the names of flags and their help. Values are taken as text: one validator checks them, whatever their source.
 
 mod reader;
+mod sandbox;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use crate::description::{
     SupervisorOptions, Value,
 };
 use reader::FlagReader;
+pub use sandbox::SandboxFlags;
 
 /// The flags and arguments of `stockade run`. It has no `Debug`: values of `--env` may be secrets.
 #[expect(
@@ -86,9 +88,9 @@ pub struct RunFlags {
     #[arg(short, long, help_heading = "Run")]
     pub interactive: bool,
 
-    /// Work in DIR [default: the current directory]
-    #[arg(long, value_name = "DIR", help_heading = "What the workload sees")]
-    pub workspace: Option<String>,
+    /// What a launch alone takes as well.
+    #[command(flatten)]
+    pub sandbox: SandboxFlags,
 
     /// Let the workload change the workspace or not: read-write or read-only [default: read-write]
     #[arg(long, value_name = "MODE", help_heading = "What the workload sees")]
@@ -101,55 +103,6 @@ pub struct RunFlags {
         help_heading = "What the workload sees"
     )]
     pub mount: Vec<String>,
-
-    /// Show a file or directory of the host read-only; may be repeated
-    #[arg(
-        long,
-        value_name = "SOURCE[:TARGET]",
-        help_heading = "What the workload sees"
-    )]
-    pub ro: Vec<String>,
-
-    /// The same, and let the workload write it; may be repeated
-    #[arg(
-        long,
-        value_name = "SOURCE[:TARGET]",
-        help_heading = "What the workload sees"
-    )]
-    pub rw: Vec<String>,
-
-    /// Make a directory in memory, of 512MiB unless a size is said; may be repeated
-    #[arg(
-        long,
-        value_name = "TARGET[:SIZE]",
-        help_heading = "What the workload sees"
-    )]
-    pub tmpfs: Vec<String>,
-
-    /// Begin in DIR of the sandbox [default: the workspace]
-    #[arg(long, value_name = "DIR", help_heading = "What the workload sees")]
-    pub chdir: Option<String>,
-
-    /// Show the workload this user id as its own [default: 1000 for root, else the caller's]
-    #[arg(long, value_name = "ID", help_heading = "What the workload sees")]
-    pub uid: Option<String>,
-
-    /// Show the workload this group id as its own [default: as --uid]
-    #[arg(long, value_name = "ID", help_heading = "What the workload sees")]
-    pub gid: Option<String>,
-
-    /// Set an environment variable; may be repeated
-    #[arg(
-        long,
-        visible_alias = "setenv",
-        value_name = "NAME=VALUE",
-        help_heading = "What the workload sees"
-    )]
-    pub env: Vec<String>,
-
-    /// Copy an environment variable from the caller; may be repeated
-    #[arg(long, value_name = "NAME", help_heading = "What the workload sees")]
-    pub env_from: Vec<String>,
 
     /// Give a secret, read from file:PATH, env:VAR, fd:N or ref:REFERENCE; may be repeated
     #[arg(
@@ -166,22 +119,6 @@ pub struct RunFlags {
     /// Open the network: none, host, or allow=RULES such as allow=example.com,*.example.org [default: none]
     #[arg(long, value_name = "NETWORK", help_heading = "What the workload sees")]
     pub net: Option<String>,
-
-    /// Require isolation: full, layers by name, or none to run unconfined [default: best]
-    #[arg(
-        long,
-        value_name = "TIER|LAYERS",
-        help_heading = "What the workload sees"
-    )]
-    pub isolation: Option<String>,
-
-    /// Take a preset: default, nested for programs with a sandbox of their own, dev, or a file
-    #[arg(
-        long,
-        value_name = "NAME|FILE",
-        help_heading = "What the workload sees"
-    )]
-    pub preset: Option<String>,
 
     /// End the run after so long: seconds, or 90s, 10m, 2h [default: 600]
     #[arg(long, value_name = "TIME", help_heading = "Limits")]

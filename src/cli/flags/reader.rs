@@ -26,10 +26,10 @@ impl FlagReader<'_> {
         self.scalar("adapter", "adapter", flags.adapter);
         self.switch("tty", flags.tty);
         self.switch("interactive", flags.interactive);
-        self.scalar("workspace", "workspace", flags.workspace);
+        self.scalar("workspace", "workspace", flags.sandbox.workspace);
         self.scalar("workspace_mode", "workspace-mode", flags.workspace_mode);
-        self.pairs("env", "env", flags.env);
-        self.copies(flags.env_from);
+        self.pairs("env", "env", flags.sandbox.env);
+        self.copies(flags.sandbox.env_from);
         self.credentials(flags.credential);
         self.scalar("profile", "profile", flags.profile);
         self.pairs("labels", "label", flags.label);
@@ -47,15 +47,15 @@ impl FlagReader<'_> {
         self.scalar("network", "net", flags.net);
         self.scalar("output_schema", "output-schema", flags.output_schema);
         self.scalar("output_file", "output-file", flags.output_file);
-        self.scalar("isolation", "isolation", flags.isolation);
-        self.scalar("preset", "preset", flags.preset);
+        self.scalar("isolation", "isolation", flags.sandbox.isolation);
+        self.scalar("preset", "preset", flags.sandbox.preset);
         self.list("mounts", flags.mount, || Origin::flag("mount"));
-        self.list("ro", flags.ro, || Origin::flag("ro"));
-        self.list("rw", flags.rw, || Origin::flag("rw"));
-        self.list("tmpfs", flags.tmpfs, || Origin::flag("tmpfs"));
-        self.scalar("chdir", "chdir", flags.chdir);
-        self.scalar("uid", "uid", flags.uid);
-        self.scalar("gid", "gid", flags.gid);
+        self.list("ro", flags.sandbox.ro, || Origin::flag("ro"));
+        self.list("rw", flags.sandbox.rw, || Origin::flag("rw"));
+        self.list("tmpfs", flags.sandbox.tmpfs, || Origin::flag("tmpfs"));
+        self.scalar("chdir", "chdir", flags.sandbox.chdir);
+        self.scalar("uid", "uid", flags.sandbox.uid);
+        self.scalar("gid", "gid", flags.sandbox.gid);
         self.scalar("recording.durability", "durability", flags.durability);
         self.list("recording.artifacts", flags.artifact, || {
             Origin::flag("artifact")

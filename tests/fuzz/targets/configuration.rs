@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use serde_json::Value;
-use stockade::cli::flags::{RunFlags, resolve};
+use stockade::cli::flags::{RunFlags, SandboxFlags, resolve};
 use stockade::description::{CredentialSource, DescriptionErrors, HandOver, RunDescription};
 
 /// Parts of the public view in which whoever writes a description may put any text.
@@ -56,9 +56,13 @@ pub(crate) fn check(input: &[u8]) {
 
 fn resolve_in(work: &Path, file: &Path) -> Result<HandOver, DescriptionErrors> {
     let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let sandbox = SandboxFlags {
+        workspace: Some(text(work)),
+        ..SandboxFlags::default()
+    };
     let flags = RunFlags {
         config: Some(text(file)),
-        workspace: Some(text(work)),
+        sandbox,
         profile_dir: Some(text(work)),
         credentials_dir: Some(text(work)),
         socket: Some("none".to_owned()),
