@@ -38,6 +38,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
 
 /// Host name of every sandbox.
 pub const HOST_NAME: &str = "stockade";
@@ -52,7 +53,7 @@ const MAX_CAPABILITIES: libc::c_ulong = 64;
 /// What the child needs.
 #[derive(Debug)]
 pub(crate) struct Child {
-    pub(crate) plan: PlanSpec,
+    pub(crate) plan: Rc<PlanSpec>,
     pub(crate) identity: Identity,
     pub(crate) control: OwnedFd,
     pub(crate) reports: OwnedFd,
@@ -85,7 +86,7 @@ pub(crate) enum Parent {
 impl Child {
     /// Confines the calling process, becomes the init, and reports how that went.
     pub(crate) fn run(mut self) -> ! {
-        let plan = self.plan.clone();
+        let plan = Rc::clone(&self.plan);
         let overlaid = plan.binds.iter().filter(|bind| plan.is_overlaid(bind));
         let in_memory = plan.tmpfs.iter().map(|one| &one.target);
         let in_memory = in_memory.chain(overlaid.map(|bind| &bind.target));

@@ -8,7 +8,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -116,8 +116,15 @@ pub(crate) enum Received<T> {
 
 /// Receives one message without waiting.
 pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Received<T>> {
-    let mut buffer = vec![0; MAX_INLINE_BYTES];
-    let received = descriptor::receive(socket, &mut buffer, MsgFlags::MSG_DONTWAIT);
+    // A look at its length first: a buffer for the largest would have to be cleared, and each of its pages touched.
+    let look = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    let mut buffer = Vec::new();
+    let received = recv(socket.as_raw_fd(), &mut buffer, look)
+        .map_err(io::Error::from)
+        .and_then(|length| {
+            buffer.resize(length.min(MAX_INLINE_BYTES), 0);
+            descriptor::receive(socket, &mut buffer, MsgFlags::MSG_DONTWAIT)
+        });
     let (length, mut descriptors) = match received {
         Ok(received) => received,
         Err(error) => {

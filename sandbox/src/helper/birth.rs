@@ -21,6 +21,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
+use std::rc::Rc;
 
 /// A sandbox that is ready.
 pub(super) struct Born {
@@ -82,7 +83,7 @@ pub(super) fn build(
     let Some(pid) = child.at(Step::CreateNamespaces, "the sandbox")? else {
         drop(ours);
         let child = Child {
-            plan,
+            plan: Rc::new(plan),
             identity,
             control,
             reports,

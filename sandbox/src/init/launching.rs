@@ -1,6 +1,7 @@
 //! The fork and the exec of a launch.
 //!
-//! Owns the order between them. Everything that can be made before the fork is; after it, system calls only.
+//! Owns the order between them. Everything that can be made before the fork is; after it, system calls only: the child of a
+//! launch has the init's own memory until it executes.
 //! Invariant: a child that cannot exec tells step and errno over a pipe and exits, so a launch is started or failed, never
 //! half.
 
@@ -10,6 +11,7 @@ use crate::policy::Isolation;
 use crate::probe::Probe;
 use crate::protocol::LaunchSpec;
 use crate::sys::process::{self, Image};
+use crate::sys::sharing::{self, Left, Stack};
 use crate::sys::{credential, descriptor, signal, terminal};
 use crate::text::Text;
 use crate::wire::{self, Deadline, Received};
@@ -19,7 +21,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Time from fork to exec; a dead network filesystem must not hold the init for ever.
@@ -47,12 +49,14 @@ pub(super) struct Started {
     pub(super) keeper: Option<(i32, OwnedFd)>,
 }
 
-/// Launches.
+/// Launches. A launch without a keeper that executes a program shares this process's memory until then, on `stack`; any other
+/// one is a fork.
 pub(super) fn start(
     launch: &LaunchSpec,
-    descriptors: &[OwnedFd],
+    descriptors: Vec<OwnedFd>,
     isolation: Isolation,
     birthplace: Option<&Birthplace>,
+    stack: &mut Option<Stack>,
 ) -> Result<Started, Failure> {
     let program = launch
         .arguments
@@ -73,36 +77,36 @@ pub(super) fn start(
         .to_c()
         .at(Step::EnterDirectory, &launch.directory)?;
     let highest = targets.iter().copied().max().unwrap_or(2);
+    let descriptors = descriptors
+        .into_iter()
+        .map(|source| above(source, highest))
+        .collect::<io::Result<Vec<_>>>()
+        .at(Step::PlaceDescriptors, &program)?;
     let (listen, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).at(Step::Fork, &program)?;
-    let sockets = launch.is_kept.then(wire::pair).transpose();
-    let (ours, theirs) = sockets.at(Step::Fork, &program)?.unzip();
+    let tell = above(tell, highest).at(Step::Fork, &program)?;
     let born_in = birthplace.and_then(Birthplace::to_be_born_in);
-    // A keeper is the init's, and no part of what the workload may have.
-    let group = born_in.filter(|_| !launch.is_kept);
-    let Some(pid) = process::clone_into(0, group).at(Step::Fork, &program)? else {
-        let child = Child {
-            targets: &targets,
-            descriptors,
-            highest,
-            directory: &directory,
-            work: &work,
-            isolation,
-            takes_terminal: launch.takes_terminal,
-            born_in,
-            attach: birthplace.and_then(Birthplace::to_be_attached_to),
-        };
-        match theirs {
-            Some(socket) => child.run_kept(tell, socket),
-            None => child.run(tell.as_fd()),
-        }
+    let child = Child {
+        targets: &targets,
+        descriptors: &descriptors,
+        directory: &directory,
+        work: &work,
+        isolation,
+        takes_terminal: launch.takes_terminal,
+        born_in,
+        attach: birthplace.and_then(Birthplace::to_be_attached_to),
     };
-    drop((tell, theirs));
-    let mut word = [0_u8; 8];
-    let told = wire::wait_readable(listen.as_fd(), Deadline::after(EXEC_LIMIT))
-        .and_then(|()| Ok(nix::unistd::read(&listen, &mut word)?));
-    match told {
+    let begun = match work {
+        Work::Program(_) if !launch.is_kept && born_in.is_none() => {
+            let run = |tell: BorrowedFd<'_>| child.run(tell);
+            sharing::run(stack, listen.as_fd(), tell, EXEC_LIMIT, &run)
+                .map(|(pid, left)| (pid, left, None))
+        }
+        Work::Program(_) | Work::Probe(_) => fork(&child, launch.is_kept, &listen, tell),
+    };
+    let (pid, left, ours) = begun.at(Step::Fork, &program)?;
+    match left {
         // The pipe was closed by the exec. A child that was killed before it is a started launch that was killed.
-        Ok(0) => match ours {
+        Left::Silently => match ours {
             None => Ok(Started {
                 leader: pid,
                 keeper: None,
@@ -118,8 +122,7 @@ pub(super) fn start(
             }
             .at(Step::Fork, &program),
         },
-        Ok(_) => {
-            let [step, a, b, c, d, ..] = word;
+        Left::WithWord([step, a, b, c, d, ..]) => {
             let step = CHILD_STEPS
                 .get(usize::from(step))
                 .copied()
@@ -133,12 +136,51 @@ pub(super) fn start(
             };
             Err(Failure::new(step, object, &error))
         }
-        Err(error) => {
-            let _ = signal::send(pid, libc::SIGKILL);
+        Left::Killed(error) => {
             discard(pid, ours);
             Err(Failure::new(Step::Execute, program, &error))
         }
     }
+}
+
+/// Moves a descriptor out of the way of the numbers up to `highest`.
+fn above(given: OwnedFd, highest: i32) -> io::Result<OwnedFd> {
+    if given.as_raw_fd() > highest {
+        return Ok(given);
+    }
+    descriptor::copy_above(given.as_fd(), highest + 1)
+}
+
+/// Starts a child that has a copy of this process's memory, and waits until it has executed or failed; with the socket to the
+/// keeper, if it is to be one.
+fn fork(
+    child: &Child<'_>,
+    is_kept: bool,
+    listen: &OwnedFd,
+    tell: OwnedFd,
+) -> io::Result<(i32, Left, Option<OwnedFd>)> {
+    let (ours, theirs) = is_kept.then(wire::pair).transpose()?.unzip();
+    // A keeper is the init's, and no part of what the workload may have.
+    let group = child.born_in.filter(|_| !is_kept);
+    let Some(pid) = process::clone_into(0, group)? else {
+        match theirs {
+            Some(socket) => child.run_kept(tell, socket),
+            None => child.run(tell.as_fd()),
+        }
+    };
+    drop((tell, theirs));
+    let mut word = [0_u8; 8];
+    let told = wire::wait_readable(listen.as_fd(), Deadline::after(EXEC_LIMIT))
+        .and_then(|()| Ok(nix::unistd::read(listen, &mut word)?));
+    let left = match told {
+        Ok(0) => Left::Silently,
+        Ok(_) => Left::WithWord(word),
+        Err(error) => {
+            let _ = signal::send(pid, libc::SIGKILL);
+            Left::Killed(error)
+        }
+    };
+    Ok((pid, left, ours))
 }
 
 /// Ends the keeper of a launch that did not start, and the launch with it; nothing of it is ever counted or told.
@@ -224,8 +266,8 @@ enum Work<'a> {
 /// What the child uses between fork and exec.
 struct Child<'a> {
     targets: &'a [i32],
+    /// All above the targets.
     descriptors: &'a [OwnedFd],
-    highest: i32,
     directory: &'a CString,
     work: &'a Work<'a>,
     isolation: Isolation,
@@ -246,21 +288,15 @@ impl Child<'_> {
         }
     }
 
+    /// Becomes what is launched. The pipe is above the targets, so that telling works at every step.
     fn run(&self, tell: BorrowedFd<'_>) -> ! {
-        // The pipe is moved out of the way of the targets first, so that telling works at every step.
-        let Ok(tell) = descriptor::copy_above(tell, self.highest + 1) else {
-            process::exit_now(127);
-        };
         let (step, error) = match (self.prepare(), self.work) {
-            (Err((step, error)), _) => (step, error),
+            (Err(told), _) => told,
             (Ok(()), Work::Program(image)) => (Step::Execute, image.execute()),
-            (Ok(()), Work::Probe(probe)) => {
-                // Nothing is executed that would close it; that it closes says that the launch has started.
-                drop(tell);
-                look(probe);
-            }
+            // It executes nothing. That all but its streams are closed says that it has started.
+            (Ok(()), Work::Probe(probe)) => look(probe),
         };
-        report(tell.as_fd(), (step, error))
+        report(tell, (step, error))
     }
 
     fn prepare(&self) -> Result<(), (Step, io::Error)> {
@@ -294,21 +330,13 @@ impl Child<'_> {
             .map_err(|errno| (Step::NewSession, errno.into()))
     }
 
-    /// Moves every source above all targets, marks everything close-on-exec, and only then fills the targets: so no
-    /// target overwrites a source, and nothing else survives the exec. The list is the one allocation after the fork; the
-    /// init has one thread, so no lock of the allocator can be held.
+    /// Marks everything close-on-exec and only then fills the targets: so nothing else survives the exec. Every source is
+    /// above all targets, so that none is overwritten.
     fn place(&self) -> io::Result<()> {
-        let sources = self
-            .descriptors
-            .iter()
-            .map(|source| descriptor::copy_above(source.as_fd(), self.highest + 1))
-            .collect::<io::Result<Vec<_>>>()?;
         descriptor::close_on_exec_from(0)?;
-        for (source, target) in sources.iter().zip(self.targets) {
+        for (source, target) in self.descriptors.iter().zip(self.targets) {
             descriptor::place_at(source.as_fd(), *target)?;
         }
-        // The copies are marked, so the exec closes them; dropping them here would only cost calls.
-        std::mem::forget(sources);
         Ok(())
     }
 }

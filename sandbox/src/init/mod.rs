@@ -25,6 +25,7 @@ use crate::protocol::{
 };
 use crate::sweep::{self, KillReport, Tally};
 use crate::sys::process::{self, Ended, Wait};
+use crate::sys::sharing::Stack;
 use crate::sys::signal;
 use crate::taken::{self, Taken};
 use crate::terminal;
@@ -68,6 +69,8 @@ pub(crate) struct Init {
     in_memory: Vec<PathBuf>,
     /// The control group in which launches are born; none where they are in the init's.
     birthplace: Option<Birthplace>,
+    /// That of the next launch, once there was one.
+    stack: Option<Stack>,
     running: HashMap<i32, Running>,
     /// By their pids; a keeper that was let go stays until it is reaped.
     keepers: HashMap<i32, Keeper>,
@@ -99,6 +102,7 @@ impl Init {
             has_proc,
             in_memory: Vec::new(),
             birthplace: birthplace.map(Birthplace::new),
+            stack: None,
             running: HashMap::new(),
             keepers: HashMap::new(),
             unsent: VecDeque::new(),
@@ -193,7 +197,7 @@ impl Init {
         let answered = match request {
             InitRequest::Launch(launch) => {
                 let descriptors: Vec<_> = descriptors.into_iter().map(null::own).collect();
-                Ok(self.launch(&launch, &descriptors))
+                Ok(self.launch(&launch, descriptors))
             }
             InitRequest::OpenTerminal(size) => match terminal::make(size) {
                 Ok(made) => return (InitAnswer::Terminal, vec![made.master, made.slave]),
@@ -220,7 +224,7 @@ impl Init {
     fn launch(
         &mut self,
         launch: &crate::protocol::LaunchSpec,
-        descriptors: &[OwnedFd],
+        descriptors: Vec<OwnedFd>,
     ) -> InitAnswer {
         if self.running.len() + self.unsent.len() >= MAX_UNREPORTED_LAUNCHES {
             let error = io::Error::from_raw_os_error(libc::EAGAIN);
@@ -232,6 +236,7 @@ impl Init {
             descriptors,
             self.isolation,
             self.birthplace.as_ref(),
+            &mut self.stack,
         ) {
             Err(failure) => InitAnswer::Failed(failure),
             Ok(Started { leader, keeper }) => {

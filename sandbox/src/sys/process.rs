@@ -232,6 +232,16 @@ pub(crate) fn await_end() -> io::Result<Ended> {
     Ok(Ended::new(pid, status, &usage))
 }
 
+/// Waits for the end of this child and leaves it unreaped.
+pub(crate) fn await_end_of(pid: i32) -> io::Result<()> {
+    let id = libc::id_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: siginfo is plain old data, for which all zeros is a value.
+    let mut told: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: the pointer is to a live, writable siginfo.
+    check_int(unsafe { libc::waitid(libc::P_PID, id, &raw mut told, flags) }).map(drop)
+}
+
 /// Reaps this child, which has ended.
 pub(crate) fn reap_exactly(pid: i32) -> io::Result<()> {
     // SAFETY: wait4 allows null pointers for what the caller does not want to know.
