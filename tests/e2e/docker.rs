@@ -130,6 +130,38 @@ fn every_kind_of_ordinary_container_gets_the_tier_container_and_runs_a_playbook_
 }
 
 #[test]
+fn the_first_command_of_the_readme_runs_in_ordinary_containers() {
+    let Some(engine) = Engine::shared() else {
+        return;
+    };
+    for kind in [
+        &["--name=first-root"][..],
+        &["--user=1000:1000", "--name=first-user"],
+    ] {
+        let recordings = engine.recordings();
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/quickstart.yaml");
+        std::fs::copy(example, recordings.path().join("quickstart.yaml")).unwrap();
+        let playbook = "--playbook=/recordings/quickstart.yaml";
+        let output = in_container(&engine, kind, recordings.path(), &[playbook]);
+        assert_eq!(output.status.code(), Some(0), "{kind:?}: {}", text(&output));
+        let recording = Recording::at(recordings.path().join("run"));
+        assert_eq!(recording.status()["isolation"]["enforced"], "container");
+        let actions = recording.events_of("action");
+        let refused = actions
+            .iter()
+            .find(|action| action["action"] == "write_into_the_system")
+            .unwrap();
+        // Refused and not left out: the step that is not tried says so and ends with 0.
+        assert_eq!(
+            (&refused["success"], &refused["exit_code"]),
+            (&true.into(), &1.into()),
+            "{kind:?}"
+        );
+        assert_eq!(actions.len(), 9, "{kind:?}: {}", text(&output));
+    }
+}
+
+#[test]
 fn root_gives_a_workload_that_writes_no_workspace_an_id_of_its_own_with_a_limit_of_processes() {
     let Some(engine) = Engine::shared() else {
         return;

@@ -66,6 +66,9 @@ fn everything_that_a_user_can_meet() -> Vec<(&'static str, &'static str, Vec<Str
     ]
 }
 
+/// Commands that take flags of `run`, whose places are those of `run`; what only they have stands with the commands.
+const WITH_FLAGS_OF_RUN: [&str; 2] = ["doctor", "exec"];
+
 /// Commands of the binary, the flags of `run`, and those of the other commands, as its own help has them.
 fn commands_and_flags() -> (Vec<String>, (Vec<String>, Vec<String>)) {
     let help = |arguments: &[&str]| {
@@ -86,6 +89,7 @@ fn commands_and_flags() -> (Vec<String>, (Vec<String>, Vec<String>)) {
         .collect();
     assert!(commands.contains(&"run"), "{top}");
     let mut flags = (Vec::new(), Vec::new());
+    let mut shared = Vec::new();
     for command in &commands {
         let text = help(&[command, "--help"]);
         for word in text.split_whitespace() {
@@ -96,14 +100,16 @@ fn commands_and_flags() -> (Vec<String>, (Vec<String>, Vec<String>)) {
             if name.starts_with("--") && name.len() > 2 && name != "--help" {
                 if *command == "run" {
                     flags.0.push(name);
+                } else if WITH_FLAGS_OF_RUN.contains(command) {
+                    shared.push(name);
                 } else {
                     flags.1.push(name);
                 }
             }
         }
     }
-    // A command that takes the flags of `run` says so; they stand where those of `run` do.
-    flags.1.retain(|name| !flags.0.contains(name));
+    shared.retain(|name| !flags.0.contains(name));
+    flags.1.append(&mut shared);
     let commands = commands.iter().map(|c| format!("`stockade {c}")).collect();
     (commands, flags)
 }

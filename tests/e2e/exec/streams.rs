@@ -3,8 +3,12 @@
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
+use std::time::Duration;
 
 use super::{Started, exec};
+
+/// Longest wait for the end of an output, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A mebibyte in which each byte stands beside different ones.
 fn every_byte() -> Vec<u8> {
@@ -48,10 +52,14 @@ fn every_byte_passes_in_both_directions() {
 #[test]
 fn an_output_that_the_command_closes_ends_for_its_reader() {
     let mut started = Started::new(&[], &["sh", "-c", "echo last; exec >&-; read line"]);
-    let mut text = String::new();
     // It would not end before the command if anybody else held the pipe.
     let mut output = started.child.stdout.take().unwrap();
-    output.read_to_string(&mut text).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = tell.send(output.read_to_string(&mut text).map(|_| text));
+    });
+    let text = told.recv_timeout(PATIENCE).unwrap().unwrap();
     assert_eq!(text, "last\n");
     assert!(started.child.try_wait().unwrap().is_none());
     drop(started.child.stdin.take());

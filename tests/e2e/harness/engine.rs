@@ -19,8 +19,9 @@ use super::wait::{until, until_within};
 const IMAGE: &str = "stockade-test";
 
 /// Programs of the image; they are the host's, with the libraries that they ask for.
-const PROGRAMS: [&str; 12] = [
-    "sh", "cat", "cut", "grep", "id", "ls", "mkdir", "rm", "sleep", "sort", "touch", "true",
+const PROGRAMS: [&str; 14] = [
+    "sh", "cat", "cut", "grep", "id", "ls", "mkdir", "rm", "sleep", "sort", "tail", "touch",
+    "true", "wc",
 ];
 
 /// Time for the daemon to come up and to end, on a busy machine.
