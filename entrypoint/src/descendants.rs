@@ -8,8 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 
 use nix::libc;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpid};
+use nix::unistd::getpid;
 
 use crate::sys;
 
@@ -27,6 +26,13 @@ pub(crate) struct Process {
     pub(crate) started_ticks: u64,
     /// Whether it can still run. A zombie cannot, unless other threads of it are alive.
     alive: bool,
+}
+
+impl Process {
+    /// Number and start, which name one process for ever.
+    pub(crate) fn name(self) -> (i32, u64) {
+        (self.pid, self.started_ticks)
+    }
 }
 
 /// Finds all living descendants of this process, nearest first.
@@ -57,17 +63,22 @@ pub(crate) fn find_descendants() -> io::Result<Vec<Process>> {
 
 /// Sends SIGKILL to the process if it is still the one that was found.
 pub(crate) fn kill_found(found: Process) {
+    send_to(found, libc::SIGKILL);
+}
+
+/// Sends a signal to the process if it is still the one that was found.
+pub(crate) fn send_to(found: Process, signal: i32) {
     let still_there =
         || read_process(found.pid).is_some_and(|now| now.started_ticks == found.started_ticks);
     match sys::open_process(found.pid) {
         Ok(process) if still_there() => {
             // It may have ended by itself, and then nothing is left to do.
-            let _ = sys::kill_process(process.as_fd());
+            let _ = sys::send_to_process(process.as_fd(), signal);
         }
         Ok(_) => {}
-        // A kernel or a seccomp filter without pidfds leaves a gap of microseconds between question and kill.
+        // A kernel or a seccomp filter without pidfds leaves a gap of microseconds between question and signal.
         Err(error) if error.raw_os_error() != Some(libc::ESRCH) && still_there() => {
-            let _ = kill(Pid::from_raw(found.pid), Signal::SIGKILL);
+            let _ = sys::send_signal(found.pid, signal);
         }
         Err(_) => {}
     }

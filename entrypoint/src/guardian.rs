@@ -279,8 +279,8 @@ fn start(
     })
 }
 
-/// Moves to `/` and returns the way back, or stays if there is none.
-fn leave_directory() -> Option<OwnedFd> {
+/// Moves to `/` and returns the way back for the child, or stays if there is none.
+pub(crate) fn leave_directory() -> Option<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let original = open(".", flags, Mode::empty())
         .ok()

@@ -27,6 +27,8 @@ mod guard;
 mod guardian;
 /// Descriptors that arrive over `execve`.
 mod inherited;
+/// The guardian alone, as an init for any container.
+pub mod init;
 /// Fork and exec with a clean signal state.
 mod launch;
 /// What guardian and supervisor tell each other.

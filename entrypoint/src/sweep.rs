@@ -179,7 +179,7 @@ impl Killed {
 
     /// Adds a process, sorted, unless it is there.
     fn remember(&mut self, process: Process) {
-        let name = (process.pid, process.started_ticks);
+        let name = process.name();
         if let Err(place) = self.0.binary_search(&name) {
             self.0.insert(place, name);
         }

@@ -14,6 +14,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::libc;
 
@@ -51,20 +53,81 @@ impl ArgumentVector {
     }
 }
 
+/// Whether SIGPIPE was ignored when the program began. The runtime ignores it before `main`, and cannot be asked afterwards.
+static BROKEN_PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Called by the C library before the runtime of Rust begins.
+// SAFETY: the section holds pointers to functions that the C library calls once, with arguments that this one does not take;
+// the function is one system call and one store to an atomic, and so needs nothing that is not set up yet.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = remember_broken_pipe;
+
+extern "C" fn remember_broken_pipe() {
+    if matches!(is_ignored(libc::SIGPIPE), Ok(true)) {
+        BROKEN_PIPE_IGNORED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether SIGPIPE was ignored when the program began.
+pub(crate) fn broken_pipe_was_ignored() -> bool {
+    BROKEN_PIPE_IGNORED.load(Ordering::Relaxed)
+}
+
 /// Replaces the calling thread's signal mask; bit n-1 stands for signal n.
 pub(crate) fn set_signal_mask(mask: u64) -> io::Result<()> {
-    // SAFETY: the kernel reads exactly KERNEL_SIGNAL_SET_BYTES from `mask`, which is a live u64 of that size, and a null
-    // pointer for the old set is allowed.
+    replace_signal_mask(mask).map(drop)
+}
+
+/// Replaces the calling thread's signal mask and gives the one that it had.
+pub(crate) fn replace_signal_mask(mask: u64) -> io::Result<u64> {
+    let mut old = 0_u64;
+    // SAFETY: the kernel reads exactly KERNEL_SIGNAL_SET_BYTES from `mask` and writes as many to `old`; both are live and of
+    // that size.
     let result = unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
             &raw const mask,
-            ptr::null_mut::<u64>(),
+            &raw mut old,
             KERNEL_SIGNAL_SET_BYTES,
         )
     };
-    check(result).map(drop)
+    check(result).map(|_| old)
+}
+
+/// Waits for one of the blocked signals in `mask` and takes it, the lowest number first; `None` when the time is up.
+///
+/// Without a limit it waits for ever, and no timer runs.
+pub(crate) fn take_signal(mask: u64, limit: Option<Duration>) -> io::Result<Option<c_int>> {
+    let limit = limit.map(|limit| libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: c_long::from(limit.subsec_nanos().cast_signed()),
+    });
+    let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: the kernel reads exactly KERNEL_SIGNAL_SET_BYTES from `mask`, which is a live u64 of that size; a null pointer
+    // for the signal's details is allowed; `limit` is null or points to a live timespec of the kernel's own layout.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigtimedwait,
+            &raw const mask,
+            ptr::null_mut::<u8>(),
+            limit,
+            KERNEL_SIGNAL_SET_BYTES,
+        )
+    };
+    match check(result) {
+        Ok(signal) => Ok(c_int::try_from(signal).ok()),
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sends a signal of any number, real-time ones included, to a process, or to a group as kill(2) counts them.
+pub(crate) fn send_signal(pid: i32, signal: c_int) -> io::Result<()> {
+    // SAFETY: kill takes two integers and touches no memory.
+    let result = unsafe { libc::kill(pid, signal) };
+    check(c_long::from(result)).map(drop)
 }
 
 /// Opens a non-blocking, close-on-exec signalfd for the signals in `mask`.
@@ -100,11 +163,21 @@ pub(crate) fn is_ignored(signal: c_int) -> io::Result<bool> {
 /// The raw call, because the C library refuses its own two signals (32 and 33), and glibc's `posix_spawn` leaves exactly
 /// these ignored in its children.
 pub(crate) fn reset_disposition(signal: c_int) -> io::Result<()> {
+    set_disposition(signal, libc::SIG_DFL)
+}
+
+/// Lets the signal be ignored.
+pub(crate) fn ignore(signal: c_int) -> io::Result<()> {
+    set_disposition(signal, libc::SIG_IGN)
+}
+
+/// Gives the signal one of the two dispositions that are no function.
+fn set_disposition(signal: c_int, disposition: libc::sighandler_t) -> io::Result<()> {
     // The kernel's structure is a handler, flags, on some machines a restorer, and a mask: never more than four words.
-    // All zeros is the default disposition without flags.
-    let action = [0_u64; 4];
-    // SAFETY: the kernel reads its structure from `action`, which is at least as large and fully initialised; it asks for
-    // the default, so no handler address is ever called; a null pointer for the old action is allowed.
+    // On all machines of Linux the handler comes first but on MIPS; zeros are no flags and an empty mask.
+    let action = [disposition, 0, 0, 0];
+    // SAFETY: the kernel reads its structure from `action`, which is at least as large and fully initialised; both callers
+    // ask for no function, so no handler address is ever called; a null pointer for the old action is allowed.
     let result = unsafe {
         libc::syscall(
             libc::SYS_rt_sigaction,
@@ -152,6 +225,39 @@ pub(crate) fn execute(program: &CStr, arguments: &ArgumentVector) -> io::Error {
     // null-terminated string that `arguments` owns and never changes.
     unsafe { libc::execv(program.as_ptr(), arguments.pointers.as_ptr()) };
     io::Error::last_os_error()
+}
+
+/// The same, looking for a program without a slash in PATH, and giving a file without a known format to `/bin/sh` (exec(3)).
+pub(crate) fn execute_by_name(program: &CStr, arguments: &ArgumentVector) -> io::Error {
+    // SAFETY: as for `execute`.
+    unsafe { libc::execvp(program.as_ptr(), arguments.pointers.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Gives up the controlling terminal, if standard input is it (ioctl_tty(2), TIOCNOTTY).
+pub(crate) fn give_up_terminal() -> io::Result<()> {
+    // SAFETY: TIOCNOTTY takes no argument and touches no memory.
+    let result = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCNOTTY) };
+    check(c_long::from(result)).map(drop)
+}
+
+/// Makes the terminal on standard input the controlling one of this session (ioctl_tty(2), TIOCSCTTY).
+pub(crate) fn take_terminal() -> io::Result<()> {
+    // SAFETY: TIOCSCTTY takes an integer, here 0: steal from nobody; it touches no memory.
+    let result = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) };
+    check(c_long::from(result)).map(drop)
+}
+
+/// Standard input, without the buffer that the one of std comes with.
+pub(crate) fn standard_input() -> BorrowedFd<'static> {
+    // SAFETY: the runtime makes sure that 0, 1 and 2 are open before `main`, and nothing of this crate closes them.
+    unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) }
+}
+
+/// Standard output, likewise.
+pub(crate) fn standard_output() -> BorrowedFd<'static> {
+    // SAFETY: as for `standard_input`.
+    unsafe { BorrowedFd::borrow_raw(libc::STDOUT_FILENO) }
 }
 
 /// Ends the process at once, without destructors or exit handlers: the right end for a forked child that could not exec.
@@ -205,16 +311,19 @@ pub(crate) fn close_range(first: u32, last: u32) -> io::Result<()> {
 ///
 /// nix cannot be used: it refuses the status of a death by a real-time signal.
 pub(crate) fn reap_any() -> io::Result<Option<(i32, ExitStatus)>> {
+    wait_for_any(libc::WNOHANG | libc::__WALL)
+}
+
+/// The same, and tells of children that were stopped or go on.
+pub(crate) fn next_change() -> io::Result<Option<(i32, ExitStatus)>> {
+    wait_for_any(libc::WNOHANG | libc::__WALL | libc::WUNTRACED | libc::WCONTINUED)
+}
+
+/// One call of wait4(2).
+fn wait_for_any(options: c_int) -> io::Result<Option<(i32, ExitStatus)>> {
     let mut raw_status: c_int = 0;
     // SAFETY: `raw_status` is a live int for the status, and a null pointer means that resource use is not wanted.
-    let result = unsafe {
-        libc::wait4(
-            -1,
-            &raw mut raw_status,
-            libc::WNOHANG | libc::__WALL,
-            ptr::null_mut(),
-        )
-    };
+    let result = unsafe { libc::wait4(-1, &raw mut raw_status, options, ptr::null_mut()) };
     match check(c_long::from(result))? {
         0 => Ok(None),
         _ => Ok(Some((result, ExitStatus::from_raw(raw_status)))),
@@ -230,14 +339,14 @@ pub(crate) fn open_process(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Sends SIGKILL to the process behind a descriptor of `open_process`.
-pub(crate) fn kill_process(process: BorrowedFd<'_>) -> io::Result<()> {
+/// Sends a signal to the process behind a descriptor of `open_process`.
+pub(crate) fn send_to_process(process: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
     // SAFETY: a null pointer for the signal information is allowed, and the other arguments are integers.
     let result = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
             process.as_raw_fd(),
-            libc::SIGKILL,
+            signal,
             ptr::null::<u8>(),
             0,
         )

@@ -7,6 +7,7 @@ mod dry_run;
 pub mod finalize;
 pub mod flags;
 pub mod help;
+pub mod init;
 pub mod notice;
 pub mod operator;
 pub mod place;
@@ -100,6 +101,9 @@ enum Command {
     Operator(operator::Command),
     /// Check a recording: lines, numbers, hash chain, and every file by the manifest
     Verify(verify::Arguments),
+    /// Be the init of a container: pass signals on, reap, end with the command's exit code
+    #[command(after_help = init::AFTER_HELP)]
+    Init(init::Arguments),
     /// Give the record of a run that was cut off a true end
     Finalize(finalize::Arguments),
     /// Remove old recordings
@@ -116,6 +120,9 @@ pub fn command() -> clap::Command {
 /// Does what the arguments say; `arguments` begins with the program's own name.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.collect();
+    if let Some(code) = init::started(&arguments) {
+        return code;
+    }
     let rest = || arguments.iter().skip(2).cloned();
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some(crate::session::workload::HELPER_ARGUMENT) => return stockade_sandbox::helper_main(),
@@ -167,6 +174,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "operator")]
         Command::Operator(command) => command.main(),
         Command::Verify(arguments) => verify::main(&arguments),
+        Command::Init(arguments) => arguments.main(),
         Command::Finalize(arguments) => finalize::main(&arguments),
         Command::Prune(arguments) => prune::main(&arguments),
         Command::Help(arguments) => help::main(&arguments, self::command()),

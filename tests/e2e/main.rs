@@ -62,6 +62,7 @@ mod following;
 mod results;
 mod cast;
 mod live;
+mod init;
 #[cfg(feature = "operator")]
 mod replay;
 mod egress;

@@ -1,0 +1,95 @@
+//! An init in real containers.
+
+use std::process::Output;
+
+use crate::harness::engine::Engine;
+use crate::harness::until;
+
+fn text(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(out),
+        String::from_utf8_lossy(err)
+    )
+}
+
+#[test]
+fn a_container_ends_with_the_exit_code_of_its_command() {
+    let Some(engine) = Engine::shared() else {
+        return;
+    };
+    let run = |flags: &[&str], words: &[&str]| {
+        let all: Vec<&str> = ["/bin/stockade", "init"]
+            .iter()
+            .chain(words)
+            .copied()
+            .collect();
+        engine.run(flags, &all)
+    };
+    for (words, code) in [
+        (&["--", "sh", "-c", "exit 7"][..], 7),
+        (&["--", "sh", "-c", "kill -9 $$"], 137),
+        (&["--", "/no/such/program"], 127),
+        (&["--", "/etc/passwd"], 126),
+        (
+            &["--compat", "tini", "-e", "7", "--", "sh", "-c", "exit 7"],
+            0,
+        ),
+        (&["--compat", "dumb-init", "--", "/no/such/program"], 2),
+    ] {
+        for flags in [
+            &["--rm"][..],
+            &[
+                "--rm",
+                "--user=1000:1000",
+                "--read-only",
+                "--cap-drop=ALL",
+                "--security-opt=no-new-privileges",
+            ],
+            &["--rm", "--init"],
+        ] {
+            // The engine puts an init of its own before ours where it has one.
+            let output = run(flags, words);
+            if text(&output).contains("docker-init") {
+                continue;
+            }
+            assert_eq!(
+                output.status.code(),
+                Some(code),
+                "{flags:?} {words:?}: {}",
+                text(&output)
+            );
+        }
+    }
+}
+
+#[test]
+fn docker_stop_ends_a_container_whose_shell_would_not_hear_it() {
+    let Some(engine) = Engine::shared() else {
+        return;
+    };
+    // The shell waits for its child and passes nothing on; the group gets it from the init.
+    for (name, flags) in [
+        ("init-own", &["--"][..]),
+        ("init-dumb", &["--compat", "dumb-init", "--"]),
+    ] {
+        let words = ["/bin/stockade", "init"];
+        let command = ["sh", "-c", "sleep 600; exit 3"];
+        let all: Vec<&str> = words.iter().chain(flags).chain(&command).copied().collect();
+        let named = format!("--name={name}");
+        let started = engine.run(&["--detach", &named], &all);
+        assert!(started.status.success(), "{}", text(&started));
+        until("the command runs", || {
+            let processes = engine.docker(["top", name]);
+            text(&processes).contains("sleep 600").then_some(())
+        });
+        let began = std::time::Instant::now();
+        let ended = engine.docker(["stop", "--time=30", name]);
+        assert!(ended.status.success(), "{}", text(&ended));
+        assert!(began.elapsed() < std::time::Duration::from_secs(20));
+        let code = engine.docker(["inspect", "--format={{.State.ExitCode}}", name]);
+        assert_eq!(text(&code).trim(), "143", "{name}");
+        assert!(engine.docker(["rm", name]).status.success());
+    }
+}
