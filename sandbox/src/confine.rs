@@ -4,12 +4,12 @@
 //! Invariant: when the set-up is reported ready, the process has no privilege, no descriptor and no text of its parents.
 //!
 //! Order, where a tier has the step at all:
-//! 1. the control group, before anything is used that it limits; a death signal and a wait for the id maps: if the launch
-//!    helper is gone by then, the socket tells; the namespace of control groups, which begins at the own one;
+//! 1. the control group, before anything is used that it limits; a death signal, the begin of the network namespace, and a wait for
+//!    the id maps: if the launch helper is gone by then, the socket tells; the namespace of control groups, which begins at the own one;
 //! 2. an own session and keyring, a higher out-of-memory score, and the argument list overwritten while /proc can still
 //!    be written;
-//! 3. the sandbox's identity, host name, loopback, the proxy's listener, the private root, and the descriptor of its output
-//!    directory; in a container identity and listener alone;
+//! 3. the sandbox's identity, host name, the private root, the network namespace with its loopback, the proxy's listener, and the
+//!    descriptor of the output directory; in a container identity and listener alone;
 //! 4. the Landlock domain, then limits of each process and the choice of processors, no_new_privs, capabilities;
 //! 5. not dumpable, descriptors closed, the death signal again because credentials changed;
 //! 6. the system call filter, which every launch inherits, last because it denies what the steps before need.
@@ -25,6 +25,7 @@ use crate::plan::PlanSpec;
 use crate::policy::{Isolation, Network, OUTPUT, PROXY_ADDRESS};
 use crate::protocol::{Go, HandedOver, SetUp, not_asked_for};
 use crate::root;
+use crate::sys::network_namespace::{Making, Part};
 use crate::sys::{credential, descriptor, filter, network, process, signal};
 use crate::wire::{self, Deadline};
 use nix::errno::Errno;
@@ -32,7 +33,6 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::{Mode, umask};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -120,8 +120,13 @@ impl Child {
             Parent::Caller => signal::reset_dispositions().at(Step::PrepareInit, "signals")?,
         }
         self.joins.enter_lists().at(Step::JoinGroup, "tasks")?;
+        let mut network = None;
         if isolated {
             die_with_helper()?;
+            if plan.network != Network::Host {
+                let begun = Making::begin().at(Step::CreateNamespaces, "the sandbox")?;
+                network = Some(begun);
+            }
         }
         wire::receive_before::<Go>(self.lifeline.as_fd(), self.deadline)
             .at(Step::Exchange, "the launch helper")?;
@@ -140,7 +145,7 @@ impl Child {
         umask(Mode::empty());
         let mut missing = Vec::new();
         if isolated {
-            missing = self.isolate(plan)?;
+            missing = self.isolate(plan, network)?;
             if plan.output_bytes.is_some() {
                 // Nothing of the workload lives yet, and no bind may lie here: it is the tmpfs that was just made.
                 let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
@@ -222,7 +227,11 @@ impl Child {
         Ok(missing)
     }
 
-    fn isolate(&mut self, plan: &PlanSpec) -> Result<Vec<MissingLayer>, Failure> {
+    fn isolate(
+        &mut self,
+        plan: &PlanSpec,
+        network: Option<Making>,
+    ) -> Result<Vec<MissingLayer>, Failure> {
         let Identity {
             inside_user,
             inside_group,
@@ -236,18 +245,25 @@ impl Child {
             die_with_helper()?;
         }
         network::set_host_name(HOST_NAME).at(Step::SetHostName, HOST_NAME)?;
-        let mut missing = Vec::new();
-        match plan.network {
-            Network::None => raise_loopback().at(Step::RaiseLoopback, "lo")?,
-            Network::Proxy => {
-                raise_loopback().at(Step::RaiseLoopback, "lo")?;
-                let listener = TcpListener::bind(PROXY_ADDRESS).at(Step::Listen, PROXY_ADDRESS)?;
-                self.handed_over.listener = Some(listener.into());
-            }
-            Network::Host => missing.push(not_asked_for(Layer::NetworkNamespace)),
-        }
         let planned = std::mem::take(&mut self.planned);
-        let entered = root::enter(plan, &planned, self.copied.take())?;
+        let entered = root::enter(plan, &planned, self.copied.take());
+        // What it cannot do is the first to be told, as if it had been made with the other namespaces.
+        let mut missing = Vec::new();
+        match network.map(Making::enter).transpose() {
+            Ok(Some(())) => {}
+            Ok(None) => missing.push(not_asked_for(Layer::NetworkNamespace)),
+            Err((Part::Namespace, error)) => {
+                return Err(Failure::new(Step::CreateNamespaces, "the sandbox", &error));
+            }
+            Err((Part::Loopback, error)) => {
+                return Err(Failure::new(Step::RaiseLoopback, "lo", &error));
+            }
+        }
+        let entered = entered?;
+        if plan.network == Network::Proxy {
+            let listener = TcpListener::bind(PROXY_ADDRESS).at(Step::Listen, PROXY_ADDRESS)?;
+            self.handed_over.listener = Some(listener.into());
+        }
         self.has_proc = entered.has_proc;
         missing.extend(entered.missing);
         // From here on nothing can be mounted.
@@ -337,16 +353,6 @@ fn refuse_reach(helper: i32) -> Result<(), Failure> {
         Err(error) => Err(reach(error)),
         Ok(()) => Err(reach(io::Error::from_raw_os_error(libc::ENOSYS))),
     }
-}
-
-fn raise_loopback() -> io::Result<()> {
-    let any = socket(
-        AddressFamily::Inet,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
-    network::bring_loopback_up(any.as_fd())
 }
 
 fn drop_bounding_set() -> io::Result<()> {

@@ -21,6 +21,7 @@ mod container;
 
 pub(crate) use container::enter as enter_container;
 
+use crate::beneath;
 use crate::failure::{At, Failure, Step};
 use crate::layer::{Layer, MissingLayer};
 use crate::plan::{BindSpec, Kind, PlanSpec, Role, open_exactly};
@@ -81,13 +82,16 @@ impl DomainSpec {
 /// Restricts the calling process and all that it starts. `binds` are the roots of the plan's binds, as they are mounted.
 pub(crate) fn enter(plan: &PlanSpec, binds: &[OwnedFd]) -> Result<Option<MissingLayer>, Failure> {
     restrict(plan, Ports::Free, |mut ruleset| {
+        let root = open_exactly(Path::new("/")).at(Step::RestrictFiles, "/")?;
         for (path, rights) in places(plan.output_bytes.is_some()) {
-            let place = open_exactly(Path::new(path)).at(Step::RestrictFiles, path)?;
+            let place =
+                beneath::open(root.as_fd(), Path::new(path)).at(Step::RestrictFiles, path)?;
             ruleset = allow(ruleset, place.as_fd(), rights)?;
         }
         for tmpfs in &plan.tmpfs {
             let target = &tmpfs.target;
-            let place = open_exactly(target.as_path()).at(Step::RestrictFiles, target)?;
+            let place =
+                beneath::open(root.as_fd(), target.as_path()).at(Step::RestrictFiles, target)?;
             ruleset = allow(ruleset, place.as_fd(), in_writable())?;
         }
         for (bind, root) in plan.binds.iter().zip(binds) {

@@ -134,25 +134,29 @@ pub(super) fn build(
     }
 }
 
+/// The namespaces that a sandbox is born in. That of control groups begins where a process is when it is made, so the child
+/// makes it once it is in its group; and that of the network is made beside all that follows, for it takes the longest.
 fn namespaces(plan: &PlanSpec) -> i32 {
-    match (plan.isolation, plan.network) {
-        (Isolation::Container | Isolation::None, _) => 0,
-        (Isolation::Full, Network::Host) => SHARED_NAMESPACES,
-        (Isolation::Full, Network::None | Network::Proxy) => SHARED_NAMESPACES | libc::CLONE_NEWNET,
+    match plan.isolation {
+        Isolation::Container | Isolation::None => 0,
+        Isolation::Full => {
+            libc::CLONE_NEWUSER
+                | libc::CLONE_NEWNS
+                | libc::CLONE_NEWPID
+                | libc::CLONE_NEWIPC
+                | libc::CLONE_NEWUTS
+        }
     }
 }
 
-/// The namespaces that every isolated sandbox is born in. That of control groups begins where a process is when it is made,
-/// so the child makes it once it is in its group.
-const SHARED_NAMESPACES: i32 = libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS;
-
-/// Makes a child in the namespaces of a plan that ends at once.
+/// Makes a child in all namespaces of a plan that ends at once.
 fn try_namespaces(plan: &PlanSpec) -> Result<(), Failure> {
-    match clone_into(namespaces(plan), None).at(Step::CreateNamespaces, "the sandbox")? {
+    let network = match plan.network {
+        Network::Host => 0,
+        Network::None | Network::Proxy => libc::CLONE_NEWNET,
+    };
+    let all = namespaces(plan) | network;
+    match clone_into(all, None).at(Step::CreateNamespaces, "the sandbox")? {
         None => exit_now(0),
         Some(pid) => reap_exactly(pid).at(Step::CreateNamespaces, "the sandbox"),
     }

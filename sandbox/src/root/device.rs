@@ -3,6 +3,7 @@
 //! Owns the list of devices. Never makes a device file: a user namespace may not, so the host's are bound.
 
 use super::place::Place;
+use crate::beneath;
 use crate::failure::{At, Failure, Step};
 use crate::plan::open_exactly;
 use crate::sys::mount::{self, Reach};
@@ -11,6 +12,9 @@ use nix::sys::stat::{SFlag, fstat, makedev};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+
+/// Where they are.
+const DEV: &str = "/dev";
 
 /// Path and device number of each device, devices.txt of the kernel.
 const DEVICES: [(&str, u64, u64); 6] = [
@@ -33,10 +37,12 @@ const LINKS: [(&str, &str); 5] = [
 
 /// Copies the mounts of the host's devices, after a look that each is the device that its name says.
 pub(super) fn copy() -> Result<Vec<OwnedFd>, Failure> {
+    let host = open_exactly(Path::new(DEV)).at(Step::CheckSource, DEV)?;
     DEVICES
         .iter()
         .map(|&(path, major, minor)| {
-            let device = open_exactly(Path::new(path)).at(Step::CheckSource, path)?;
+            let device = beneath::open(host.as_fd(), Path::new(name_of(path)))
+                .at(Step::CheckSource, path)?;
             if !is_device(&device, (major, minor)).at(Step::CheckSource, path)? {
                 let error = io::Error::from_raw_os_error(libc::ENODEV);
                 return Err(Failure::new(Step::CheckSource, path, &error));
@@ -48,6 +54,11 @@ pub(super) fn copy() -> Result<Vec<OwnedFd>, Failure> {
             Ok(copied)
         })
         .collect()
+}
+
+/// The name below /dev.
+fn name_of(path: &'static str) -> &'static str {
+    path.strip_prefix("/dev/").unwrap_or(path)
 }
 
 /// Tells whether an open file is the device of that number.
@@ -66,12 +77,13 @@ pub(crate) fn devices(with_terminals: bool) -> impl Iterator<Item = (&'static st
 
 /// Makes /dev from the copies.
 pub(super) fn make(place: &mut Place, copies: Vec<OwnedFd>) -> Result<(), Failure> {
+    let own = place.own(Path::new(DEV))?;
     for ((path, _, _), copied) in DEVICES.iter().zip(copies) {
-        let target = place.file(Path::new(path))?;
+        let target = own.file(name_of(path)).at(Step::MakeEntry, path)?;
         mount::attach(copied.as_fd(), target.as_fd()).at(Step::AttachMount, path)?;
     }
     for (to, path) in LINKS {
-        place.link(Path::new(to), Path::new(path))?;
+        own.link(to, name_of(path)).at(Step::MakeEntry, path)?;
     }
     let name = "/dev/pts";
     let terminals = mount::open_filesystem(c"devpts").at(Step::MakeFilesystem, name)?;

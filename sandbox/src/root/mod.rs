@@ -27,7 +27,7 @@ use crate::policy::{HOME, OUTPUT, Proc};
 use crate::sys::mount::{self, Reach};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use place::Place;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -88,7 +88,7 @@ pub(crate) fn enter(
         mount::attach(output.as_fd(), target.as_fd()).at(Step::AttachMount, OUTPUT)?;
     }
     device::make(&mut place, devices)?;
-    scratch.show(&mut place, "shm", "/dev/shm")?;
+    scratch.show(&mut place, c"shm", "/dev/shm")?;
     let mut missing = Vec::new();
     let mut has_proc = true;
     match proc::make(&mut place, &scratch, spec.proc) {
@@ -215,18 +215,14 @@ impl Scratch {
         root.own_file("hidden-file", 0)?;
         let scratch = Self { root };
         place.accept(&scratch.root);
-        scratch.show(place, "tmp", "/tmp")?;
-        scratch.show(place, "home", HOME)?;
+        scratch.show(place, c"tmp", "/tmp")?;
+        scratch.show(place, c"home", HOME)?;
         Ok(scratch)
     }
 
     /// Attaches one of the directories.
-    fn show(&self, place: &mut Place, name: &str, target: &str) -> Result<(), Failure> {
-        let directory = self
-            .root
-            .open(Path::new(name))
-            .at(Step::CopyMount, target)?;
-        let copied = mount::copy_tree(directory.as_fd(), Reach::One).at(Step::CopyMount, target)?;
+    fn show(&self, place: &mut Place, name: &CStr, target: &str) -> Result<(), Failure> {
+        let copied = self.root.copy_own(name).at(Step::CopyMount, target)?;
         let target_directory = place.directory(Path::new(target))?;
         mount::attach(copied.as_fd(), target_directory.as_fd()).at(Step::AttachMount, target)
     }
@@ -234,20 +230,7 @@ impl Scratch {
     /// Hides a path behind an empty directory or an unreadable file.
     fn mask(&self, place: &Place, path: &Path) -> Result<(), Failure> {
         let target = place.open(path).at(Step::MaskPath, path.display())?;
-        let name = match place::kind_of(&target).at(Step::MaskPath, path.display())? {
-            Kind::Directory => "hidden",
-            Kind::File => "hidden-file",
-        };
-        let cover = self
-            .root
-            .open(Path::new(name))
-            .at(Step::MaskPath, path.display())?;
-        let copied =
-            mount::copy_tree(cover.as_fd(), Reach::One).at(Step::MaskPath, path.display())?;
-        let attributes = mount::READ_ONLY | mount::NO_SETUID | mount::NO_DEVICES | mount::NO_EXEC;
-        mount::restrict(copied.as_fd(), attributes, Reach::One)
-            .at(Step::MaskPath, path.display())?;
-        mount::attach(copied.as_fd(), target.as_fd()).at(Step::MaskPath, path.display())
+        self.cover(&target).at(Step::MaskPath, path.display())
     }
 
     /// Hides a path unless it does not exist here or not even this process, with the workload's id, can reach it.
@@ -261,8 +244,20 @@ impl Scratch {
             {
                 Ok(())
             }
-            _ => self.mask(place, path),
+            opened => opened.and_then(|target| self.cover(&target)),
         }
+        .at(Step::MaskPath, path.display())
+    }
+
+    fn cover(&self, target: &OwnedFd) -> io::Result<()> {
+        let name = match place::kind_of(target)? {
+            Kind::Directory => c"hidden",
+            Kind::File => c"hidden-file",
+        };
+        let copied = self.root.copy_own(name)?;
+        let attributes = mount::READ_ONLY | mount::NO_SETUID | mount::NO_DEVICES | mount::NO_EXEC;
+        mount::restrict(copied.as_fd(), attributes, Reach::One)?;
+        mount::attach(copied.as_fd(), target.as_fd())
     }
 
     /// Takes the tmpfs out of sight; its directories live on where they are shown.

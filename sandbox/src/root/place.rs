@@ -5,12 +5,14 @@
 use crate::beneath;
 use crate::failure::{At, Failure, Step};
 use crate::plan::Kind;
+use crate::sys::mount;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::libc;
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use std::ffi::{CStr, OsStr};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 
 /// The tree, with the filesystems in which it may make entries.
@@ -52,18 +54,27 @@ impl Place {
 
     /// Opens the file at `path`; makes an empty one if there is none.
     pub(super) fn file(&self, path: &Path) -> Result<OwnedFd, Failure> {
-        self.make_file(path).at(Step::MakeEntry, path.display())
+        self.within_parent(path, |parent, name| self.make_file(parent, name))
+            .at(Step::MakeEntry, path.display())
     }
 
     /// Makes a symbolic link, unless something is there already.
     pub(super) fn link(&self, to: &Path, path: &Path) -> Result<(), Failure> {
-        let made =
-            self.parent_of(path)
-                .and_then(|(parent, name)| match symlinkat(to, &parent, name) {
-                    Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
-                    Err(errno) => Err(errno.into()),
-                });
-        made.at(Step::MakeEntry, path.display())
+        self.within_parent(path, |parent, name| link_in(parent, to, name))
+            .at(Step::MakeEntry, path.display())
+    }
+
+    /// Opens the directory at `path`, which nothing is mounted on yet, to fill it.
+    pub(super) fn own(&self, path: &Path) -> Result<Own, Failure> {
+        let directory = self.directory(path)?;
+        self.check_own(directory.as_fd())
+            .at(Step::MakeEntry, path.display())?;
+        Ok(Own { directory })
+    }
+
+    /// Copies the mount of the tree, seen from an entry directly below its root that was made here.
+    pub(super) fn copy_own(&self, name: &CStr) -> io::Result<OwnedFd> {
+        mount::copy_named(self.root.as_fd(), name)
     }
 
     /// Makes a directory directly below the root, with exactly these permissions: the umask is empty.
@@ -86,50 +97,99 @@ impl Place {
     }
 
     fn make_directory(&self, path: &Path) -> io::Result<OwnedFd> {
-        let mut current = self.open(Path::new("/"))?;
+        let mut reached: Option<OwnedFd> = None;
         for part in path.components() {
             let Component::Normal(name) = part else {
                 continue;
             };
+            let current = reached.as_ref().unwrap_or(&self.root).as_fd();
             let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            let next = match openat(&current, name, flags, Mode::empty()) {
-                Err(nix::errno::Errno::ENOENT) => {
-                    self.check_own(&current)?;
-                    mkdirat(&current, name, Mode::from_bits_truncate(0o755))?;
-                    openat(&current, name, flags, Mode::empty())?
+            // Making it first is cheaper than a look that finds nothing.
+            if self.is_own(current)? {
+                match mkdirat(current, name, Mode::from_bits_truncate(0o755)) {
+                    Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
+                    Err(errno) => return Err(errno.into()),
                 }
-                other => other?,
-            };
-            current = next;
+            }
+            let next = openat(current, name, flags, Mode::empty())?;
+            reached = Some(next);
         }
-        Ok(current)
+        match reached {
+            Some(directory) => Ok(directory),
+            None => self.open(Path::new("/")),
+        }
     }
 
-    fn make_file(&self, path: &Path) -> io::Result<OwnedFd> {
-        match self.open(path) {
+    fn make_file(&self, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+        match beneath::open(parent, Path::new(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }
-        let (parent, name) = self.parent_of(path)?;
-        self.check_own(&parent)?;
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        openat(&parent, name, flags, Mode::from_bits_truncate(0o444))?;
-        self.open(path)
+        self.check_own(parent)?;
+        file_in(parent, name)
     }
 
-    fn parent_of<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a std::ffi::OsStr)> {
+    /// Does something with the directory that an entry is or will be in, which is made if it is missing.
+    fn within_parent<T>(
+        &self,
+        path: &Path,
+        act: impl FnOnce(BorrowedFd<'_>, &OsStr) -> io::Result<T>,
+    ) -> io::Result<T> {
         let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
-        let parent = self.make_directory(path.parent().ok_or_else(invalid)?)?;
-        Ok((parent, path.file_name().ok_or_else(invalid)?))
+        let name = path.file_name().ok_or_else(invalid)?;
+        match path.parent() {
+            None => Err(invalid()),
+            Some(parent) if parent == Path::new("/") => act(self.root.as_fd(), name),
+            Some(parent) => act(self.make_directory(parent)?.as_fd(), name),
+        }
     }
 
     /// Refuses to make an entry in a filesystem of the host: a bind must not leave directories behind there.
-    fn check_own(&self, directory: &OwnedFd) -> io::Result<()> {
-        if self.own_devices.contains(&fstat(directory)?.st_dev) {
-            Ok(())
-        } else {
-            Err(io::Error::from_raw_os_error(libc::ENOENT))
+    fn check_own(&self, directory: BorrowedFd<'_>) -> io::Result<()> {
+        match self.is_own(directory)? {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(libc::ENOENT)),
         }
+    }
+
+    fn is_own(&self, directory: BorrowedFd<'_>) -> io::Result<bool> {
+        // Nothing is mounted on the root of the tree: it was opened as what it is.
+        let is_root = directory.as_raw_fd() == self.root.as_raw_fd();
+        Ok(is_root || self.own_devices.contains(&fstat(directory)?.st_dev))
+    }
+}
+
+/// An open directory of the new root's own filesystems. What is made in it is made once.
+pub(super) struct Own {
+    directory: OwnedFd,
+}
+
+impl Own {
+    /// Makes an empty file that was not there, and opens it.
+    pub(super) fn file(&self, name: &str) -> io::Result<OwnedFd> {
+        file_in(self.directory.as_fd(), OsStr::new(name))
+    }
+
+    /// Makes a symbolic link, unless something is there already.
+    pub(super) fn link(&self, to: &str, name: &str) -> io::Result<()> {
+        link_in(self.directory.as_fd(), Path::new(to), OsStr::new(name))
+    }
+}
+
+fn file_in(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    Ok(openat(
+        parent,
+        name,
+        flags,
+        Mode::from_bits_truncate(0o444),
+    )?)
+}
+
+fn link_in(parent: BorrowedFd<'_>, to: &Path, name: &OsStr) -> io::Result<()> {
+    match symlinkat(to, parent, name) {
+        Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -5,7 +5,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "clone, clone3, mmap, the mount descriptors, wait4, capset, seccomp, execve and the version of Landlock have no safe wrapper; they live here and nowhere else"
+    reason = "clone, clone3, mmap, the mount descriptors, wait4, capset, seccomp, execve, a call that leaves errno alone, and the version of Landlock have no safe wrapper; they live here and nowhere else"
 )]
 
 pub(crate) mod credential;
@@ -14,6 +14,7 @@ pub(crate) mod filter;
 pub(crate) mod landlock;
 pub(crate) mod mount;
 pub(crate) mod network;
+pub(crate) mod network_namespace;
 pub(crate) mod process;
 pub(crate) mod sharing;
 pub(crate) mod signal;

@@ -137,6 +137,21 @@ pub(crate) fn copy_tree(source: BorrowedFd<'_>, reach: Reach) -> io::Result<Owne
     })
 }
 
+/// Makes a detached copy of the mount at `directory`, seen from the entry `name` of it, which is not followed.
+pub(crate) fn copy_named(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let close_on_exec = libc::O_CLOEXEC.unsigned_abs();
+    let no_follow = libc::AT_SYMLINK_NOFOLLOW.unsigned_abs();
+    // SAFETY: the path is a NUL-terminated string that the kernel only reads; the descriptor is borrowed, so it is open.
+    own(unsafe {
+        libc::syscall(
+            libc::SYS_open_tree,
+            directory.as_raw_fd(),
+            name.as_ptr(),
+            OPEN_TREE_CLONE | close_on_exec | no_follow,
+        )
+    })
+}
+
 /// Attaches a detached mount at the object that `target` names.
 pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: both paths are the empty C string, which the kernel only reads.

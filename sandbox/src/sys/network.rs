@@ -10,6 +10,14 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Brings the interface `lo` up, through any IPv4 datagram socket of the namespace.
 pub(crate) fn bring_loopback_up(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let request = loopback_up();
+    // SAFETY: SIOCSIFFLAGS reads one ifreq, which lives until the call returns.
+    check_int(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
+        .map(drop)
+}
+
+/// The request that brings the interface `lo` up, SIOCSIFFLAGS.
+pub(super) fn loopback_up() -> libc::ifreq {
     // SAFETY: ifreq is plain old data, for which all zeros is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo") {
@@ -22,9 +30,7 @@ pub(crate) fn bring_loopback_up(socket: BorrowedFd<'_>) -> io::Result<()> {
     {
         request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     }
-    // SAFETY: SIOCSIFFLAGS reads one ifreq, which lives until the call returns.
-    check_int(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
-        .map(drop)
+    request
 }
 
 /// Sets the host name of the calling process's UTS namespace.

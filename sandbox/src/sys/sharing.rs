@@ -29,7 +29,7 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// Makes a stack, with a guard below it that no access survives.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         // SAFETY: a new anonymous mapping replaces none, and the kernel chooses its place.
         let lowest = unsafe {
             libc::mmap(
@@ -52,7 +52,7 @@ impl Stack {
     }
 
     /// The end from which it grows down, page-aligned as every mapping is.
-    fn top(&self) -> *mut c_void {
+    pub(super) fn top(&self) -> *mut c_void {
         self.lowest
             .as_ptr()
             .wrapping_byte_add(GUARD_BYTES + STACK_BYTES)

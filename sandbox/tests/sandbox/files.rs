@@ -384,3 +384,31 @@ fn a_sandbox_has_no_output_directory_unless_it_is_asked_for() {
         run.shell("test ! -e /output").success();
     });
 }
+
+#[test]
+fn a_target_that_is_missing_below_a_bind_is_not_made_in_the_host() {
+    for_each_starter(|starter| {
+        for target in ["missing/place", "missing"] {
+            let host = workspace(starter);
+            let mut policy = with_workspace(host.path(), Access::ReadWrite);
+            let inside = policy
+                .workspace
+                .as_ref()
+                .expect("a workspace")
+                .inside
+                .clone();
+            policy.binds = vec![Bind {
+                source: "/usr/bin".into(),
+                target: inside.join(target),
+                access: Access::ReadOnly,
+            }];
+            let error = spawn_helper(starter)
+                .build(policy.plan().expect("plans"), LIMIT)
+                .expect_err("refused");
+            let failure = error.failure().expect("a step");
+            assert_eq!(failure.step, Step::MakeEntry, "{failure}");
+            let mut entries = fs::read_dir(host.path()).expect("lists");
+            assert!(entries.next().is_none(), "{starter:?}: {target} was made");
+        }
+    });
+}

@@ -6,7 +6,9 @@ use crate::harness::{
 };
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use stockade_sandbox::{Access, BuildError, Helper, Isolation, Landlock, Layer, Policy, Step};
+use stockade_sandbox::{
+    Access, BuildError, Helper, Isolation, Landlock, Layer, Network, Policy, Step,
+};
 
 /// Starts a launch helper as an ordinary user, in a mount namespace that a script of root has changed before.
 pub(crate) fn helper_after(script: &str) -> Helper {
@@ -58,6 +60,35 @@ fn refused_namespaces_are_named_and_none_still_works() {
         .build(Policy::new(Isolation::None).plan().expect("plans"), LIMIT)
         .expect("builds");
     assert!(!sandbox.enforced().has(Layer::PrivateRoot));
+}
+
+#[test]
+fn a_refused_network_namespace_is_named_as_the_others_are() {
+    if !is_root() {
+        return skip("root makes the user for whom it is refused");
+    }
+    // A user namespace has limits of its own, which whoever made it may set.
+    let script = "echo 0 >/proc/sys/user/max_net_namespaces; exec \"$@\"";
+    let helper = helper_after(&format!(
+        "set -- \"$1\" \"$2\" \"$3\" \"$4\" \"$5\" \"$6\" \
+         unshare --user --map-current-user --keep-caps /bin/sh -ec '{script}' sh \"$7\" \"$8\""
+    ));
+    let error = helper
+        .build(Policy::new(Isolation::Full).plan().expect("plans"), LIMIT)
+        .expect_err("refused");
+    assert!(error.isolation_unavailable(), "{error:?}");
+    let failure = error.failure().expect("a step");
+    assert_eq!(
+        (failure.step, failure.errno),
+        (Step::CreateNamespaces, nix::libc::ENOSPC),
+        "{failure}"
+    );
+    let mut with_network = Policy::new(Isolation::Full);
+    with_network.network = Network::Host;
+    let sandbox = helper
+        .build(with_network.plan().expect("plans"), LIMIT)
+        .expect("builds");
+    assert!(!sandbox.enforced().has(Layer::NetworkNamespace));
 }
 
 #[test]
