@@ -35,8 +35,10 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// Tools that a block may need beside a shell and coreutils.
 const TOOLS: [&str; 3] = ["jq", "curl", "python3"];
 
-/// Languages of the blocks that are not run.
-const NOT_RUN: [&str; 7] = ["text", "console", "json", "toml", "yaml", "rust", "http"];
+/// Languages of the blocks that are not run; those in `bash` need a container engine, and tests/e2e/image.rs runs them.
+const NOT_RUN: [&str; 8] = [
+    "text", "console", "json", "toml", "yaml", "rust", "http", "bash",
+];
 
 /// Stands before every block: cargo is not called from within its own tests.
 const PROLOGUE: &str = r#"set -eu

@@ -46,8 +46,8 @@ mod text;
 mod wire;
 
 pub use cgroup::{
-    EnforcedLimit, GROUP_PREFIX, GroupReading, LimitKind, Means, remove_recorded_groups,
-    remove_stale_groups,
+    EnforcedLimit, GROUP_PREFIX, GroupReading, LimitKind, Means, Surroundings,
+    remove_recorded_groups, remove_stale_groups,
 };
 pub use confine::HOST_NAME;
 pub use failure::{Failure, Step};

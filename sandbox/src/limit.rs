@@ -4,7 +4,7 @@
 //! means that was not set up. Invariant: every limit of the policy is among the enforced ones exactly once, with the value
 //! that holds; swap is where the kernel counts it.
 
-use crate::cgroup::{ControlGroup, EnforcedLimit, GroupSpec, LimitKind, Means};
+use crate::cgroup::{ControlGroup, EnforcedLimit, GroupSpec, LimitKind, Means, Surroundings};
 use crate::layer::{Layer, MissingLayer};
 use crate::policy::{Isolation, Limits, Movable};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -122,6 +122,11 @@ impl Limiting {
                     self.spec.processes = Some(value.saturating_add(1));
                 }
                 (Means::Rlimit, value)
+            }
+            // More than the group around the program has would be no limit of ours.
+            LimitKind::Memory if !is_held => {
+                let around = Surroundings::find().map_or(u64::MAX, |group| group.memory_bytes());
+                (Means::Sampled, value.min(around))
             }
             LimitKind::Memory | LimitKind::Swap | LimitKind::Pids | LimitKind::FileSize => {
                 (Means::Sampled, value)

@@ -188,7 +188,7 @@ pub struct RunFlags {
     #[arg(long, value_name = "WHEN", help_heading = "Recording")]
     pub durability: Option<String>,
 
-    /// Serve the status API on ADDRESS:PORT, or none [default: 127.0.0.1:8090 or the next free port]
+    /// Serve the status API on ADDRESS:PORT, or none, or image as entrypoint of a container [default: 127.0.0.1:8090 or the next free port]
     #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Status API")]
     pub listen: Option<String>,
 

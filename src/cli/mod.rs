@@ -6,6 +6,7 @@
 mod dry_run;
 pub mod finalize;
 pub mod flags;
+pub mod health;
 pub mod help;
 pub mod init;
 pub mod notice;
@@ -96,6 +97,8 @@ enum Command {
     Status(status::Arguments),
     /// Ask a run to stop, and wait for its end
     Stop(stop::Arguments),
+    /// Say whether the run of this container answers, for health checks
+    Health(health::Arguments),
     #[cfg(feature = "operator")]
     #[command(flatten)]
     Operator(operator::Command),
@@ -171,6 +174,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Run(arguments) => run::main(*arguments),
         Command::Status(arguments) => status::main(&arguments),
         Command::Stop(arguments) => stop::main(&arguments),
+        Command::Health(arguments) => health::main(&arguments),
         #[cfg(feature = "operator")]
         Command::Operator(command) => command.main(),
         Command::Verify(arguments) => verify::main(&arguments),

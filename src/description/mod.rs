@@ -7,6 +7,7 @@ pub mod credentials;
 pub mod error;
 pub mod hand_over;
 pub mod keys;
+pub mod listen;
 pub mod option_sources;
 pub mod origin;
 pub mod schema;
@@ -61,6 +62,7 @@ pub use earlier::{EarlierStep, Resumed};
 pub use error::{DescriptionError, DescriptionErrors, ErrorClass, ErrorKind};
 pub use hand_over::HandOver;
 pub use isolation::Requirement;
+pub use listen::Listen;
 pub use origin::Origin;
 pub use playbook::{MAX_PLAYBOOKS, PlaybookRun};
 pub use preset::ChosenPreset;
@@ -69,7 +71,7 @@ pub use settings::{
     Access, Adapter, ArtifactSecrets, Artifacts, Durability, Isolation, Limits, Mount, MountKey,
     Network, OnError, OnFull, Output, Recording, Tmpfs, WorkspaceMode,
 };
-pub use supervisor::{Authentication, Listen, LogFormat, LogLevel, Socket, SupervisorOptions};
+pub use supervisor::{Authentication, LogFormat, LogLevel, Socket, SupervisorOptions};
 
 #[cfg(feature = "operator")]
 pub(crate) use alone::resolve_alone;

@@ -3,7 +3,6 @@
 //! It resolves them from flags and environment, flags first; it opens nothing but the files of tokens.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::credentials::read_secret_file;
 use super::environment::Environment;
 use super::error::ErrorKind;
 use super::layers::Faults;
+use super::listen::Listen;
 use super::origin::Origin;
 use super::quantity;
 use super::secret::Secret;
@@ -65,18 +65,6 @@ pub struct SupervisorOptions {
     pub junit: Option<PathBuf>,
     /// The file that gets the outcome when it exists, absolute.
     pub termination_log: PathBuf,
-}
-
-/// The address of the status API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Listen {
-    /// Nobody named one: 127.0.0.1:8090, or the next free port.
-    Default,
-    /// This one and no other; a failure to bind it is a failure of the start.
-    Address(SocketAddr),
-    /// None.
-    Off,
 }
 
 /// The Unix socket of the status API.
@@ -194,7 +182,7 @@ impl OptionReader<'_> {
             self.faults
                 .add_without_value(ErrorKind::Conflict, *key, origin, expected);
         }
-        let listen = self.listen();
+        let listen = self.listen(has_token);
         if let Some((given, Listen::Address(address))) = &listen
             && !address.ip().is_loopback()
             && !has_token
@@ -271,21 +259,14 @@ impl OptionReader<'_> {
         path.is_absolute().then_some(path)
     }
 
-    fn listen(&mut self) -> Option<(Given, Listen)> {
+    fn listen(&mut self, has_token: bool) -> Option<(Given, Listen)> {
         let given = self.given("listen", "STOCKADE_LISTEN")?;
         let listen = match &given.value {
-            Value::Text(text) if text == "none" => Some(Listen::Off),
-            Value::Text(text) => {
-                let text = match text.strip_prefix("localhost:") {
-                    Some(port) => format!("127.0.0.1:{port}"),
-                    None => text.clone(),
-                };
-                text.parse().ok().map(Listen::Address)
-            }
+            Value::Text(text) => Listen::parse(text, has_token),
             _ => None,
         };
         if listen.is_none() {
-            let expected = "give an IP address, no name, and a port, such as 127.0.0.1:8090 or [::1]:0, or \"none\"";
+            let expected = "give an IP address, no name, and a port, such as 127.0.0.1:8090 or [::1]:0, or \"none\", or \"image\"";
             self.faults
                 .add(ErrorKind::Invalid, "listen", &given, expected);
         }

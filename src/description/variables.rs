@@ -103,9 +103,9 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: Some("STOCKADE_LISTEN"),
         flag: Some("listen"),
-        form: "`ADDRESS:PORT`, or `none`",
+        form: "`ADDRESS:PORT`, `none`, or `image`",
         default: "127.0.0.1:8090, or the next free port",
-        purpose: "The address of the status API. An address that is not loopback needs a token.",
+        purpose: "The address of the status API. An address that is not loopback needs a token. `image` is 0.0.0.0:8090 where there is a token, else 127.0.0.1:8090, and no other port.",
         ..OPTION
     },
     Variable {

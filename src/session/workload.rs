@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use stockade_sandbox::{
     DestroyError, End, GroupReading, Helper, KillError, LaunchError, LaunchId, Policy, Report,
-    Sandbox, Taken, Target, Terminal, TerminalSize,
+    Sandbox, Surroundings, Taken, Target, Terminal, TerminalSize,
 };
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -51,6 +51,8 @@ pub struct Workload {
     helper: Arc<Helper>,
     /// Only watched; the sandbox reads from its own descriptor of the same socket.
     reports: UnixDatagram,
+    /// The group that an engine made around this process; none where the sandbox has one of its own.
+    surroundings: Option<Surroundings>,
 }
 
 impl Workload {
@@ -76,7 +78,9 @@ impl Workload {
         let (helper, sandbox, staging) =
             joined.map_err(|error| StartError::Watch(io::Error::other(error)))??;
         let reports = watch(&sandbox).map_err(StartError::Watch)?;
+        let has_group = sandbox.group_reading().is_some();
         let workload = Self {
+            surroundings: (!has_group).then(Surroundings::find).flatten(),
             sandbox: Arc::new(sandbox),
             helper: Arc::new(helper),
             reports,
@@ -133,15 +137,17 @@ impl Workload {
             .collect()
     }
 
-    /// What the kernel counted for the sandbox; none without a control group. Reads a few small files of the kernel.
+    /// What the kernel counted for the sandbox; without a control group of its own the kills of the one around it, if that has
+    /// a limit. Reads a few small files of the kernel.
     pub fn reading(&self) -> Option<GroupReading> {
-        self.sandbox.group_reading()
+        let around = || self.surroundings.as_ref().map(Surroundings::reading);
+        self.sandbox.group_reading().or_else(around)
     }
 
     /// Begins a new peak of memory, and reads what was counted before.
     pub fn begin_peak(&self) -> Option<GroupReading> {
         self.sandbox.begin_peak();
-        self.sandbox.group_reading()
+        self.reading()
     }
 
     /// Reads what the workload takes now, for as long as there is one.
@@ -319,6 +325,7 @@ impl Workload {
             sandbox,
             helper,
             reports,
+            surroundings: _,
         } = self;
         drop(reports);
         let close = tokio::task::spawn_blocking(move || {

@@ -14,13 +14,11 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, soc
 use nix::sys::stat::{Mode, fchmod};
 
 use crate::api::{Listener, Reach};
+use crate::description::listen::{DEFAULT_PORT, Listen};
 use crate::description::sight::Sight;
-use crate::description::supervisor::{Listen, Socket};
+use crate::description::supervisor::Socket;
 use crate::event::lifecycle;
 use crate::run::RunId;
-
-/// Port of the status API when none was asked for by name.
-pub const DEFAULT_PORT: u16 = 8090;
 
 /// Ports behind the default one that are tried when it is taken.
 pub const MAX_PORT_TRIES: u16 = 64;
@@ -193,11 +191,16 @@ fn bind_tcp(listen: &Listen) -> Result<Option<TcpListener>, ListenError> {
     })
 }
 
-/// `$XDG_RUNTIME_DIR/stockade/<id>.sock`, for root `/run/stockade/<id>.sock`; none when there is neither.
-fn default_socket(runtime_dir: Option<&Path>, run_id: &RunId) -> Option<PathBuf> {
+/// The directory of the default sockets: `$XDG_RUNTIME_DIR/stockade`, for root `/run/stockade`; none when there is neither.
+pub fn socket_directory(runtime_dir: Option<&Path>) -> Option<PathBuf> {
     let is_root = nix::unistd::geteuid().is_root();
     let base = runtime_dir.or_else(|| is_root.then_some(Path::new(ROOT_RUNTIME_DIR)))?;
-    let directory = base.join("stockade");
+    Some(base.join("stockade"))
+}
+
+/// The run's socket in the directory of the default sockets, which is made; none when there is none.
+fn default_socket(runtime_dir: Option<&Path>, run_id: &RunId) -> Option<PathBuf> {
+    let directory = socket_directory(runtime_dir)?;
     let made = std::fs::DirBuilder::new().mode(0o700).create(&directory);
     match made {
         Ok(()) => {}

@@ -25,6 +25,8 @@ mod command_run;
 mod config;
 mod container;
 mod docker;
+mod image;
+mod health;
 mod crate_under_supervision;
 mod group_signals;
 mod audit_agent;

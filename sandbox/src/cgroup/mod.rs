@@ -1,7 +1,8 @@
 //! The control group of a sandbox: limits that the kernel enforces for a whole tree, and what it counted.
 //!
 //! `host` finds what the host gives, `place` where groups may be made, `group` makes, kills and removes one, `reading`
-//! reads what the kernel counted, `remains` removes what a dead run left. Never decides what a limit means for a run.
+//! reads what the kernel counted, `remains` removes what a dead run left,
+//! `surroundings` is the group that an engine made around the program. Never decides what a limit means for a run.
 //! Invariant: neither the supervisor nor the launch helper is ever in a sandbox's group, and a process is in it before it
 //! runs anything of the workload.
 //!
@@ -20,11 +21,13 @@ mod host;
 mod place;
 mod reading;
 mod remains;
+mod surroundings;
 
 pub(crate) use group::{ControlGroup, GroupSpec, Joins};
 pub use reading::GroupReading;
 pub(crate) use remains::remove as remove_directory;
 pub use remains::{remove_recorded_groups, remove_stale_groups};
+pub use surroundings::Surroundings;
 
 use crate::policy::Limits;
 use serde::{Deserialize, Serialize};

@@ -15,13 +15,10 @@ use super::need::{need, skip};
 use super::run::binary;
 use super::wait::{until, until_within};
 
-/// The image's name.
-const IMAGE: &str = "stockade-test";
-
 /// Programs of the image; they are the host's, with the libraries that they ask for.
-const PROGRAMS: [&str; 14] = [
-    "sh", "cat", "cut", "grep", "id", "ls", "mkdir", "rm", "sleep", "sort", "tail", "touch",
-    "true", "wc",
+const PROGRAMS: [&str; 15] = [
+    "sh", "cat", "cut", "grep", "head", "id", "ls", "mkdir", "rm", "sleep", "sort", "tail",
+    "touch", "true", "wc",
 ];
 
 /// Time for the daemon to come up and to end, on a busy machine.
@@ -38,6 +35,14 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// The image of this host's programs.
+    pub const IMAGE: &'static str = "stockade-test";
+
+    /// Where the engine listens, as `DOCKER_HOST` has it.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.directory.path().join("socket").display())
+    }
+
     /// None, said aloud, without root or the daemon.
     pub fn shared() -> Option<Arc<Self>> {
         if !nix::unistd::Uid::effective().is_root() {
@@ -97,10 +102,9 @@ impl Engine {
         &self,
         arguments: impl IntoIterator<Item = S>,
     ) -> Output {
-        let socket = self.directory.path().join("socket");
         Command::new("docker")
             .arg("-H")
-            .arg(format!("unix://{}", socket.display()))
+            .arg(self.host())
             .args(arguments)
             .stdin(Stdio::null())
             .output()
@@ -110,7 +114,11 @@ impl Engine {
     /// The same with `run --network none`, these flags, the image, and a command.
     pub fn run(&self, flags: &[&str], command: &[&str]) -> Output {
         let base = ["run", "--network", "none", "--workdir", "/work"];
-        let all = base.iter().chain(flags).chain(&[IMAGE]).chain(command);
+        let all = base
+            .iter()
+            .chain(flags)
+            .chain(&[Self::IMAGE])
+            .chain(command);
         self.docker(all)
     }
 
@@ -158,7 +166,7 @@ impl Engine {
             .arg(".")
             .output();
         assert!(packed.unwrap().status.success());
-        let imported = self.docker(["import".as_ref(), archive.as_os_str(), IMAGE.as_ref()]);
+        let imported = self.docker(["import".as_ref(), archive.as_os_str(), Self::IMAGE.as_ref()]);
         assert!(imported.status.success(), "{imported:?}");
     }
 
