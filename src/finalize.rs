@@ -5,8 +5,11 @@
 //! its `status.json` is written from it again. A log that failed may lack the end that its supervisor still put into
 //! `status.json`: then that end is appended, for a terminal status never changes. The caller holds the run's lock.
 
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -172,6 +175,7 @@ pub fn finalize(
         .write_status(&bytes)
         .map_err(FinalizeError::Recordings)?;
     remove_groups(&document);
+    remove_socket(&document);
     repair_cast(run_dir);
     // What a run without a mount namespace left in /tmp when it was killed.
     if let Err(error) = crate::recordings::staging::remove_left_over(run_dir) {
@@ -213,6 +217,28 @@ fn remove_groups(document: &StatusDocument) {
         .collect();
     let n_removed = stockade_sandbox::remove_recorded_groups(&groups, GROUP_LIMIT);
     tracing::debug!(n_removed, "control groups of the run are gone");
+}
+
+/// Removes the Unix socket of a supervisor that could not do it: a socket of this user, behind which nobody listens.
+fn remove_socket(document: &StatusDocument) {
+    let named = document
+        .listen
+        .as_ref()
+        .and_then(|listen| listen.socket.as_deref());
+    let Some(path) = named.map(Path::new) else {
+        return;
+    };
+    let Ok(found) = std::fs::symlink_metadata(path) else {
+        return;
+    };
+    let is_ours = found.uid() == nix::unistd::geteuid().as_raw();
+    let is_dead = || {
+        UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    };
+    if found.file_type().is_socket() && is_ours && is_dead() {
+        // Whoever removed it meanwhile has done the same.
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// Cuts a torn last line off the terminal recording; a recording that cannot be repaired hides nothing of the run.

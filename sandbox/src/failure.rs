@@ -141,6 +141,8 @@ impl Failure {
         );
         match self.step {
             Step::CreateNamespaces | Step::WriteIdMaps => true,
+            // Without a word over the mounts of this namespace; EACCES is a path that the caller may not open.
+            Step::CopyMount => matches!(Errno::from_raw(self.errno), Errno::EPERM | Errno::ENOSYS),
             Step::ChangeIdentity
             | Step::MakeFilesystem
             | Step::RestrictMount
@@ -152,7 +154,6 @@ impl Failure {
             | Step::FilterCalls => refused,
             Step::JoinGroup
             | Step::MapOwners
-            | Step::CopyMount
             | Step::CheckSource
             | Step::MakeEntry
             | Step::MakeDirectory

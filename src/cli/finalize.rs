@@ -89,6 +89,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 
 fn of_directory(dir: &Path) -> Result<Finalized, String> {
     let run_dir = RunDir::open(dir).map_err(|error| chain(&error))?;
+    run_dir.require_ours().map_err(|error| chain(&error))?;
     let lock = RunLock::try_acquire(&run_dir).map_err(|error| match error {
         LockError::Held { .. } => {
             format!(

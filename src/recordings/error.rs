@@ -107,6 +107,15 @@ pub enum RecordingsError {
         /// The directory.
         path: PathBuf,
     },
+    /// A directory has nothing of a run of ours.
+    #[error(
+        "{} holds no run: there is neither run.lock, claim.json, spec.json nor a log of ours, and nothing was changed there",
+        path.display()
+    )]
+    NoRun {
+        /// The directory.
+        path: PathBuf,
+    },
     /// There is nowhere to put recordings by default.
     #[error(
         "no default recordings directory: neither XDG_STATE_HOME nor HOME is an absolute path; use --recordings DIR"
@@ -125,6 +134,7 @@ impl RecordingsError {
             | Self::Name { .. }
             | Self::Damaged { .. }
             | Self::NotARun { .. }
+            | Self::NoRun { .. }
             | Self::NoDefault => None,
         }
     }

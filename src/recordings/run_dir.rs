@@ -20,6 +20,7 @@ use super::directory::{Creation, Directory, Taken};
 use super::error::{Operation, RecordingsError};
 use super::layout;
 use super::store::modified_at;
+use crate::event::EventType;
 use crate::run::RunId;
 
 /// Largest `claim.json` or `spec.json` that is read for the run id: 1 MiB, far above what a description may have.
@@ -27,6 +28,15 @@ const MAX_IDENTITY_BYTES: u64 = 1 << 20;
 
 /// Files by which a directory is a run of ours, in the order in which they are made.
 const MARKS: [&str; 3] = [layout::SPEC, layout::CLAIM, layout::EVENTS];
+
+/// Longest first line of a log that is read to know it; ours have about 400 bytes.
+const MAX_OPENING_BYTES: u64 = 4096;
+
+/// What is read of the first line of a log.
+#[derive(Deserialize)]
+struct Opening {
+    r#type: String,
+}
 
 /// Digits of the random end of a temporary name.
 const TEMPORARY_DIGITS: usize = 16;
@@ -120,6 +130,34 @@ impl RunDir {
             }
         }
         Ok(false)
+    }
+
+    /// Shows that the directory is that of a run of ours, however little of it there is: whoever repairs it replaces files.
+    ///
+    /// # Errors
+    /// [`RecordingsError::NoRun`] when nothing in it is ours; when it cannot be read.
+    pub fn require_ours(&self) -> Result<(), RecordingsError> {
+        for name in [layout::LOCK, layout::CLAIM, layout::SPEC] {
+            if self.contains(name)? {
+                return Ok(());
+            }
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+        let log = self.open_beneath(layout::EVENTS, flags).ok();
+        let mut first = Vec::new();
+        let read = log.map(|log| log.take(MAX_OPENING_BYTES).read_to_end(&mut first));
+        let line = first
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        let is_opening = serde_json::from_slice(line)
+            .is_ok_and(|opening: Opening| opening.r#type == EventType::LogOpened.as_str());
+        match read {
+            Some(Ok(_)) if is_opening => Ok(()),
+            Some(_) | None => Err(RecordingsError::NoRun {
+                path: self.path.clone(),
+            }),
+        }
     }
 
     /// When the run was begun, by the file that was first written and never changes; none for what is no run of ours, or cannot

@@ -38,8 +38,33 @@ impl Inherited {
             lang: variable("LANG"),
             term: variable("TERM"),
             tz: variable("TZ"),
-            traceparent: variable("TRACEPARENT"),
+            traceparent: variable("TRACEPARENT").filter(|text| is_traceparent(text)),
         }
+    }
+}
+
+/// Whether a text has the form of the header `traceparent` (W3C Trace Context, section 3.2): four fields of lower-case hex, with a
+/// version that is allowed and ids that are not zero. What later versions put behind them is not taken.
+pub fn is_traceparent(text: &str) -> bool {
+    let fields: Vec<&str> = text.split('-').collect();
+    let is_hex = |field: &str, length| {
+        field.len() == length
+            && field
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_zero = |field: &str| field.bytes().all(|byte| byte == b'0');
+    match fields.as_slice() {
+        [version, trace, parent, flags] => {
+            is_hex(version, 2)
+                && *version != "ff"
+                && is_hex(trace, 32)
+                && !is_zero(trace)
+                && is_hex(parent, 16)
+                && !is_zero(parent)
+                && is_hex(flags, 2)
+        }
+        _ => false,
     }
 }
 

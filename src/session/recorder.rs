@@ -260,27 +260,34 @@ impl Recorder {
             .set_recordings_health(RecordingsHealth::bad(error));
     }
 
-    /// Writes `status.json`; true when it is on disk.
-    async fn write_status(&self, limit: Duration) -> bool {
+    /// Writes `status.json`; what failed is told.
+    async fn write_status(&self, limit: Duration) {
+        if let Err(error) = self.try_to_write_status(limit).await {
+            tracing::error!(error, "status.json was not written");
+        }
+    }
+
+    /// Writes `status.json`.
+    async fn try_to_write_status(&self, limit: Duration) -> Result<(), String> {
         let written = match self.board.file_bytes(now_ms()) {
             Ok(bytes) => self.status_file.write(bytes, limit).await,
             Err(error) => Err(error.to_string()),
         };
-        let Err(error) = written else { return true };
-        tracing::error!(error, "status.json was not written");
         // What the log lacks stands on, for it stays missing; this is told on stderr.
-        if reason_of(&self.log.health().borrow()).is_none() {
+        if let Err(error) = &written
+            && reason_of(&self.log.health().borrow()).is_none()
+        {
             self.board
-                .set_recordings_health(RecordingsHealth::bad(error));
+                .set_recordings_health(RecordingsHealth::bad(error.clone()));
         }
-        false
+        written
     }
 
     /// Writes the terminal `status.json`, into the spare file when there is no space for a new one; true when it is on disk.
     async fn write_terminal_status(&self) -> bool {
-        if self.write_status(PERSIST_STEP_LIMIT).await {
+        let Err(why) = self.try_to_write_status(PERSIST_STEP_LIMIT).await else {
             return true;
-        }
+        };
         let document = self.board.latest(now_ms()).without_actions();
         let fits = |bytes: &Vec<u8>| bytes.len() < SPARE_BYTES;
         let bytes = document.encode().ok().filter(fits).or_else(|| {
@@ -293,9 +300,15 @@ impl Recorder {
             .status_file
             .write_into_spare(&bytes, PERSIST_STEP_LIMIT);
         match spare.await {
-            Ok(()) => true,
+            Ok(()) => {
+                tracing::error!(
+                    error = why,
+                    "status.json was written without its actions, into the space that was kept for it"
+                );
+                true
+            }
             Err(error) => {
-                tracing::error!(error, "the spare status was not written");
+                tracing::error!(error = why, spare = error, "status.json was not written");
                 false
             }
         }

@@ -144,6 +144,9 @@ async fn supervise(inheritance: Inheritance, began: Instant) -> u8 {
             return CANNOT_BEGIN;
         }
     };
+    if inherited.traceparent.is_none() && std::env::var_os("TRACEPARENT").is_some() {
+        tracing::warn!("TRACEPARENT is not of the form of W3C Trace Context, and is passed over");
+    }
     let span = tracing::info_span!("run", run_id = %hand_over.description.run_id, traceparent = inherited.traceparent);
     let console = Console::of(&hand_over.description);
     let supervisor = Supervisor {

@@ -307,6 +307,20 @@ fn the_trace_of_the_caller_goes_on_in_the_workload() {
     assert_eq!(seen.split('-').nth(1), traceparent.split('-').nth(1));
     let run = RunBuilder::sh("echo \"[$TRACEPARENT]\"").finish();
     assert_eq!(run.stdout, "[]\n", "nothing is made up");
+    let zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01".to_owned();
+    let long = format!("{traceparent}-{}", "0".repeat(60_000));
+    for wrong in ["garbage".to_owned(), format!("{traceparent}\n"), zero, long] {
+        let run = RunBuilder::sh("echo \"[$TRACEPARENT]\"")
+            .env("TRACEPARENT", &wrong)
+            .finish();
+        assert_eq!(run.stdout, "[]\n", "{wrong:.80}");
+        assert!(
+            run.stderr.contains("TRACEPARENT is not of the form"),
+            "{:.2000}",
+            run.stderr
+        );
+        assert!(run.stderr.len() < 10_000);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::harness::need::need;
 use crate::harness::{DEADLINE, RunBuilder, until};
 
 fn in_container(script: &str) -> RunBuilder {
@@ -141,4 +142,26 @@ fn recordings_in_the_workspace_cannot_be_hidden_and_are_refused() {
     let run = builder.with_recordings(&inside).finish();
     assert_ne!(run.code(), 0);
     assert!(run.stderr.contains("recordings"), "{}", run.stderr);
+}
+
+#[test]
+fn a_caller_without_a_word_over_its_mounts_gets_the_tier_container_and_no_other_by_force() {
+    let Some(unshare) = need("unshare") else {
+        return;
+    };
+    // A user namespace of its own, in the mount namespace of somebody else.
+    let within = vec![unshare.into_os_string(), "-Ur".into()];
+    let run = RunBuilder::sh("echo ran").within(within.clone()).finish();
+    assert_eq!(run.code(), 0, "{}", run.stderr);
+    assert_eq!(run.recording.status()["isolation"]["enforced"], "container");
+    let run = RunBuilder::sh("echo ran")
+        .flag("--isolation=full")
+        .within(within)
+        .finish();
+    assert_eq!(run.code(), 125, "{}", run.stderr);
+    assert_eq!(
+        run.recording.status()["error"]["code"],
+        "ISOLATION_UNAVAILABLE"
+    );
+    assert!(run.stderr.contains("--isolation"), "{}", run.stderr);
 }

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::crash::{At, Doomed, Victim, finalize};
 use crate::crash_follower::{Random, rounds, wait_until};
-use crate::harness::run::binary;
+use crate::harness::run::{binary, kill};
 use crate::harness::wait::until_within;
-use crate::harness::{DEADLINE, Recording};
+use crate::harness::{DEADLINE, Recording, RunBuilder, until};
 use crate::process_table;
 
 /// The directory of a run that was killed, to be copied.
@@ -133,4 +135,90 @@ fn a_finalizer_that_is_killed_and_run_again_appends_one_end() {
     }
     assert!(n_killed > 0, "no finalizer was killed in its middle");
     eprintln!("{n_killed} finalizers were killed in their middle");
+}
+
+#[test]
+fn a_directory_that_holds_no_run_is_refused_and_left_as_it_is() {
+    let place = tempfile::tempdir().unwrap();
+    let foreign = place.path().join("notes");
+    std::fs::create_dir(&foreign).unwrap();
+    let mine = [
+        "events.jsonl",
+        "status.json",
+        "manifest.json",
+        "terminal.cast",
+    ];
+    for name in mine {
+        std::fs::write(foreign.join(name), format!("{{\"mine\":\"{name}\"}}\n")).unwrap();
+    }
+    // A store is one level too high.
+    let store = place.path().join("store");
+    let run = RunBuilder::sh("true").with_recordings(&store).finish();
+    assert_eq!(run.code(), 0, "{}", run.stderr);
+    let names = |directory: &Path| {
+        let entries = std::fs::read_dir(directory).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    for directory in [&foreign, &store] {
+        let before = names(directory);
+        let refused = Command::new(binary())
+            .arg("finalize")
+            .arg(directory)
+            .output()
+            .unwrap();
+        assert_eq!(refused.status.code(), Some(125));
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("holds no run"), "{said}");
+        assert_eq!(names(directory), before);
+    }
+    for name in mine {
+        let text = std::fs::read_to_string(foreign.join(name)).unwrap();
+        assert!(text.contains(name), "{text}");
+    }
+}
+
+#[test]
+fn whatever_is_left_of_a_run_of_ours_can_be_given_its_end() {
+    for left in ["run.lock", "spec.json", "claim.json"] {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("run");
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join(left), "").unwrap();
+        finalize(&directory);
+        assert_eq!(
+            Recording::at(&directory).status()["error"]["code"],
+            "LOST",
+            "{left}"
+        );
+    }
+}
+
+#[test]
+fn the_socket_of_a_supervisor_that_was_killed_is_gone_with_its_run() {
+    // The guardian finalizes, or somebody else does when it was killed, too.
+    for is_guardian_killed in [false, true] {
+        let run = RunBuilder::sh("sleep 600").start();
+        run.until_running();
+        let socket = run.socket();
+        assert!(socket.exists());
+        let supervisor = run.supervisor_pid();
+        if is_guardian_killed {
+            run.signal(Signal::SIGKILL);
+        }
+        kill(supervisor, Signal::SIGKILL);
+        let run = run.finish();
+        if is_guardian_killed {
+            until("nobody holds the run any more", || {
+                let done = Command::new(binary())
+                    .arg("finalize")
+                    .arg(run.recording.path())
+                    .output();
+                done.unwrap().status.success().then_some(())
+            });
+        }
+        assert!(!socket.exists(), "{is_guardian_killed}");
+        assert!(run.recording.status()["error"]["code"].is_string());
+    }
 }

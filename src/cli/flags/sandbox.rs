@@ -62,7 +62,7 @@ pub struct SandboxFlags {
     #[arg(long, value_name = "NAME", help_heading = "What the workload sees")]
     pub env_from: Vec<String>,
 
-    /// Require isolation: full, layers by name, or none to run unconfined [default: best]
+    /// Require isolation: full, container, best of the two, layers by name, or none to run unconfined [default: best]
     #[arg(
         long,
         value_name = "TIER|LAYERS",
