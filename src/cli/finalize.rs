@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, Signal};
 use stockade_entrypoint::{Cause, take_descriptor};
 
+use super::place::Place;
 use super::results::Results;
 use super::{FAILURE, notice};
 use crate::finalize::{Ending, Finalized, finalize};
@@ -28,9 +29,13 @@ const MAX_MESSAGE_CHARS: usize = 320;
 /// What to repair.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The run's directory
-    #[arg(required_unless_present = "from_guardian")]
-    dir: Option<PathBuf>,
+    /// The recording: a run's directory, a run id, or latest
+    #[arg(value_name = "RUN", required_unless_present = "from_guardian")]
+    run: Option<String>,
+
+    #[command(flatten)]
+    place: Place,
+
     /// The guardian calls: descriptors and what it saw follow
     #[arg(long, hide = true, requires_all = ["run_dir_fd", "lock_fd", "cause", "stop_requested", "survivors"])]
     from_guardian: bool,
@@ -59,11 +64,11 @@ const TELL_LIMIT: Duration = Duration::from_secs(2);
 /// For people: 0 when the record has its end, 125 when it could not be given one. For the guardian: the run's exit status,
 /// and death by SIGABRT when there is none, because every number could be a run's.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    let (outcome, is_guardian) = match &arguments.dir {
-        Some(dir) if !arguments.from_guardian => (
-            of_directory(dir).map(|finalized| (finalized, dir.clone())),
-            false,
-        ),
+    let (outcome, is_guardian) = match &arguments.run {
+        Some(run) if !arguments.from_guardian => {
+            let found = arguments.place.recording_or_directory(run);
+            (found.and_then(|run_dir| of_directory(&run_dir)), false)
+        }
         Some(_) | None => (of_guardian(arguments), true),
     };
     match outcome {
@@ -87,10 +92,9 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn of_directory(dir: &Path) -> Result<Finalized, String> {
-    let run_dir = RunDir::open(dir).map_err(|error| chain(&error))?;
+fn of_directory(run_dir: &RunDir) -> Result<(Finalized, PathBuf), String> {
     run_dir.require_ours().map_err(|error| chain(&error))?;
-    let lock = RunLock::try_acquire(&run_dir).map_err(|error| match error {
+    let lock = RunLock::try_acquire(run_dir).map_err(|error| match error {
         LockError::Held { .. } => {
             format!(
                 "{}: the run is in use by a live process; stop it first",
@@ -99,7 +103,9 @@ fn of_directory(dir: &Path) -> Result<Finalized, String> {
         }
         error => chain(&error),
     })?;
-    finalize(&run_dir, &lock, &Ending::Found, None).map_err(|error| chain(&error))
+    finalize(run_dir, &lock, &Ending::Found, None)
+        .map(|finalized| (finalized, run_dir.path().to_owned()))
+        .map_err(|error| chain(&error))
 }
 
 fn of_guardian(arguments: &Arguments) -> Result<(Finalized, PathBuf), String> {

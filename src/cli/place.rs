@@ -1,6 +1,6 @@
 //! Where runs are looked for: the option that all commands about recordings have.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::client::Target;
 use crate::recordings::{RecordingsError, RunDir, Store, find};
@@ -37,6 +37,18 @@ impl Place {
     /// Why there is none, for people.
     pub fn recording(&self, named: &str) -> Result<RunDir, String> {
         find::find(named, &|| self.path()).map_err(|error| chain(&error))
+    }
+
+    /// The same, and a directory that is there goes before a run id: for commands that people give a directory.
+    ///
+    /// # Errors
+    /// As [`Place::recording`].
+    pub fn recording_or_directory(&self, named: &str) -> Result<RunDir, String> {
+        let path = Path::new(named);
+        if path.is_dir() {
+            return RunDir::open(path).map_err(|error| chain(&error));
+        }
+        self.recording(named)
     }
 
     /// The run that is named, by its recording or its address.

@@ -97,6 +97,8 @@ enum Stopped {
 struct Player {
     pace: Pace,
     from_step: u64,
+    /// The last step that was passed over.
+    last_step: u64,
     signal: Arc<AtomicUsize>,
     results: Results,
 }
@@ -117,6 +119,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     let mut player = Player {
         pace: Pace::new(arguments.speed, arguments.max_wait),
         from_step: arguments.from_step,
+        last_step: 0,
         signal,
         results: Results::stdout(),
     };
@@ -159,7 +162,11 @@ impl Player {
                 Err(error) => break Err(failed(error)),
             };
             if self.from_step > 0 {
-                if entry.kind == EntryKind::Marker && step_of(&entry.text) >= Some(self.from_step) {
+                let marked = (entry.kind == EntryKind::Marker)
+                    .then(|| step_of(&entry.text))
+                    .flatten();
+                self.last_step = self.last_step.max(marked.unwrap_or(0));
+                if marked >= Some(self.from_step) {
                     self.from_step = 0;
                     self.pace.wait_before(entry.at);
                 }
@@ -237,6 +244,7 @@ impl Player {
             } else {
                 None
             };
+            self.last_step = self.last_step.max(step.unwrap_or(0));
             if step < Some(self.from_step) {
                 return Ok(());
             }
@@ -274,7 +282,14 @@ impl Player {
     fn all_was_played(&self) -> Result<(), Stopped> {
         match self.from_step {
             0 => Ok(()),
-            step => Err(Stopped::Failed(format!("the recording has no step {step}"))),
+            step => {
+                let remedy = match self.last_step {
+                    0 => "it has none; leave --from-step out".to_owned(),
+                    last => format!("give a step from 1 to {last}"),
+                };
+                let message = format!("the recording has no step {step}; {remedy}");
+                Err(Stopped::Failed(message))
+            }
         }
     }
 }

@@ -2,15 +2,13 @@
 //!
 //! The log by its hash chain, and every file by the manifest.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::place::Place;
 use super::results::Results;
 use super::{FAILURE, notice};
 use crate::log::verify::VerifyReport;
-use crate::recordings::RunDir;
 use crate::review::soundness::check;
-use crate::session::workload::chain;
 
 /// Exit status for a recording that is not sound.
 const NOT_SOUND: u8 = 1;
@@ -18,8 +16,13 @@ const NOT_SOUND: u8 = 1;
 /// What to check.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The run's directory
-    dir: PathBuf,
+    /// The recording: a run's directory, a run id, or latest
+    #[arg(value_name = "RUN")]
+    run: String,
+
+    #[command(flatten)]
+    place: Place,
+
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
@@ -27,9 +30,8 @@ pub struct Arguments {
 
 /// Checks a recording: 0 when it is sound, 1 when it is not, 125 when it cannot be read.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    let report = RunDir::open(&arguments.dir)
-        .map_err(|error| chain(&error))
-        .and_then(|run_dir| check(&run_dir));
+    let recording = arguments.place.recording_or_directory(&arguments.run);
+    let report = recording.and_then(|run_dir| check(&run_dir));
     match report {
         Ok((report, n_files)) => {
             let mut results = Results::stdout();

@@ -182,14 +182,20 @@ impl Session {
                 self.recorder
                     .append(limit_of(LimitName::MaxSteps, steps, "the run is stopped"));
                 let message = format!("the agent did more than max_steps = {steps} actions");
-                failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
+                Cause {
+                    details: Some(guarded::budget("max_steps", steps)),
+                    ..failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
+                }
             }
             End::TooMuchOutput => {
                 let bytes = self.budget.limit();
                 self.recorder
                     .append(limit_of(LimitName::Output, bytes, "the run is stopped"));
                 let message = format!("the workload wrote more than limits.output = {bytes} bytes");
-                failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
+                Cause {
+                    details: Some(guarded::budget("limits.output", bytes)),
+                    ..failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
+                }
             }
             End::Exceeded(exceeded) => {
                 let (limit, code, message) = exceeded.words();

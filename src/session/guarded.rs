@@ -66,6 +66,11 @@ pub(super) fn error(guardrail: &Guardrail) -> (ErrorCode, String) {
     }
 }
 
+/// The same of a budget: the key that bounds it, as the rule, and its value; the error code is the same for all.
+pub(super) fn budget(rule: &str, limit: u64) -> Value {
+    serde_json::json!({ "rule": rule, "limit": limit })
+}
+
 /// The facts of the error, for machines.
 pub(super) fn details(guardrail: &Guardrail) -> Value {
     json!({

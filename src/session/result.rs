@@ -188,6 +188,10 @@ impl Wanted {
                     );
                     return Err(Invalid::because(message));
                 }
+                Some(Found::Torn) => {
+                    let message = "the output is not whole: the last line of standard output that begins as a JSON object is none";
+                    return Err(Invalid::because(message.to_owned()));
+                }
                 None => {
                     let message = "the output is missing: no line of standard output is a JSON object or array";
                     return Err(Invalid::because(message.to_owned()));

@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::agent::{MAX_LINE_BYTES, Report};
 
+/// How an object with a name in it begins; other text in braces or brackets is text, as `[INFO] done` is.
+const OBJECT_BEGINS: &[u8] = b"{\"";
+
 /// The line that was found, shared by all launches of a run.
 #[derive(Debug, Clone, Default)]
 pub struct ResultLine(Arc<Mutex<Option<Found>>>);
@@ -18,6 +21,8 @@ pub enum Found {
     Json(Vec<u8>),
     /// Longer than [`MAX_LINE_BYTES`]; it was not kept.
     TooLong,
+    /// It begins as an object, `{"`, and is none: what was printed before it is not taken for the result in its place.
+    Torn,
 }
 
 impl ResultLine {
@@ -126,6 +131,8 @@ impl ResultLines {
                 let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&line).is_ok();
                 if is_json && !self.is_report(&line) {
                     self.found.set(Found::Json(line));
+                } else if !is_json && line.starts_with(OBJECT_BEGINS) {
+                    self.found.set(Found::Torn);
                 }
             }
         }
@@ -180,6 +187,16 @@ mod tests {
             find("  {\"a\":1} \r\nDone.\n\n{torn\n"),
             json("{\"a\":1} \r")
         );
+    }
+
+    #[test]
+    fn an_object_that_is_cut_off_is_not_replaced_by_a_line_before_it() {
+        let find = |text: &str| found(text.as_bytes(), 2, Reports::Absent);
+        assert_eq!(find("{\"a\":1}\n{\"a\":"), Some(Found::Torn));
+        assert_eq!(find("{\"a\":1}\n{\"a\":\nDone.\n"), Some(Found::Torn));
+        // A later one that is whole counts, and text in braces is text.
+        assert_eq!(find("{\"a\":\n{\"a\":2}\n"), json("{\"a\":2}"));
+        assert_eq!(find("{\"a\":1}\n{broken\n[INFO] done\n"), json("{\"a\":1}"));
     }
 
     #[test]

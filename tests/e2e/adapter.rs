@@ -91,6 +91,7 @@ fn an_agent_that_does_more_than_max_steps_is_stopped() {
     let status = run.recording.status();
     assert_eq!(status["status"], "failed");
     assert_eq!(status["error"]["code"], "BUDGET_EXCEEDED");
+    assert_eq!(status["error"]["details"]["rule"], "max_steps", "{status}");
     assert_eq!(status["outcome"]["by"], "limit");
     assert_eq!(
         fields(&run, "limit", &["limit", "value"]),

@@ -122,6 +122,7 @@ fn more_output_than_allowed_ends_the_run_with_its_own_code() {
     assert_eq!(run.code(), 1, "{}", run.stderr);
     let status = run.recording.status();
     assert_eq!(status["error"]["code"], "BUDGET_EXCEEDED");
+    assert_eq!(status["error"]["details"]["rule"], "limits.output");
     let limits = run.recording.events_of("limit");
     assert_eq!(
         (limits.len(), &limits[0]["limit"], &limits[0]["value"]),

@@ -340,3 +340,9 @@ fn a_number_that_cannot_be_kept_is_refused_and_never_rounded() {
     let run = asked(&format!("echo '{exact}'")).finish();
     assert_eq!(run.recording.status()["data"].to_string(), exact);
 }
+
+#[test]
+fn a_result_that_was_cut_off_is_not_replaced_by_what_was_printed_before_it() {
+    let run = asked(r#"echo '{"n":1}'; printf '{"n":2,"b":'"#).finish();
+    assert_invalid(&run, "the output is not whole");
+}

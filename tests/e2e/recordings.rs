@@ -249,6 +249,20 @@ fn two_runs_are_compared_step_by_step() {
     assert_eq!(diff("a", "nobody", &[]).status.code(), Some(125));
 }
 
+#[test]
+fn a_recording_is_verified_and_finalized_by_its_id_as_well() {
+    let run = RunBuilder::sh("true").finish();
+    let store = run.recording.path().parent().unwrap().to_str().unwrap();
+    for command in ["verify", "finalize"] {
+        for named in ["run", "latest"] {
+            let output = stockade([command, named, "--recordings", store]);
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+        }
+        let output = stockade([command, "nobody", "--recordings", store]);
+        assert_eq!(output.status.code(), Some(125));
+    }
+}
+
 fn verify(recording: &Path) -> Output {
     stockade(["verify", recording.to_str().unwrap(), "--json"])
 }

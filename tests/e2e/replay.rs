@@ -59,7 +59,8 @@ fn a_replay_begins_with_the_step_that_is_asked_for() {
         let output = replay(run.recording.path(), &flags);
         assert_eq!(output.status.code(), Some(125));
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(told.contains("the recording has no step 3"), "{told}");
+        let expected = "the recording has no step 3; give a step from 1 to 2";
+        assert!(told.contains(expected), "{told}");
     }
 }
 

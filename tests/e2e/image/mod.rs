@@ -32,7 +32,7 @@ fn engine() -> Option<Arc<Engine>> {
         }
         let built = Command::new(root().join("entrypoint/build-image"))
             .args([tag, base])
-            .env("STOCKADE_BINARY", &binary)
+            .env("BINARY", &binary)
             .env("DOCKER_HOST", engine.host())
             .output()
             .unwrap();
