@@ -15,10 +15,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use stockade_entrypoint::Cause;
 
+use crate::description::WorkspaceMode;
 use crate::event::lifecycle::Survivors;
-use crate::event::{Action, ActionStarted, Complete, Event, EventType};
+use crate::event::{Action, ActionStarted, Complete, Diagnostic, Event, EventType, Level};
 use crate::log::Millis;
 use crate::log::repair::{Reopened, RepairError, Visit};
+use crate::recordings::collect::changes;
 use crate::recordings::lock::RunLock;
 use crate::recordings::{RecordingsError, RunDir, inventory, layout};
 use crate::run::{EndedBy, ErrorCode, Outcome, RunError, RunId, Sender, Status, exit_status};
@@ -118,6 +120,7 @@ struct IntentBy {
 struct Spec {
     labels: std::collections::BTreeMap<String, String>,
     resumed_from: Option<RunId>,
+    workspace_mode: Option<WorkspaceMode>,
 }
 
 /// Repairs the record in `run_dir`; `_lock` shows that nobody else writes to it.
@@ -148,6 +151,14 @@ pub fn finalize(
                 &mut fold,
                 &Event::Action(Box::new(cancelled(open.started, began))),
             )?;
+        }
+        if spec.workspace_mode == Some(WorkspaceMode::Overlay) && !has_list(run_dir) {
+            let diagnostic = Diagnostic {
+                level: Level::Warn,
+                message: changes::NOT_TAKEN.to_owned(),
+                source: "finalize".to_owned(),
+            };
+            append(&mut log, &mut fold, &Event::Log(diagnostic))?;
         }
         let complete = match kept_end(run_dir) {
             Some(kept) => {
@@ -257,6 +268,11 @@ fn append(log: &mut Reopened, fold: &mut StatusFold, event: &Event) -> Result<()
     let (seq, at) = log.append(event).map_err(FinalizeError::Log)?;
     fold.apply(seq, &at.to_rfc3339(), event);
     Ok(())
+}
+
+/// Whether the changes of the workspace were taken.
+fn has_list(run_dir: &RunDir) -> bool {
+    crate::recordings::artifact::open_artifact(run_dir, changes::LIST).is_ok()
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(run_dir: &RunDir, name: &str) -> Option<T> {

@@ -265,6 +265,7 @@ impl Child {
             self.handed_over.listener = Some(listener.into());
         }
         self.has_proc = entered.has_proc;
+        self.handed_over.overlay = entered.overlay;
         missing.extend(entered.missing);
         // From here on nothing can be mounted.
         missing.extend(domain::enter(plan, &entered.binds)?);

@@ -64,7 +64,7 @@ pub use policy::{
 };
 pub use preset::{PRESETS, PresetFile};
 pub use probe::{MAX_ANSWER_BYTES, MAX_SEEN_BYTES, Probe, Seen};
-pub use protocol::{Destruction, End, LaunchId, Report, Target};
+pub use protocol::{Destruction, End, LaunchId, Overlay, Report, Target};
 pub use sandbox::{KillError, Sandbox};
 pub use survey::{Finding, Refusal, Trial, survey};
 pub use sweep::{KillReport, MAX_REPORTED_NAMES};

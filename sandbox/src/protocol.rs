@@ -13,6 +13,7 @@ use crate::taken::Taken;
 use crate::terminal::TerminalSize;
 use crate::text::Text;
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -72,6 +73,34 @@ pub(crate) struct HandedOver {
     pub(crate) output: Option<OwnedFd>,
     /// The listener of the proxy.
     pub(crate) listener: Option<OwnedFd>,
+    /// The overlay of the workspace.
+    pub(crate) overlay: Option<Overlay>,
+}
+
+/// The sides of the overlay of a workspace, each a directory. They can be read as long as they are held, also when nothing of the
+/// sandbox lives any more, and what was written is memory until then.
+#[derive(Debug)]
+pub struct Overlay {
+    /// What the workload wrote.
+    pub above: OwnedFd,
+    /// The files of the host, as the sandbox mounts them: read-only.
+    pub below: OwnedFd,
+    /// Both, as the workload sees them.
+    pub merged: OwnedFd,
+}
+
+impl Overlay {
+    /// The same with descriptors of its own.
+    ///
+    /// # Errors
+    /// As dup(2).
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            above: self.above.try_clone()?,
+            below: self.below.try_clone()?,
+            merged: self.merged.try_clone()?,
+        })
+    }
 }
 
 impl HandedOver {
@@ -85,13 +114,27 @@ impl HandedOver {
         let handed_over = Self {
             output: next(plan.output)?,
             listener: next(plan.listener)?,
+            overlay: match (
+                next(plan.overlay)?,
+                next(plan.overlay)?,
+                next(plan.overlay)?,
+            ) {
+                (Some(above), Some(below), Some(merged)) => Some(Overlay {
+                    above,
+                    below,
+                    merged,
+                }),
+                _ => None,
+            },
         };
         descriptors.next().is_none().then_some(handed_over)
     }
 
     /// The descriptors, to be sent.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
-        self.output.iter().chain(&self.listener)
+        let overlay = self.overlay.iter();
+        let sides = overlay.flat_map(|overlay| [&overlay.above, &overlay.below, &overlay.merged]);
+        self.output.iter().chain(&self.listener).chain(sides)
     }
 }
 

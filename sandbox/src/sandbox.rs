@@ -9,7 +9,9 @@ use crate::failure::Failure;
 use crate::launch::{Launch, LaunchError};
 use crate::layer::{Enforced, Tier};
 use crate::probe::Probe;
-use crate::protocol::{HandedOver, InitAnswer, InitRequest, LaunchId, LaunchSpec, Report, Target};
+use crate::protocol::{
+    HandedOver, InitAnswer, InitRequest, LaunchId, LaunchSpec, Overlay, Report, Target,
+};
 use crate::sweep::KillReport;
 use crate::sys::signal;
 use crate::taken::Taken;
@@ -341,6 +343,12 @@ impl Sandbox {
     #[must_use]
     pub fn output(&self) -> Option<BorrowedFd<'_>> {
         self.handed_over.output.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Returns the overlay of the workspace, if the policy asked for it.
+    #[must_use]
+    pub fn overlay(&self) -> Option<&Overlay> {
+        self.handed_over.overlay.as_ref()
     }
 
     /// Returns the listener on [`PROXY_ADDRESS`](crate::PROXY_ADDRESS), in a container on any port of loopback, if the policy asked

@@ -121,7 +121,7 @@ impl Checker<'_> {
             return None;
         };
         if workspace_mode == Access::ReadOnly {
-            let expected = "it lies in the workspace, which workspace_mode = \"read-only\" lets nobody write; give \"read-write\", or let the result be the last line of the output";
+            let expected = "it lies in the workspace, whose files stay as they are with workspace_mode = \"read-only\" and \"overlay\"; give \"read-write\", or let the result be the last line of the output";
             self.faults.add(ErrorKind::Conflict, FILE, &given, expected);
         }
         Some(path.as_str().to_owned())

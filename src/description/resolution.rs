@@ -92,13 +92,6 @@ pub(crate) fn resolve(
         origins,
         earlier_runs.as_deref(),
     );
-    if let (WorkspaceMode::Overlay, Some(key)) =
-        (description.workspace_mode, Key::find("workspace_mode"))
-    {
-        let origin = description.origin_of(key.name).clone();
-        let given = Given::text("overlay", origin);
-        faults.add_by_table(ErrorKind::Unsupported, key, &given);
-    }
     let (isolation, workspace) = (description.isolation, &description.workspace);
     let sight = Sight::of(isolation, workspace, &description.shown());
     if let Some(given) = sources.options.get("junit")
@@ -388,6 +381,13 @@ impl Checker<'_> {
         let is_network_named =
             origins.contains_key("network") && !self.faults.has_any(&["network"]);
         let mounts = self.mounts();
+        if (isolation, workspace_mode) == (Isolation::Container, WorkspaceMode::Overlay) {
+            let origin = origins.get("workspace_mode").cloned();
+            let given = Given::text("overlay", origin.unwrap_or(Origin::Unset));
+            let expected = "isolation = \"container\" has no mounts to make one of; give \"read-write\" or \"read-only\", or leave isolation at \"best\"";
+            self.faults
+                .add(ErrorKind::Unsupported, "workspace_mode", &given, expected);
+        }
         if isolation != Isolation::None {
             return (network, mounts);
         }

@@ -7,6 +7,7 @@
 //!
 //! The workload is dead when this begins, so nothing should change meanwhile; what changes all the same is withheld.
 
+pub mod changes;
 mod regular_file;
 mod secret_scan;
 
@@ -71,6 +72,8 @@ pub struct Collected {
     pub untold: BTreeMap<Withheld, u64>,
     /// Why the walk ended before it had seen everything; one clause.
     pub cut: Option<&'static str>,
+    /// What was changed in a workspace that is an overlay; none where there is no overlay, or it could not be compared.
+    pub changed: Option<changes::Changed>,
 }
 
 /// Takes files out of directories.

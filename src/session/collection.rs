@@ -6,10 +6,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use stockade_sandbox::Overlay;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -19,6 +21,7 @@ use super::{End, Session};
 use crate::control::{StopAnswer, StopCall};
 use crate::event::{ArtifactAdded, Event, Level};
 use crate::recordings::RunDir;
+use crate::recordings::collect::changes::{self, Changed, Comparison, Sides};
 use crate::recordings::collect::{Collected, Collector, Limits};
 use crate::recordings::pattern::Pattern;
 use crate::recordings::staging::{Staging, StagingError};
@@ -36,6 +39,17 @@ const CUT_LIMIT: Duration = Duration::from_millis(500);
 /// Files that were copied and wait for their event.
 const MAX_WAITING_FILES: usize = 64;
 
+/// A workspace that is an overlay.
+#[derive(Debug)]
+pub struct Layered {
+    /// What was there, what was written, and both.
+    pub sides: Overlay,
+    /// The workspace on the host.
+    pub path: PathBuf,
+    /// User and group to whom it belongs.
+    pub owner: (u32, u32),
+}
+
 /// Where files are taken from, and how many.
 #[derive(Debug)]
 pub struct Collection {
@@ -49,6 +63,8 @@ pub struct Collection {
     pub scratch: Option<Staging>,
     /// The workspace, for the patterns.
     pub workspace: Option<OwnedFd>,
+    /// The workspace as an overlay, for what was changed in it.
+    pub overlay: Option<Layered>,
     /// What is chosen there.
     pub patterns: Vec<Pattern>,
 }
@@ -62,6 +78,22 @@ impl Collection {
         is_over: &dyn Fn() -> bool,
         tell: &mut dyn FnMut(ArtifactAdded),
     ) -> Result<Collected, io::Error> {
+        // First, so that nothing that the workload calls by the same name stands in its place.
+        let compared = self.overlay.as_ref().map(|overlay| {
+            Comparison::new(run_dir, redactor, self.limits, overlay.owner, is_over).take(
+                Sides {
+                    above: overlay.sides.above.as_fd(),
+                    below: overlay.sides.below.as_fd(),
+                    merged: overlay.sides.merged.as_fd(),
+                },
+                &overlay.path.to_string_lossy(),
+                tell,
+            )
+        });
+        let changed = compared.transpose().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the workspace cannot be compared with what it was");
+            None
+        });
         let mut collector = Collector::new(run_dir, redactor, self.limits, is_over, tell);
         let staging = self.staging.as_ref().map(AsFd::as_fd);
         if let Some(output) = self.output.as_ref().map(AsFd::as_fd).or(staging) {
@@ -72,7 +104,10 @@ impl Collection {
         if let Some(workspace) = &self.workspace {
             collector.take_chosen(workspace.as_fd(), &self.patterns)?;
         }
-        Ok(collector.finish())
+        Ok(Collected {
+            changed,
+            ..collector.finish()
+        })
     }
 
     /// Removes the directories of a run without a mount namespace; blocks.
@@ -109,6 +144,7 @@ impl Session {
             return;
         };
         until = until.max(Instant::now() + COLLECT_MINIMUM);
+        let is_overlaid = collection.overlay.is_some();
         let collection = Arc::new(collection);
         let is_over = Arc::new(AtomicBool::new(false));
         let (tell, mut told) = mpsc::channel::<ArtifactAdded>(MAX_WAITING_FILES);
@@ -168,6 +204,13 @@ impl Session {
             },
         };
         self.tell_collected(&collected);
+        match &collected.changed {
+            Some(changed) => self.tell_changed(changed),
+            None if is_overlaid => self
+                .recorder
+                .diagnose(Level::Warn, changes::NOT_TAKEN.to_owned()),
+            None => {}
+        }
         let listing = self.journal.list_artifacts(kept);
         if tokio::time::timeout(PERSIST_STEP_LIMIT, listing)
             .await
@@ -208,6 +251,31 @@ impl Session {
                 "artifacts were kept"
             );
         }
+    }
+
+    fn tell_changed(&self, changed: &Changed) {
+        let Changed {
+            added,
+            changed: n_changed,
+            removed,
+            withheld,
+            cut,
+        } = changed;
+        let mut message = format!(
+            "the workspace is as it was; of what the workload saw {added} were added, {n_changed} changed, {removed} removed"
+        );
+        for (reason, n) in withheld {
+            message.push_str(&format!(", {n} not archived: {}", reason.as_str()));
+        }
+        if let Some(cut) = cut {
+            message.push_str(&format!("; this is not all: {cut}"));
+        }
+        let is_whole = withheld.is_empty() && cut.is_none();
+        let level = match is_whole {
+            true => Level::Info,
+            false => Level::Warn,
+        };
+        self.recorder.diagnose(level, message);
     }
 
     /// Removes the output directory of a run without a mount namespace.

@@ -167,6 +167,11 @@ impl Workload {
         self.sandbox.output()
     }
 
+    /// The sides of the workspace, if it is an overlay; they can be read when nothing lives there any more.
+    pub fn overlay(&self) -> Option<&stockade_sandbox::Overlay> {
+        self.sandbox.overlay()
+    }
+
     /// The listener of the egress proxy inside the sandbox, if there is one.
     pub fn listener(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         self.sandbox.listener()

@@ -4,6 +4,8 @@
 //! the directories of the run, else a directory of the host. It is made before the workload begins, and what cannot be made is told and never fails a run.
 
 use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,10 +15,10 @@ use nix::sys::stat::Mode;
 use crate::description::RunDescription;
 use crate::description::settings::{ArtifactSecrets, Isolation};
 use crate::recordings::RunDir;
-use crate::recordings::collect::{Limits, Secrets};
+use crate::recordings::collect::{Limits, Secrets, changes};
 use crate::recordings::pattern::Pattern;
 use crate::recordings::staging::Staging;
-use crate::session::collection::Collection;
+use crate::session::collection::{Collection, Layered};
 use crate::session::workload::{Workload, chain};
 
 /// Name of the variable that tells the workload where its output directory is.
@@ -43,6 +45,12 @@ pub(super) async fn prepare(
     let mut prepared = Prepared::default();
     let wanted = &description.artifacts;
     let max_files = usize::try_from(wanted.max_files).unwrap_or(usize::MAX);
+    if max_files == 0 && workload.overlay().is_some() {
+        prepared.complaint = Some(
+            "recording.artifact_files is 0: what the workload changes in its workspace is not kept"
+                .to_owned(),
+        );
+    }
     if max_files == 0 && scratch.is_none() {
         return prepared;
     }
@@ -61,8 +69,15 @@ pub(super) async fn prepare(
         staging: None,
         scratch,
         workspace: None,
+        overlay: None,
         patterns: Vec::new(),
     };
+    if max_files > 0 {
+        collection.overlay = overlay(description, workload).unwrap_or_else(|error| {
+            prepared.complaint = Some(format!("{}: {error}", changes::NOT_TAKEN));
+            None
+        });
+    }
     match description.isolation {
         _ if max_files == 0 => {}
         _ if has_scratch => {
@@ -113,8 +128,13 @@ pub(super) async fn prepare(
         .filter_map(|pattern| Pattern::parse(pattern).ok())
         .collect();
     if !collection.patterns.is_empty() {
-        match File::open(&description.workspace) {
-            Ok(workspace) => collection.workspace = Some(workspace.into()),
+        // As the workload sees it.
+        let opened = match &collection.overlay {
+            Some(overlay) => overlay.sides.merged.try_clone(),
+            None => File::open(&description.workspace).map(Into::into),
+        };
+        match opened {
+            Ok(workspace) => collection.workspace = Some(workspace),
             Err(error) => {
                 prepared.complaint = Some(format!("the workspace cannot be read: {error}"));
             }
@@ -122,4 +142,17 @@ pub(super) async fn prepare(
     }
     prepared.collection = Some(collection);
     prepared
+}
+
+/// The workspace as an overlay, if it is one.
+fn overlay(description: &RunDescription, workload: &Workload) -> io::Result<Option<Layered>> {
+    let Some(sides) = workload.overlay() else {
+        return Ok(None);
+    };
+    let host = std::fs::metadata(&description.workspace)?;
+    Ok(Some(Layered {
+        sides: sides.try_clone()?,
+        path: description.workspace.clone(),
+        owner: (host.uid(), host.gid()),
+    }))
 }

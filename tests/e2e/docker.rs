@@ -203,6 +203,33 @@ fn root_gives_a_workload_that_writes_no_workspace_an_id_of_its_own_with_a_limit_
 }
 
 #[test]
+fn an_overlay_of_the_workspace_is_refused_where_there_are_no_mounts() {
+    let Some(engine) = Engine::shared() else {
+        return;
+    };
+    for kind in [
+        &["--name=overlay-root"][..],
+        &["--user=1000:1000", "--name=overlay-user"],
+    ] {
+        let recordings = engine.recordings();
+        let arguments = ["--workspace-mode=overlay", "--", "touch", "made"];
+        let output = in_container(&engine, kind, recordings.path(), &arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(125),
+            "{kind:?}: {}",
+            text(&output)
+        );
+        let error = Recording::at(recordings.path().join("run")).status()["error"].clone();
+        assert_eq!(error["code"], "ISOLATION_UNAVAILABLE", "{kind:?}: {error}");
+        let message = error["message"].as_str().unwrap();
+        for part in ["EPERM", "the tier container has no overlay of a workspace"] {
+            assert!(message.contains(part), "{kind:?}: {message}");
+        }
+    }
+}
+
+#[test]
 fn the_end_of_a_command_is_the_end_of_the_container() {
     let Some(engine) = Engine::shared() else {
         return;

@@ -43,6 +43,7 @@ mod detach;
 mod disk;
 mod full_disk;
 mod artifacts;
+mod overlay;
 mod stop;
 mod preparation;
 mod presets;

@@ -114,6 +114,7 @@ pub(crate) struct PlanSpec {
 pub(crate) struct Planned {
     pub(crate) output: bool,
     pub(crate) listener: bool,
+    pub(crate) overlay: bool,
 }
 
 impl PlanSpec {
@@ -131,6 +132,7 @@ impl PlanSpec {
         Planned {
             output: self.isolation == Isolation::Full && self.output_bytes.is_some(),
             listener: self.isolation != Isolation::None && self.network == Network::Proxy,
+            overlay: self.isolation == Isolation::Full && self.overlay_bytes.is_some(),
         }
     }
 }
@@ -274,7 +276,9 @@ impl Plan {
             return Err(PlanError::NotInContainer("no directories in memory"));
         }
         if self.spec.overlay_bytes.is_some() {
-            return Err(PlanError::NotInContainer("no overlay of a workspace"));
+            return Err(PlanError::NotInContainer(
+                "no overlay of a workspace, only one that can be written or only read",
+            ));
         }
         if self.spec.inside_user.is_some() || self.spec.inside_group.is_some() {
             return Err(PlanError::NotInContainer(

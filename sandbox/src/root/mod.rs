@@ -24,6 +24,7 @@ use crate::host_mount;
 use crate::layer::{Layer, MissingLayer};
 use crate::plan::{Kind, PlanSpec, Role, SCRATCH, TmpfsSpec, open_exactly};
 use crate::policy::{HOME, OUTPUT, Proc};
+use crate::protocol::Overlay;
 use crate::sys::mount::{self, Reach};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use place::Place;
@@ -49,6 +50,8 @@ pub(crate) struct Entered {
     pub(crate) binds: Vec<OwnedFd>,
     /// Whether there is a /proc.
     pub(crate) has_proc: bool,
+    /// The overlay of the workspace, where the policy has one.
+    pub(crate) overlay: Option<Overlay>,
 }
 
 /// Makes the private root and enters it. `copied` are the binds that the launch helper could copy; else they are opened
@@ -111,10 +114,14 @@ pub(crate) fn enter(
     place.link(Path::new("/tmp"), Path::new("/var/tmp"))?;
 
     let mut in_memory = spec.tmpfs.iter().peekable();
+    let mut overlay = None;
     for (bind, mount) in spec.binds.iter().zip(&mut binds) {
         if let Some(bytes) = spec.overlay_bytes.filter(|_| spec.is_overlaid(bind)) {
-            *mount = overlay::over(&mut place, mount.as_fd(), bytes)
+            let made = overlay::over(&mut place, mount.as_fd(), bytes)
+                .and_then(|made| Ok((made.merged.try_clone()?, made)))
                 .at(Step::MakeFilesystem, format!("overlay of {}", bind.source))?;
+            *mount = made.0;
+            overlay = Some(made.1);
         }
         let target = bind.target.as_path();
         // Binds of the policy are in the order of their depth, those of the system come before all of them.
@@ -156,6 +163,7 @@ pub(crate) fn enter(
         missing,
         binds,
         has_proc,
+        overlay,
     })
 }
 

@@ -8,6 +8,7 @@ use super::place::Place;
 use super::tmpfs;
 use crate::failure::Failure;
 use crate::plan::SCRATCH;
+use crate::protocol::Overlay;
 use crate::sys::mount;
 use nix::sys::stat::fstat;
 use std::ffi::CString;
@@ -18,8 +19,8 @@ use std::path::Path;
 /// The permissions of a directory, of its mode.
 const PERMISSIONS: u32 = 0o7777;
 
-/// Lays an empty tmpfs of a size over a detached mount, and returns the two as one detached mount.
-pub(super) fn over(place: &mut Place, lower: BorrowedFd<'_>, bytes: u64) -> io::Result<OwnedFd> {
+/// Lays an empty tmpfs of a size over a detached mount; `merged` of what it returns, the two as one, is a detached mount.
+pub(super) fn over(place: &mut Place, lower: BorrowedFd<'_>, bytes: u64) -> io::Result<Overlay> {
     let scratch = Path::new(SCRATCH);
     let known = |failure: Failure| io::Error::from_raw_os_error(failure.errno);
     // The layers have to be mounted somewhere; they stay in sight of the overlay when the scratch directory is gone.
@@ -54,5 +55,10 @@ pub(super) fn over(place: &mut Place, lower: BorrowedFd<'_>, bytes: u64) -> io::
     // In a user namespace the kernel lets nobody write the attributes that it would use otherwise (overlayfs.rst).
     mount::switch_on(overlay.as_fd(), c"userxattr")?;
     mount::create(overlay.as_fd())?;
-    mount::detached(overlay.as_fd(), mount::NO_SETUID | mount::NO_DEVICES)
+    let merged = mount::detached(overlay.as_fd(), mount::NO_SETUID | mount::NO_DEVICES)?;
+    Ok(Overlay {
+        above: upper,
+        below,
+        merged,
+    })
 }

@@ -127,9 +127,9 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "workspace_mode",
         flags: &["workspace-mode"],
-        bounds: "`read-write`, `read-only`; `overlay` for `stockade exec`, in a run UNSUPPORTED",
+        bounds: "`read-write`, `read-only`, `overlay`",
         default: "`read-write`",
-        purpose: "What the workload may do with the workspace. With `overlay` it may change all of it, at most 512 MiB in memory, and the host's files stay as they are: the changes are gone at the end.",
+        purpose: "What the workload may do with the workspace. With `overlay` it may change all of it, at most 512 MiB in memory, and the host's files stay as they are: a run keeps a list and an archive of its changes as artifacts, `stockade exec` nothing.",
         ..HONOURED
     },
     Key {

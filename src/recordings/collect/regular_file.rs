@@ -17,6 +17,7 @@ use crate::recordings::artifact::{ArtifactError, ArtifactWriter};
 use crate::recordings::directory::Directory;
 use crate::recordings::error::RecordingsError;
 use crate::recordings::media_type;
+use crate::redact::Redactor;
 
 /// Bytes that are read at a time.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -61,7 +62,7 @@ impl Collector<'_> {
             return withheld(Withheld::Changed);
         }
         if !has_secret {
-            has_secret = self.holds_secret(&mut file)?;
+            has_secret = holds_secret(self.redactor, self.is_over, &mut file)?;
         }
         if has_secret && self.limits.secrets == Secrets::Withhold {
             return withheld(Withheld::Secret);
@@ -79,30 +80,12 @@ impl Collector<'_> {
             .map_err(|_| Refusal::Withheld(Withheld::Unreadable))
     }
 
-    fn holds_secret(&self, file: &mut File) -> Result<bool, Refusal> {
-        let mut scan = SecretScan::new(self.redactor);
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            if (self.is_over)() {
-                return Err(Refusal::Over);
-            }
-            match read(file, &mut chunk)? {
-                [] => return Ok(scan.finish()),
-                bytes => {
-                    if scan.push(bytes) {
-                        return Ok(true);
-                    }
-                }
-            }
-        }
-    }
-
     fn copy(&self, file: &mut File, path: &str, before: State) -> Result<ArtifactAdded, Refusal> {
         file.rewind()
             .map_err(|_| Refusal::Withheld(Withheld::Unreadable))?;
         let max_bytes = self.limits.max_file_bytes;
         let mut writer = ArtifactWriter::create(self.run, path, media_type::of(path), max_bytes)
-            .map_err(reason_of)?;
+            .map_err(refused)?;
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
             if (self.is_over)() {
@@ -110,14 +93,37 @@ impl Collector<'_> {
             }
             match read(file, &mut chunk)? {
                 [] => break,
-                bytes => writer.write(bytes).map_err(reason_of)?,
+                bytes => writer.write(bytes).map_err(refused)?,
             }
         }
         if self.state(file)? != before {
             return Err(Refusal::Withheld(Withheld::Changed));
         }
-        writer.finish().map_err(reason_of)
+        writer.finish().map_err(refused)
     }
+}
+
+/// Whether the redactor finds a secret in a file, which is left at its beginning.
+pub(super) fn holds_secret(
+    redactor: &Redactor,
+    is_over: &dyn Fn() -> bool,
+    file: &mut File,
+) -> Result<bool, Refusal> {
+    let mut scan = SecretScan::new(redactor);
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let has_secret = loop {
+        if is_over() {
+            return Err(Refusal::Over);
+        }
+        match read(file, &mut chunk)? {
+            [] => break scan.finish(),
+            bytes if scan.push(bytes) => break true,
+            _ => {}
+        }
+    };
+    file.rewind()
+        .map_err(|_| Refusal::Withheld(Withheld::Unreadable))?;
+    Ok(has_secret)
 }
 
 /// What of a file must not change while it is copied.
@@ -152,18 +158,23 @@ fn read<'a>(file: &mut File, chunk: &'a mut [u8]) -> Result<&'a [u8], Refusal> {
     }
 }
 
-fn reason_of(error: ArtifactError) -> Refusal {
+fn refused(error: ArtifactError) -> Refusal {
+    Refusal::Withheld(reason_of(&error))
+}
+
+/// Why a file is not kept, from what the artifacts say to it.
+pub(super) fn reason_of(error: &ArtifactError) -> Withheld {
     let is_full = |error: &RecordingsError| {
         matches!(
             error.io_kind(),
             Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
         )
     };
-    Refusal::Withheld(match &error {
+    match error {
         ArtifactError::Exists { .. } => Withheld::Exists,
         ArtifactError::TooLarge { .. } => Withheld::Changed,
         ArtifactError::InvalidPath { .. } => Withheld::Name,
         ArtifactError::Io { source, .. } if is_full(source) => Withheld::NoSpace,
         ArtifactError::Io { .. } | ArtifactError::NotFound { .. } => Withheld::NotWritten,
-    })
+    }
 }
