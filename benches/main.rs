@@ -98,7 +98,7 @@ fn measure(scale: &Scale, named: &[&str]) -> (Vec<String>, Report) {
         dir
     };
     let is_wanted = |row: &str| named.is_empty() || named.contains(&row);
-    let static_binaries = (is_wanted("size") || is_wanted("start"))
+    let static_binaries = (is_wanted("size") || is_wanted("start") || is_wanted("launch"))
         .then(|| size::static_binaries(&mut report, scale, &stockade));
     for row in ROWS.into_iter().filter(|row| is_wanted(row)) {
         println!("{row}");
@@ -113,7 +113,12 @@ fn measure(scale: &Scale, named: &[&str]) -> (Vec<String>, Report) {
                 &dir(row),
                 &programs(&stockade, static_binaries.as_ref()),
             ),
-            "launch" => launch::run(&mut report, scale, &dir(row), &stockade),
+            "launch" => {
+                let whole = static_binaries
+                    .as_ref()
+                    .and_then(|all| all.whole.as_deref());
+                launch::run(&mut report, scale, &dir(row), &stockade, whole);
+            }
             _ => {
                 if let Some(binaries) = &static_binaries {
                     size::run(&mut report, binaries);

@@ -10,14 +10,17 @@ const SANDBOX: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/benches/launch/floor/sandbox.c"
 );
+const DEAF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/launch/floor/deaf.c");
 const TRUE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/launch/floor/true.c");
 
-/// The two programs.
+/// The programs.
 pub(crate) struct Programs {
     /// The floor.
     pub(crate) sandbox: PathBuf,
     /// Does nothing: static, a page of code.
     pub(crate) nothing: PathBuf,
+    /// Makes processes that ignore signals.
+    pub(crate) deaf: PathBuf,
 }
 
 impl Programs {
@@ -40,6 +43,7 @@ impl Programs {
         Some(Self {
             sandbox: compile(SANDBOX, "floor", &[]),
             nothing: compile(TRUE, "true", &["-static", "-nostdlib"]),
+            deaf: compile(DEAF, "deaf", &[]),
         })
     }
 }
@@ -57,6 +61,8 @@ pub(crate) enum Job {
     Full,
     /// All layers, in a control group of version 1.
     Grouped,
+    /// The kill of a pid namespace with 600 processes that ignore signals.
+    Kill,
 }
 
 /// The process.
@@ -91,6 +97,7 @@ impl Floor {
             Job::Bubblewrap => 'b',
             Job::Full => 'f',
             Job::Grouped => 'g',
+            Job::Kill => 'k',
         };
         writeln!(self.asks, "{letter}").ok()?;
         let mut line = String::new();

@@ -35,7 +35,17 @@ const EXEC_OVER_FLOOR: f64 = 1.75;
 /// Most by which a gigabyte of memory may make a launch dearer: what two runs of the same thing differ by.
 const OVER_SMALL: f64 = 1.15;
 
-pub(crate) fn run(report: &mut Report, scale: &Scale, dir: &Path, stockade: &Path) {
+/// Most by which the tier container may cost more than its floor.
+const CONTAINER_OVER_FLOOR: f64 = 1.5;
+
+/// `static_binary` is the one whose `exec` is measured, if it was built: it is what users install.
+pub(crate) fn run(
+    report: &mut Report,
+    scale: &Scale,
+    dir: &Path,
+    stockade: &Path,
+    static_binary: Option<&Path>,
+) {
     let Some(programs) = Programs::compile(dir) else {
         report.absent("launch: no C compiler for the floor");
         return;
@@ -43,10 +53,20 @@ pub(crate) fn run(report: &mut Report, scale: &Scale, dir: &Path, stockade: &Pat
     if find_program("bwrap").is_none() {
         report.absent("bubblewrap beside the launch: no bwrap on the PATH");
     }
+    if static_binary.is_none() {
+        report.absent("launch by stockade exec of the static binary: it is that of cargo build");
+    }
+    // An ordinary user has to reach the programs, and so has a workload of root's with an id of its own.
+    let open = std::fs::Permissions::from_mode(0o755);
+    for path in dir.ancestors().take(2) {
+        std::fs::set_permissions(path, open.clone()).expect("open the directory");
+    }
     let order = Order {
         stockade: stockade.to_owned(),
+        exec: static_binary.unwrap_or(stockade).to_owned(),
         floor: programs.sandbox,
         nothing: programs.nothing,
+        deaf: programs.deaf,
         n_rounds: scale.n_launches,
         resident_bytes: 0,
         n_at_once: 1,
@@ -55,11 +75,6 @@ pub(crate) fn run(report: &mut Report, scale: &Scale, dir: &Path, stockade: &Pat
     let is_root = nix::unistd::geteuid().is_root();
     push(report, if is_root { "root" } else { "user" }, &as_caller);
     if is_root {
-        // An ordinary user has to reach the programs.
-        let open = std::fs::Permissions::from_mode(0o755);
-        for path in dir.ancestors().take(2) {
-            std::fs::set_permissions(path, open.clone()).expect("open the directory");
-        }
         push(report, "user", &measure(&order, Some(USER)));
     } else {
         report.absent("launch as root: this is an ordinary user");
@@ -155,10 +170,26 @@ fn push(report: &mut Report, who: &str, times: &Times) {
         &[("floor, its layers in C", "floor bubblewrap"), wrapped],
     );
     add(
+        "sandbox of the tier container built, true, gone",
+        "container",
+        Target::RatioAtMost(CONTAINER_OVER_FLOOR),
+        &[
+            ("floor, Landlock, filter and limits in C", "floor container"),
+            plain,
+        ],
+    );
+    let namespace = ("their pid namespace killed, in C", "floor kill");
+    add(
         "600 deaf processes killed and reaped",
         "kill",
         Target::AtMost(50.0),
-        &[],
+        &[namespace],
+    );
+    add(
+        "600 deaf processes killed and reaped in the tier container",
+        "container kill",
+        Target::AtMost(250.0),
+        &[namespace],
     );
     add(
         "bwrap itself",

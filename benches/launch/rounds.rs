@@ -20,12 +20,13 @@ pub(crate) const ROUNDS: &str = "launch-rounds";
 /// Longest wait for any step.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Processes that are killed at once, and how often.
+/// Processes that are killed at once, and how often. The floor makes as many.
 const N_DEAF: u32 = 600;
 const N_KILLS: usize = 5;
 
-/// Where the static program that does nothing is seen inside.
+/// Where the static program that does nothing is seen inside, and the one that makes processes which ignore signals.
 const INSIDE: &str = "/opt/true";
+const DEAF: &str = "/opt/deaf";
 
 /// The program of the distribution that does nothing; its loader and C library take most of its time.
 const USUAL: &str = "/bin/true";
@@ -65,8 +66,11 @@ pub(crate) type Times = BTreeMap<String, Vec<f64>>;
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Order {
     pub(crate) stockade: PathBuf,
+    /// The program whose `exec` is measured.
+    pub(crate) exec: PathBuf,
     pub(crate) floor: PathBuf,
     pub(crate) nothing: PathBuf,
+    pub(crate) deaf: PathBuf,
     pub(crate) n_rounds: usize,
     /// Memory that the process touches first.
     pub(crate) resident_bytes: usize,
@@ -87,19 +91,34 @@ pub(crate) fn serve(order: &str) {
     println!("{}", serde_json::to_string(&times).expect("times"));
 }
 
-fn policy(nothing: &Path) -> Policy {
+fn policy(order: &Order) -> Policy {
     let mut policy = Policy::new(Isolation::Full);
-    policy.binds = vec![Bind {
-        source: nothing.to_owned(),
-        target: INSIDE.into(),
+    let shown = [(&order.nothing, INSIDE), (&order.deaf, DEAF)];
+    policy.binds = shown.map(|(source, inside)| show(source, inside)).into();
+    policy
+}
+
+fn show(source: &Path, inside: impl Into<PathBuf>) -> Bind {
+    Bind {
+        source: source.to_owned(),
+        target: inside.into(),
         access: Access::ReadOnly,
-    }];
+    }
+}
+
+/// The tier container has no mounts: everything is seen at its own place, and the directories of the run are below `scratch`.
+fn contained(order: &Order, scratch: &Path) -> Policy {
+    let mut policy = Policy::new(Isolation::Container);
+    policy.binds = [&order.nothing, &order.deaf]
+        .map(|path| show(path, path))
+        .into();
+    policy.scratch = Some(scratch.to_owned());
     policy
 }
 
 fn in_turns(order: &Order) -> Times {
     let helper = Helper::spawn(&order.stockade, &["sandbox-helper"]).expect("the launch helper");
-    let policy = policy(&order.nothing);
+    let policy = policy(order);
     let mut grouped = policy.clone();
     grouped.group = Some(format!("bench-{}", std::process::id()));
     grouped.limits = Limits {
@@ -107,6 +126,8 @@ fn in_turns(order: &Order) -> Times {
         pids: Some(1_024),
         ..Limits::default()
     };
+    // A run has one sandbox, so a launch helper that ends one of a container has no other.
+    let apart = Helper::spawn(&order.stockade, &["sandbox-helper"]).expect("the launch helper");
     let build = |policy: &Policy| helper.build(policy.plan().expect("a plan"), LIMIT);
     let standing = build(&policy).expect("a sandbox");
     let bwrap = find_program("bwrap");
@@ -150,22 +171,35 @@ fn in_turns(order: &Order) -> Times {
         let few = ["--preset", "./few.toml"];
         add("exec bubblewrap", Some(time(|| exec.run(&few))));
         add("floor container", floor.time(Job::Container));
+        let scratch = tempfile::tempdir().expect("a directory");
+        let contained = contained(order, scratch.path());
+        let whole = || {
+            let sandbox = apart.build(contained.plan().expect("a plan"), LIMIT);
+            let sandbox = sandbox.expect("a sandbox");
+            launch(&sandbox, &order.nothing.to_string_lossy());
+            apart.destroy(&sandbox, LIMIT).expect("its end");
+        };
+        add("container", Some(time(whole)));
         add("cold", Some(time(|| cold(order, &policy))));
     }
-    let kills = (0..N_KILLS).map(|_| kill_deaf(&standing));
-    times.insert("kill".to_owned(), kills.collect());
+    let scratch = tempfile::tempdir().expect("a directory");
+    let plan = contained(order, scratch.path()).plan().expect("a plan");
+    let container = apart.build(plan, LIMIT).expect("a sandbox");
+    for _ in 0..N_KILLS {
+        add("floor kill", floor.time(Job::Kill));
+        add("kill", Some(kill_deaf(&standing, DEAF)));
+        let deaf = order.deaf.to_string_lossy();
+        add("container kill", Some(kill_deaf(&container, &deaf)));
+    }
+    apart.destroy(&container, LIMIT).expect("its end");
     helper.destroy(&standing, LIMIT).expect("its end");
     times
 }
 
 /// Makes [`N_DEAF`] processes that ignore signals, half of them in sessions of their own, and kills them all; gives the time
 /// until the last of them was reaped.
-fn kill_deaf(sandbox: &Sandbox) -> f64 {
-    let script = format!(
-        "import os, signal, time\nfor n in (1, 2, 3, 10, 12, 15): signal.signal(n, signal.SIG_IGN)\n\
-        for n in range({N_DEAF}):\n    if os.fork() == 0:\n        if n % 2: os.setsid()\n        while True: time.sleep(600)\n"
-    );
-    launch_all(sandbox, &["/usr/bin/python3", "-c", &script]);
+fn kill_deaf(sandbox: &Sandbox, deaf: &str) -> f64 {
+    launch_all(sandbox, &[deaf, &N_DEAF.to_string()]);
     let mut n_killed = 0;
     let took = time(|| n_killed = sandbox.kill_all(LIMIT).expect("their end").killed);
     assert_eq!(n_killed, N_DEAF);
@@ -190,7 +224,7 @@ impl<'a> Exec<'a> {
     }
 
     fn run(&self, flags: &[&str]) {
-        let mut exec = Command::new(&self.order.stockade)
+        let mut exec = Command::new(&self.order.exec)
             .arg("exec")
             .args(flags)
             .arg("--ro")
@@ -207,7 +241,7 @@ impl<'a> Exec<'a> {
 
 /// Each thread has a launch helper of its own, as each run has.
 fn at_once(order: &Order) -> Times {
-    let policy = policy(&order.nothing);
+    let policy = policy(order);
     let one = || {
         let helper = Helper::spawn(&order.stockade, &["sandbox-helper"]).expect("the helper");
         let rounds = (0..order.n_rounds.div_ceil(order.n_at_once).max(2)).map(|_| {

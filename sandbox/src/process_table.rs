@@ -4,7 +4,11 @@
 //! out, not an error.
 
 use std::collections::HashSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+
+/// Longest line: 52 numbers of at most 20 digits, and a name.
+const MAX_LINE_BYTES: usize = 2_048;
 
 /// One process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +36,12 @@ pub(crate) fn scan() -> io::Result<Vec<Entry>> {
 
 /// Reads one process; `None` if it is gone.
 pub(crate) fn read(pid: i32) -> Option<Entry> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    parse(&String::from_utf8_lossy(&stat))
+    let mut stat = File::open(format!("/proc/{pid}/stat")).ok()?;
+    // The kernel writes the line in one piece where it fits: a read of a whole file would ask for its length, which is zero,
+    // and begin with small pieces.
+    let mut line = [0; MAX_LINE_BYTES];
+    let length = stat.read(&mut line).ok()?;
+    parse(&String::from_utf8_lossy(line.get(..length)?))
 }
 
 /// Keeps the processes below `root`, without the subtrees of those that are `spared`.

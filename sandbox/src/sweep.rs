@@ -92,7 +92,7 @@ pub(crate) fn kill_descendants(
         our_own,
         group,
     };
-    kill_family(&family, deadline, &mut || reap_ended(reaped).map(drop))
+    kill_family(&family, deadline, &mut || reap_ended(reaped))
 }
 
 /// Kills all descendants of a child of the caller, which adopts their orphans and reaps nothing meanwhile.
@@ -103,7 +103,7 @@ pub(crate) fn kill_below(root: i32, deadline: Deadline) -> io::Result<KillReport
         our_own: &[],
         group: None,
     };
-    kill_family(&family, deadline, &mut || Ok(()))
+    kill_family(&family, deadline, &mut || Ok(true))
 }
 
 /// Whose descendants are killed.
@@ -117,13 +117,18 @@ struct Family<'a> {
     group: Option<BorrowedFd<'a>>,
 }
 
+/// `reap` reaps what has ended, and tells whether the root may have a child.
 fn kill_family(
     family: &Family<'_>,
     deadline: Deadline,
-    reap: &mut dyn FnMut() -> io::Result<()>,
+    reap: &mut dyn FnMut() -> io::Result<bool>,
 ) -> io::Result<KillReport> {
     let mut tally = Tally::default();
     loop {
+        // The root adopts every orphan below it, so without a child it has no descendant, and no table has to be read.
+        if !reap()? {
+            return Ok(tally.finish(0));
+        }
         let table = process_table::scan()?;
         let mut live = process_table::descendants(&table, family.root, family.spared);
         live.retain(|entry| entry.is_alive);
@@ -163,7 +168,6 @@ fn kill_family(
             // A timeout is found by the next look at the deadline.
             let _ = wire::wait_readable(descriptor.as_fd(), deadline);
         }
-        reap()?;
     }
 }
 

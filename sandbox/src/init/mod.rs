@@ -372,38 +372,32 @@ impl Init {
     }
 
     /// Kills every process of the pid namespace, or of the id or domain that confines the init as well: it reaches no other.
-    /// No fork can outrun that: a process with a pending SIGKILL cannot fork.
+    /// No fork can outrun that: a process with a pending SIGKILL cannot fork. So it is done once, and so is the look that
+    /// tells whom it met.
     fn kill_within_reach(&self, ended: &mut Vec<Ended>) -> io::Result<KillReport> {
         let mut tally = Tally::default();
-        loop {
-            let live = if self.has_proc {
-                self.live()?
-            } else {
-                Vec::new()
-            };
-            for entry in &live {
+        if self.has_proc {
+            for entry in &self.live()? {
                 tally.count(entry);
             }
-            send_to_all(libc::SIGKILL)?;
-            // Every orphan becomes a child of this process, so no child means no process.
-            loop {
-                match process::reap(Wait::Block) {
-                    Ok(one) => ended.extend(one),
-                    Err(error) if error.raw_os_error() == Some(libc::ECHILD) => break,
-                    Err(error) => return Err(error),
-                }
-            }
-            if live.is_empty() {
-                let mut report = tally.finish(0);
-                if !self.has_proc {
-                    // What was reaped is the only count there is without a /proc.
-                    let ended = ended.iter().map(|ended| ended.pid);
-                    let counted = ended.filter(|pid| !self.keepers.contains_key(pid)).count();
-                    report.killed = u32::try_from(counted).unwrap_or(u32::MAX);
-                }
-                return Ok(report);
+        }
+        send_to_all(libc::SIGKILL)?;
+        // Every orphan becomes a child of this process, so no child means no process.
+        loop {
+            match process::reap(Wait::Block) {
+                Ok(one) => ended.extend(one),
+                Err(error) if error.raw_os_error() == Some(libc::ECHILD) => break,
+                Err(error) => return Err(error),
             }
         }
+        let mut report = tally.finish(0);
+        if !self.has_proc {
+            // What was reaped is the only count there is without a /proc.
+            let ended = ended.iter().map(|ended| ended.pid);
+            let counted = ended.filter(|pid| !self.keepers.contains_key(pid)).count();
+            report.killed = u32::try_from(counted).unwrap_or(u32::MAX);
+        }
+        Ok(report)
     }
 
     fn reap(&mut self) -> io::Result<()> {

@@ -3,8 +3,8 @@
 //! It needs no container: what it does without is what a container forbids.
 
 use crate::harness::{
-    LIMIT, Run, Starter, USER, build, for_each_starter, helper_program, is_root, launch, skip,
-    spawn_helper, workspace,
+    LIMIT, Run, Starter, USER, build, eventually, for_each_starter, helper_program, is_root,
+    launch, mark, marked, skip, spawn_helper, workspace,
 };
 use crate::refusals::helper_after;
 use std::io::Read;
@@ -350,4 +350,23 @@ fn the_best_tier_is_found_by_doing_it_and_says_what_refused_the_better_one() {
         BestError::Container { source: BuildError::Lacking(missing), .. } if missing.layer == Layer::PidNamespace
     );
     assert!(is_lacking && refused.isolation_unavailable(), "{refused:?}");
+}
+
+#[test]
+fn what_a_killed_init_leaves_to_the_launch_helper_is_swept_also_beside_another_sandbox() {
+    for_each_starter(|starter| {
+        let (policy, _scratch) = policy(starter);
+        let run = build(starter, &policy);
+        let beside = run
+            .helper
+            .build(Policy::new(Isolation::Full).plan().expect("plans"), LIMIT)
+            .expect("builds");
+        let mark = mark();
+        let script = format!("setsid sleep {mark} & setsid sleep {mark} & wait");
+        run.start(&["sh", "-c", &script]);
+        eventually("both run", || marked(&mark) == 2);
+        run.helper.destroy(&run.sandbox, LIMIT).expect("destroys");
+        assert_eq!(marked(&mark), 0);
+        assert_eq!(beside.kill_all(LIMIT).expect("answers").killed, 0);
+    });
 }
