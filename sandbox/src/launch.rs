@@ -140,6 +140,7 @@ impl Launch {
             directory: self.cwd.into(),
             extra,
             is_kept: false,
+            is_apart: false,
             takes_terminal: true,
             probe: None,
         };

@@ -162,6 +162,8 @@ pub(crate) enum InitRequest {
     /// Make a terminal.
     OpenTerminal(TerminalSize),
     Count,
+    /// Count what is not kept apart.
+    CountRest,
     /// Count what descends from a kept launch.
     CountTree(LaunchId),
     /// Kill what descends from a kept launch, and let its keeper go.
@@ -178,6 +180,10 @@ pub(crate) enum InitRequest {
     KillAll {
         limit: Duration,
     },
+    /// Kill what is not kept apart.
+    KillRest {
+        limit: Duration,
+    },
 }
 
 /// What to launch, on the wire.
@@ -191,6 +197,8 @@ pub(crate) struct LaunchSpec {
     pub(crate) extra: Vec<i32>,
     /// Whether its descendants stay together until it is let go.
     pub(crate) is_kept: bool,
+    /// Whether it is kept apart from the rest of the sandbox.
+    pub(crate) is_apart: bool,
     /// Whether standard input, if it is a terminal, becomes the controlling one.
     pub(crate) takes_terminal: bool,
     /// What to look at in the place of executing a program.
@@ -227,6 +235,8 @@ pub enum Target {
     Tree(LaunchId),
     /// Every process of the sandbox but its init.
     All,
+    /// Every process but the init, the launches that are kept apart and what descends from those.
+    Rest,
 }
 
 /// How the main process of a launch ended. An exit with code 137 and a death by SIGKILL are different things.

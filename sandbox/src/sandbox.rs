@@ -157,6 +157,17 @@ impl Sandbox {
         self.start(spec, &descriptors)
     }
 
+    /// The same, apart from the rest: what is told, counted or killed as the rest of the sandbox ([`Target::Rest`]) is neither
+    /// it nor what descends from it.
+    ///
+    /// # Errors
+    /// As [`Sandbox::launch`].
+    pub fn launch_apart(&self, launch: Launch) -> Result<LaunchId, LaunchError> {
+        let (mut spec, descriptors) = launch.into_wire()?;
+        (spec.is_kept, spec.is_apart) = (true, true);
+        self.start(spec, &descriptors)
+    }
+
     /// Lets go of a kept launch that has ended: what it has left lives on by itself.
     ///
     /// # Errors
@@ -276,6 +287,30 @@ impl Sandbox {
     pub fn processes(&self) -> io::Result<u32> {
         match self.ask(InitRequest::Count, ANSWER_LIMIT)? {
             InitAnswer::Counted(count) => Ok(count),
+            other => Err(refusal(&other)),
+        }
+    }
+
+    /// Counts the live processes of the sandbox but the init and what is kept apart.
+    ///
+    /// # Errors
+    /// As [`Sandbox::processes`].
+    pub fn processes_of_rest(&self) -> io::Result<u32> {
+        match self.ask(InitRequest::CountRest, ANSWER_LIMIT)? {
+            InitAnswer::Counted(count) => Ok(count),
+            other => Err(refusal(&other)),
+        }
+    }
+
+    /// Kills every process of the sandbox but the init and what is kept apart. Blocks until none is left, at most for
+    /// `limit`; what is left then is counted in the report.
+    ///
+    /// # Errors
+    /// If the init does not answer. Without a /proc the process groups of the launches alone are killed, and what is left
+    /// is not known.
+    pub fn kill_rest(&self, limit: Duration) -> io::Result<KillReport> {
+        match self.ask(InitRequest::KillRest { limit }, limit + ANSWER_LIMIT)? {
+            InitAnswer::Killed(report) => Ok(report),
             other => Err(refusal(&other)),
         }
     }

@@ -96,6 +96,8 @@ pub struct Metrics {
     pub egress: EgressCounters,
     /// Processes that had to be killed at the end.
     pub survivors_killed: Counter,
+    /// Starts of services that had ended.
+    pub service_restarts: Counter,
     /// Event streams that are open.
     pub readers_connected: Gauge,
     /// Connections that are open.
@@ -153,6 +155,7 @@ impl Default for Metrics {
             "survivors_killed",
             "Processes that had to be killed at the end",
         );
+        let service_restarts = counter("service_restarts", "Starts of services that had ended");
         let connections_refused = counter(
             "connections_refused",
             "Connections refused because the listener was full",
@@ -190,6 +193,7 @@ impl Default for Metrics {
             guardrails,
             egress,
             survivors_killed,
+            service_restarts,
             readers_connected,
             connections_open,
             connections_refused,

@@ -112,7 +112,7 @@ impl Checker<'_> {
 }
 
 /// Text as it is, numbers and booleans as they are written.
-fn scalar_text(value: &Value) -> Option<String> {
+pub(super) fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::Text(text) => Some(text.clone()),
         Value::Integer(integer) => Some(integer.to_string()),

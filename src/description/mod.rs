@@ -12,6 +12,7 @@ pub mod option_sources;
 pub mod origin;
 pub mod schema;
 pub mod secret;
+pub mod service;
 pub mod settings;
 pub mod sight;
 pub mod supervisor;
@@ -19,6 +20,7 @@ pub mod variables;
 
 #[cfg(feature = "operator")]
 mod alone;
+mod arguments;
 mod artifacts;
 mod checker;
 mod credential_directory;
@@ -41,6 +43,7 @@ mod public;
 pub(crate) mod quantity;
 mod resolution;
 mod seed;
+mod services;
 mod spelling;
 mod value;
 
@@ -67,6 +70,8 @@ pub use origin::Origin;
 pub use playbook::{MAX_PLAYBOOKS, PlaybookRun};
 pub use preset::ChosenPreset;
 pub use secret::Secret;
+pub use service::Service;
+pub use services::MAX_SERVICES;
 pub use settings::{
     Access, Adapter, ArtifactSecrets, Artifacts, Durability, Isolation, Limits, Mount, MountKey,
     Network, OnError, OnFull, Output, Recording, Tmpfs, WorkspaceMode,
@@ -148,6 +153,8 @@ pub struct RunDescription {
     pub uid: Option<u32>,
     /// The group id that it sees as its own.
     pub gid: Option<u32>,
+    /// Programs beside the agent, in the order in which they start; each name once.
+    pub services: Vec<Service>,
     /// The result that the run has to give; absent when any end that succeeds is one.
     pub output: Option<Output>,
     /// How the run is recorded.

@@ -50,6 +50,7 @@ impl RunDescription {
             .iter()
             .map(|tmpfs| json!(format!("{}:{}", tmpfs.target.display(), tmpfs.bytes)))
             .collect();
+        let services: Vec<Value> = self.services.iter().map(super::Service::public).collect();
         let mut view = json!({
             "run_id": self.run_id,
             "resumed_from": self.resumed_from(),
@@ -85,6 +86,7 @@ impl RunDescription {
             "tmpfs": tmpfs,
             "uid": self.uid,
             "gid": self.gid,
+            "services": services,
             "output_schema": self.output.as_ref().and_then(|output| output.schema.as_ref()),
             "output_file": self.output.as_ref().and_then(|output| output.file.as_ref()),
             "recording": self.recording,
@@ -110,6 +112,7 @@ impl RunDescription {
             "ro",
             "rw",
             "tmpfs",
+            "services",
             "output_schema",
             "recording",
         ] {

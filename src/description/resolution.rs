@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::arguments::MAX_ARGUMENTS;
 use super::checker::{Checker, StandardInput, Unit, plain_text};
 use super::credential_directory::CredentialDirectory;
 use super::environment::{self, Environment};
@@ -13,7 +14,6 @@ use super::error::{DescriptionErrors, ErrorKind};
 use super::file::Described;
 use super::keys::{KEYS, Key, Support};
 use super::layers::{Faults, Layer};
-use super::maps::MAX_ARGUMENT_BYTES;
 use super::origin::Origin;
 use super::playbook::Replacement;
 use super::settings::{
@@ -29,8 +29,6 @@ use crate::run::RunId;
 
 /// Longest task, in characters.
 const MAX_TASK_CHARS: usize = 10_000;
-/// Most arguments of a command; a longer list is a mistake, and it is shown in every status.
-const MAX_ARGUMENTS: usize = 4_096;
 /// Longest deadline and idle limit: a week.
 const MAX_TIMEOUT_SECONDS: u64 = 7 * 86_400;
 /// Longest grace and linger: an hour.
@@ -206,6 +204,7 @@ impl Checker<'_> {
             self.refuse_unenforced("gid", gid.map(|id| id.to_string()), &origins);
         }
         let preset = self.preset(isolation, &mounts, &tmpfs);
+        let services = self.services(grace);
         RunDescription {
             run_id,
             task,
@@ -237,6 +236,7 @@ impl Checker<'_> {
             tmpfs,
             uid,
             gid,
+            services,
             output: self.output(workspace_mode.access()),
             recording: self.recording(),
             artifacts: self.artifacts(),
@@ -307,30 +307,7 @@ impl Checker<'_> {
             self.faults
                 .add_by_table(ErrorKind::OutOfBounds, key, &given);
         }
-        let mut command = Vec::with_capacity(items.len());
-        for (idx, item) in items.iter().enumerate() {
-            let name = format!("command[{idx}]");
-            match plain_text(item) {
-                Some("") if idx == 0 => {
-                    let expected = "give the name or path of a program";
-                    self.faults.add(ErrorKind::Invalid, name, item, expected);
-                }
-                Some(text) if text.len() > MAX_ARGUMENT_BYTES => {
-                    let expected = "give at most 131,071 bytes an argument";
-                    self.faults
-                        .add(ErrorKind::OutOfBounds, name, item, expected);
-                }
-                Some(text) => command.push(text.to_owned()),
-                None => {
-                    let expected = match &item.value {
-                        Value::Text(_) => "give text without NUL".to_owned(),
-                        _ => format!("give text, in quotes: {:?}", item.shown()),
-                    };
-                    self.faults.add(ErrorKind::Invalid, name, item, expected);
-                }
-            }
-        }
-        command
+        self.arguments(key.name, items)
     }
 
     /// A description without a command is at fault, unless what stands in its place or may give it is refused already.

@@ -8,6 +8,7 @@ pub mod guardrail;
 pub mod lifecycle;
 pub mod network;
 pub mod output;
+pub mod service;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,7 @@ pub use network::{Network, NetworkDecision};
 pub use output::{
     ActionOutput, ArtifactAdded, Diagnostic, Level, Limit, LimitName, Raw, Stream, Text, Withheld,
 };
+pub use service::{Service, ServiceOutput, ServiceState};
 
 /// One entry of the action log, without its envelope.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +61,12 @@ pub enum Event {
     /// The egress proxy decided on connections of the workload, or they ended.
     #[serde(rename = "network")]
     Network(Network),
+    /// A service entered a state.
+    #[serde(rename = "service")]
+    Service(Service),
+    /// A piece of output of a service.
+    #[serde(rename = "service.output")]
+    ServiceOutput(ServiceOutput),
     /// A diagnostic of the supervisor or of the agent.
     #[serde(rename = "log")]
     Log(Diagnostic),
@@ -101,6 +109,10 @@ pub enum EventType {
     Guardrail,
     /// `network`
     Network,
+    /// `service`
+    Service,
+    /// `service.output`
+    ServiceOutput,
     /// `log`
     Log,
     /// `agent.raw`
@@ -113,7 +125,7 @@ pub enum EventType {
 
 impl EventType {
     /// Every type, in the order of the table in `docs/api.md`.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::LogOpened,
         Self::RunPhase,
         Self::Isolation,
@@ -126,6 +138,8 @@ impl EventType {
         Self::Limit,
         Self::Guardrail,
         Self::Network,
+        Self::Service,
+        Self::ServiceOutput,
         Self::Log,
         Self::AgentRaw,
         Self::Artifact,
@@ -147,11 +161,19 @@ impl EventType {
             Self::Limit => "limit",
             Self::Guardrail => "guardrail",
             Self::Network => "network",
+            Self::Service => "service",
+            Self::ServiceOutput => "service.output",
             Self::Log => "log",
             Self::AgentRaw => "agent.raw",
             Self::Artifact => "artifact",
             Self::Complete => "complete",
         }
+    }
+
+    /// Whether it tells of something that the agent does or that is done to the run; what services beside the agent do is
+    /// no sign of life of the run.
+    pub fn is_activity(self) -> bool {
+        !matches!(self, Self::Service | Self::ServiceOutput)
     }
 
     /// The name on an SSE `event:` line; none for an action, whose frames have no such line.
@@ -189,6 +211,8 @@ impl Event {
             Self::Limit(_) => EventType::Limit,
             Self::Guardrail(_) => EventType::Guardrail,
             Self::Network(_) => EventType::Network,
+            Self::Service(_) => EventType::Service,
+            Self::ServiceOutput(_) => EventType::ServiceOutput,
             Self::Log(_) => EventType::Log,
             Self::AgentRaw(_) => EventType::AgentRaw,
             Self::Artifact(_) => EventType::Artifact,
@@ -213,6 +237,8 @@ impl Event {
             Self::Limit(payload) => serde_json::to_writer(out, payload),
             Self::Guardrail(payload) => serde_json::to_writer(out, payload),
             Self::Network(payload) => serde_json::to_writer(out, payload),
+            Self::Service(payload) => serde_json::to_writer(out, payload),
+            Self::ServiceOutput(payload) => serde_json::to_writer(out, payload),
             Self::Log(payload) => serde_json::to_writer(out, payload),
             Self::AgentRaw(payload) => serde_json::to_writer(out, payload),
             Self::Artifact(payload) => serde_json::to_writer(out, payload),

@@ -342,7 +342,8 @@ impl ActionLog {
         }
         let seq = desk.next_seq;
         let now = Millis::now();
-        if now != desk.last_now {
+        let event_type = event.event_type();
+        if now != desk.last_now && event_type.is_activity() {
             // Not at each event: a clock is read in a tenth of the time in which an event is encoded.
             desk.last_now = now;
             desk.last_append_at = Instant::now();
@@ -352,7 +353,6 @@ impl ActionLog {
         if pending.marks.is_empty() {
             pending.first_seq = seq;
         }
-        let event_type = event.event_type();
         push_sse_head(
             Decimal::of(seq).as_bytes(),
             event_type.sse_name().map(str::as_bytes),
@@ -375,6 +375,7 @@ impl ActionLog {
         pending.head = desk.head;
         match event {
             Event::ActionOutput(output) => pending.output_bytes += output.bytes,
+            Event::ServiceOutput(output) => pending.output_bytes += output.bytes,
             event => pending.entries.push(Entry { seq, at, event }),
         }
         desk.next_seq += 1;

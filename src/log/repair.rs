@@ -178,7 +178,10 @@ fn show(head: &LineHead<'_>, line: &[u8], visit: &mut impl Visit) {
     };
     if let Some((at, event)) = is_looked_at.then(parse).flatten() {
         visit.event(head.seq, at, event);
-    } else if event_type == Some(EventType::ActionOutput) {
+    } else if matches!(
+        event_type,
+        Some(EventType::ActionOutput | EventType::ServiceOutput)
+    ) {
         visit.passed(head.seq, output_bytes(line).unwrap_or(0));
     } else {
         visit.passed(head.seq, 0);

@@ -9,7 +9,8 @@ use super::paint::{Colours, Tone};
 use super::quantity;
 use crate::event::lifecycle::{Isolation, Survivors};
 use crate::event::{
-    Action, ActionStarted, Complete, Event, Level, NetworkDecision, RunPhase, Stream,
+    Action, ActionStarted, Complete, Event, Level, NetworkDecision, RunPhase, Service,
+    ServiceState, Stream,
 };
 use crate::run::{Phase, Status};
 
@@ -150,7 +151,8 @@ impl Teller {
                     )
                 ),
             },
-            Event::ActionOutput(_) => return None,
+            Event::ActionOutput(_) | Event::ServiceOutput(_) => return None,
+            Event::Service(service) => self.service(service)?,
             Event::Action(action) => self.action(action)?,
             Event::Message(text) => {
                 let role = text.role.as_deref().map_or("agent".to_owned(), &short);
@@ -233,6 +235,29 @@ impl Teller {
                 Detail::Full => ending(complete, self.colours),
             },
         })
+    }
+
+    /// What becomes of services is told in full; of what goes as it should, the view has no line.
+    fn service(&self, service: &Service) -> Option<String> {
+        let is_news = match service.state {
+            ServiceState::Starting | ServiceState::Ready | ServiceState::Stopped => false,
+            ServiceState::Exited | ServiceState::Restarting | ServiceState::Failed => true,
+        };
+        if !is_news && self.detail == Detail::Past {
+            return None;
+        }
+        let mut text = format!("service {}: {}", service.service, service.state.as_str());
+        if let Some(ms) = service.delay_ms {
+            text.push_str(&format!(", after {}", quantity::duration(ms)));
+        } else if let Some(ms) = service.duration_ms {
+            text.push_str(&format!(" ({})", quantity::duration(ms)));
+        }
+        if let Some(reason) = &service.reason {
+            text.push_str(&format!(": {reason}"));
+        }
+        let text = clean::summary(&text, MAX_SUMMARY_CHARS);
+        let tone = if is_news { Tone::Warning } else { Tone::Quiet };
+        Some(self.colours.paint(tone, &text))
     }
 
     fn phase(&self, entered: &RunPhase) -> Option<String> {

@@ -90,6 +90,9 @@ impl State {
             Event::ActionOutput(output) => {
                 self.output_bytes = self.output_bytes.saturating_add(output.bytes);
             }
+            Event::ServiceOutput(output) => {
+                self.output_bytes = self.output_bytes.saturating_add(output.bytes);
+            }
             Event::Complete(complete) => self.end = Some(complete.clone()),
             Event::LogOpened(_)
             | Event::Isolation(_)
@@ -100,6 +103,7 @@ impl State {
             | Event::Retry(_)
             | Event::Guardrail(_)
             | Event::Network(_)
+            | Event::Service(_)
             | Event::Log(_)
             | Event::AgentRaw(_)
             | Event::Artifact(_) => {}

@@ -306,7 +306,7 @@ impl Shower {
         let from = self.reader.after() + 1;
         let types = EventType::ALL
             .into_iter()
-            .filter(|t| *t != EventType::ActionOutput);
+            .filter(|t| !matches!(t, EventType::ActionOutput | EventType::ServiceOutput));
         let selection = Selection {
             framing: Framing::Ndjson,
             types: TypeSet::of(types),

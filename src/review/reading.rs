@@ -191,6 +191,8 @@ impl Fold {
                 self.status.advance(seq, output_bytes(line));
                 self.push_tail(line);
             }
+            // Not shown: what services print is not the agent's.
+            Some(EventType::ServiceOutput) => self.status.advance(seq, output_bytes(line)),
             _ if type_name == b"retry" || type_name == b"guardrail" => {
                 self.note_event(type_name, line);
                 self.status.advance(seq, 0);

@@ -131,6 +131,7 @@ impl Session {
             | End::TooManySteps
             | End::TooMuchOutput
             | End::Exceeded(_)
+            | End::ServiceLost(_)
             | End::Blocked(_) => (now + COLLECT_LIMIT).min(by_deadline).max(by_grace),
             End::Stop(_) | End::Deadline | End::Idle | End::LogFailed(_) | End::SandboxGone(_) => {
                 by_grace

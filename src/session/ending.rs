@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::guarded;
+use super::cause::Cause;
 use super::ladder::Ladder;
 use super::recorder::{Ended, now_ms};
 use super::workload::{Killed, chain};
@@ -23,9 +23,9 @@ use super::{End, IN_HAND_LIMIT, Session};
 use crate::agent::{Exit, Observation, Role, Verdict};
 use crate::control::{StopAnswer, StopCall, StopCause, StopRequest};
 use crate::event::lifecycle::Survivors;
-use crate::event::{Complete, Event, Level, Limit, LimitName};
+use crate::event::{Complete, Level};
 use crate::log::LogHealth;
-use crate::run::{EndedBy, ErrorCode, Oom, Outcome, RunError, Sender, Status, Transition};
+use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Status, Transition};
 
 /// Part of a stop's time that is kept for putting the end on the disk.
 pub const PERSIST_RESERVE: Duration = Duration::from_secs(1);
@@ -44,27 +44,10 @@ pub const CLOSE_LIMIT: Duration = Duration::from_millis(1500);
 pub const CAST_LIMIT: Duration = Duration::from_millis(500);
 
 /// How often the number of live processes is asked for while they may end by themselves: the kernel has no event for it.
-const COUNT_INTERVAL: Duration = Duration::from_millis(20);
-
-/// What the kernel itself sends for a key, and when the terminal goes away (termios(3)).
-const FROM_TERMINAL: [i32; 3] = [nix::libc::SIGINT, nix::libc::SIGQUIT, nix::libc::SIGHUP];
+pub(super) const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The signal that asks a process to end (signal(7)).
 const SIGTERM: i32 = nix::libc::SIGTERM;
-
-/// What ended the run, in the words of the record.
-#[derive(Debug)]
-struct Cause {
-    error: Option<(ErrorCode, String)>,
-    /// Facts of the error, for machines.
-    details: Option<serde_json::Value>,
-    /// The kill for memory behind it; that of the last process is in its exit.
-    oom: Option<Oom>,
-    by: EndedBy,
-    stop_signal: Option<i32>,
-    sender: Option<Sender>,
-    verdict: Verdict,
-}
 
 impl Session {
     /// Takes the workload down and ends the run on record.
@@ -93,6 +76,36 @@ impl Session {
             self.ask_to_end(&mut ladder).await;
         }
         self.abandon_look().await;
+        let mut killed = if self.services.are_any() {
+            self.abandon_looks_at_services().await;
+            self.workload.kill_rest(KILL_LIMIT).await
+        } else {
+            self.kill_everything().await
+        };
+        self.close_in_time().await;
+        self.end_cast().await;
+        self.check_result(&mut cause).await;
+        self.settings.console.release().await;
+        self.keep_result(&mut cause).await;
+        if self.services.are_any() {
+            killed.add(self.stop_services(&mut ladder).await);
+            killed.add(self.kill_everything().await);
+            self.services.close_output().await;
+        }
+        self.collect(collect_until).await;
+        // The last look: what was killed is counted, and the group is still there.
+        self.look_at_limits();
+        let complete = self.complete(cause, killed, begun);
+        let ended = self.recorder.finish(complete).await;
+        // From here on whoever asks, or waits for an answer, is told that the run has finished.
+        self.calls.close();
+        self.clear_output().await;
+        self.workload.close().await;
+        ended
+    }
+
+    /// Rung 3: kills and reaps whatever is left of the workload, and ends its way out.
+    async fn kill_everything(&mut self) -> Killed {
         let killed = self.workload.kill_all(KILL_LIMIT).await;
         if let Some(doubt) = &killed.doubt {
             if let Some(guardian) = &self.guardian {
@@ -107,138 +120,7 @@ impl Session {
         if let Some(egress) = self.egress.take() {
             egress.end().await;
         }
-        self.close_in_time().await;
-        self.end_cast().await;
-        self.check_result(&mut cause).await;
-        self.settings.console.release().await;
-        self.keep_result(&mut cause).await;
-        self.collect(collect_until).await;
-        // The last look: what was killed is counted, and the group is still there.
-        self.look_at_limits();
-        let complete = self.complete(cause, killed, begun);
-        let ended = self.recorder.finish(complete).await;
-        // From here on whoever asks, or waits for an answer, is told that the run has finished.
-        self.calls.close();
-        self.clear_output().await;
-        self.workload.close().await;
-        ended
-    }
-
-    /// Finds the cause, and records the limit behind it.
-    async fn cause_of(&mut self, end: End, call: &mut Option<StopCall>) -> Cause {
-        let limit_of = |limit, value, decision: &str| {
-            Event::Limit(Limit {
-                limit,
-                value,
-                decision: decision.to_owned(),
-            })
-        };
-        let failed = |code, by, message: String| Cause {
-            error: Some((code, message)),
-            details: None,
-            oom: None,
-            by,
-            stop_signal: None,
-            sender: None,
-            verdict: Verdict::default(),
-        };
-        match end {
-            End::Verdict(mut verdict) => Cause {
-                error: verdict.error.take(),
-                details: None,
-                oom: None,
-                by: EndedBy::Agent,
-                stop_signal: None,
-                sender: None,
-                verdict: *verdict,
-            },
-            End::Stop(stop) => {
-                let cause = stopped(&stop.request);
-                *call = Some(stop);
-                cause
-            }
-            End::Deadline => {
-                let seconds = self.settings.timeout.as_secs();
-                self.recorder
-                    .append(limit_of(LimitName::Timeout, seconds, "the run is stopped"));
-                failed(
-                    ErrorCode::Timeout,
-                    EndedBy::Deadline,
-                    format!("the run reached timeout_seconds = {seconds}"),
-                )
-            }
-            End::Idle => {
-                let seconds = self.settings.idle_timeout.unwrap_or_default().as_secs();
-                self.recorder.append(limit_of(
-                    LimitName::IdleTimeout,
-                    seconds,
-                    "the run is stopped",
-                ));
-                let message = format!("nothing happened for idle_timeout_seconds = {seconds}");
-                failed(ErrorCode::Timeout, EndedBy::Idle, message)
-            }
-            End::TooManySteps => {
-                let steps = self.journal.max_steps();
-                self.recorder
-                    .append(limit_of(LimitName::MaxSteps, steps, "the run is stopped"));
-                let message = format!("the agent did more than max_steps = {steps} actions");
-                Cause {
-                    details: Some(guarded::budget("max_steps", steps)),
-                    ..failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
-                }
-            }
-            End::TooMuchOutput => {
-                let bytes = self.budget.limit();
-                self.recorder
-                    .append(limit_of(LimitName::Output, bytes, "the run is stopped"));
-                let message = format!("the workload wrote more than limits.output = {bytes} bytes");
-                Cause {
-                    details: Some(guarded::budget("limits.output", bytes)),
-                    ..failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
-                }
-            }
-            End::Exceeded(exceeded) => {
-                let (limit, code, message) = exceeded.words();
-                self.recorder.append(Event::Limit(limit));
-                Cause {
-                    oom: exceeded.oom(),
-                    ..failed(code, EndedBy::Limit, message)
-                }
-            }
-            End::Blocked(guardrail) => {
-                let (code, message) = guarded::error(&guardrail);
-                Cause {
-                    details: Some(guarded::details(&guardrail)),
-                    ..failed(code, EndedBy::Limit, message)
-                }
-            }
-            End::LogFailed(error) => failed(
-                ErrorCode::RecordingsUnusable,
-                EndedBy::Supervisor,
-                format!("the log failed: {error}"),
-            ),
-            End::SandboxGone(error) => {
-                let reading = self.workload.reading();
-                match reading.and_then(|reading| self.limits.oom_of_sandbox(reading)) {
-                    Some(oom) => Cause {
-                        oom: Some(oom),
-                        ..failed(
-                            ErrorCode::OomKilled,
-                            EndedBy::Limit,
-                            format!(
-                                "the workload took more than limits.memory = {} bytes, and its sandbox was killed",
-                                oom.limit_bytes
-                            ),
-                        )
-                    },
-                    None => failed(
-                        ErrorCode::SetupFailed,
-                        EndedBy::Supervisor,
-                        format!("the sandbox is gone: {error}"),
-                    ),
-                }
-            }
-        }
+        killed
     }
 
     /// Writes `stop.json`; the first request stands.
@@ -268,13 +150,26 @@ impl Session {
 
     /// Rung 2: asks every process to end, and waits while there is grace.
     async fn ask_to_end(&mut self, ladder: &mut Ladder) {
-        if let Err(error) = self.workload.signal_all(SIGTERM).await {
+        // With no service the rest is everything, which is reached by faster means.
+        let has_services = self.services.are_any();
+        let asked = match has_services {
+            true => self.workload.signal_rest(SIGTERM).await,
+            false => self.workload.signal_all(SIGTERM).await,
+        };
+        if let Err(error) = asked {
             tracing::debug!(%error, "nothing was there to be signalled");
         }
+        let reserve = self.stop_time_of_services();
         let mut main_ended_at = None;
-        while let Some(left) = ladder.left(main_ended_at) {
-            if main_ended_at.is_some() && self.workload.processes().await == Some(0) {
-                return;
+        while let Some(left) = ladder.left_before(reserve, main_ended_at) {
+            if main_ended_at.is_some() {
+                let count = match has_services {
+                    true => self.workload.processes_of_rest().await,
+                    false => self.workload.processes().await,
+                };
+                if count == Some(0) {
+                    return;
+                }
             }
             let pause = if main_ended_at.is_some() {
                 left.min(COUNT_INTERVAL)
@@ -290,8 +185,9 @@ impl Session {
                 }
                 report = self.workload.next_report(), if main_ended_at.is_none() => match report {
                     Ok(report) => {
-                        if self.launched.as_ref().is_some_and(|launched| launched.id == report.launch) {
-                            let _ = self.note_exit(super::workload::exit_of(&report));
+                        self.take_late_report(&report).await;
+                        let launched = self.launched.as_ref();
+                        if launched.is_some_and(|launched| launched.exit.is_some()) {
                             main_ended_at = Some(Instant::now());
                         }
                     }
@@ -341,14 +237,15 @@ impl Session {
             let _ = self.drain().await;
         }
         // Reports of a process that was killed come after the kill.
-        if self
+        let until = Instant::now() + COUNT_INTERVAL;
+        while self
             .launched
             .as_ref()
             .is_some_and(|launched| launched.exit.is_none())
             && let Ok(Ok(report)) =
-                tokio::time::timeout(COUNT_INTERVAL, self.workload.next_report()).await
+                tokio::time::timeout_at(until, self.workload.next_report()).await
         {
-            let _ = self.note_exit(super::workload::exit_of(&report));
+            self.take_late_report(&report).await;
         }
         let ended_late = self
             .launched
@@ -449,49 +346,5 @@ impl Session {
                 names: killed.names,
             },
         }
-    }
-}
-
-fn stopped(request: &StopRequest) -> Cause {
-    let (by, stop_signal, sender, who) = match request.cause {
-        StopCause::Signal { signo, sender } => {
-            let name = nix::sys::signal::Signal::try_from(signo)
-                .map_or_else(|_| format!("signal {signo}"), |s| s.to_string());
-            let from = match sender {
-                Some(s) => format!(" from pid {} of uid {}", s.pid, s.uid),
-                // The kernel's own: a key, or the terminal went away.
-                None if FROM_TERMINAL.contains(&signo) => " from the terminal".to_owned(),
-                None => String::new(),
-            };
-            (
-                EndedBy::Signal,
-                Some(signo),
-                sender,
-                format!("{name}{from}"),
-            )
-        }
-        StopCause::Api => (
-            EndedBy::Api,
-            None,
-            None,
-            "a caller of the status API".to_owned(),
-        ),
-    };
-    let why = request
-        .reason
-        .as_ref()
-        .map(|reason| format!(": {reason}"))
-        .unwrap_or_default();
-    Cause {
-        error: Some((
-            ErrorCode::RunTerminated,
-            format!("the run was stopped by {who}{why}"),
-        )),
-        details: None,
-        oom: None,
-        by,
-        stop_signal,
-        sender,
-        verdict: Verdict::default(),
     }
 }

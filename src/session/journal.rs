@@ -410,6 +410,7 @@ impl Journal {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+/// A time in whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

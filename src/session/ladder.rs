@@ -15,6 +15,7 @@ const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
 /// How long the workload may take to end by itself.
 #[derive(Debug)]
 pub(super) struct Ladder {
+    begun: Instant,
     kill_at: Instant,
     n_requests: u32,
 }
@@ -26,6 +27,7 @@ impl Ladder {
             .saturating_sub(PERSIST_RESERVE + KILL_LIMIT)
             .max(grace / 2);
         Self {
+            begun,
             kill_at: begun + asking,
             n_requests: 0,
         }
@@ -44,6 +46,21 @@ impl Ladder {
         if let Some(grace) = shortened {
             self.kill_at = self.kill_at.min(Instant::now() + grace);
         }
+    }
+
+    /// As [`Ladder::left`], of a time that keeps `reserve` for what comes later, at most half of the whole.
+    pub(super) fn left_before(
+        &self,
+        reserve: Duration,
+        main_ended_at: Option<Instant>,
+    ) -> Option<Duration> {
+        let kill_at = self.kill_at.max(self.begun);
+        let reserve = reserve.min((kill_at - self.begun) / 2);
+        let earlier = Self {
+            kill_at: kill_at - reserve,
+            ..*self
+        };
+        earlier.left(main_ended_at)
     }
 
     /// What is left of the grace; none when it is over. Processes that outlive the command get less.

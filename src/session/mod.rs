@@ -6,6 +6,7 @@
 
 pub mod artifacts;
 pub mod attempt;
+mod cause;
 pub mod collection;
 pub mod ending;
 pub mod environment;
@@ -25,6 +26,7 @@ pub mod recorder;
 pub mod result;
 pub mod result_lines;
 pub mod sampling;
+pub mod services;
 pub mod start;
 pub mod status_file;
 pub mod workload;
@@ -53,6 +55,7 @@ use limits::{LOOK_INTERVAL, LimitWatch};
 use output::OutputBudget;
 use recorder::Recorder;
 use sampling::{Exceeded, Sampled};
+use services::Services;
 use workload::Workload;
 
 /// Lines that may wait between the pumps and the agent; pumps wait beyond it.
@@ -121,6 +124,8 @@ pub enum End {
     TooMuchOutput,
     /// The workload passed a limit that the supervisor looks at.
     Exceeded(Exceeded),
+    /// A service that the run cannot do without is gone.
+    ServiceLost(services::Lost),
     /// The log failed.
     LogFailed(String),
     /// The sandbox is gone.
@@ -151,6 +156,8 @@ pub struct Session {
     pub collection: Option<collection::Collection>,
     /// The way out of the sandbox, which ends behind the workload.
     pub egress: Option<Egress>,
+    /// The programs beside the agent.
+    pub services: Services,
     launched: Option<Launched>,
     pumps: TaskTracker,
     cut: CancellationToken,
@@ -212,6 +219,7 @@ impl Session {
             guardian,
             collection: None,
             egress: None,
+            services: Services::default(),
             launched: None,
             pumps: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -281,8 +289,13 @@ impl Session {
     /// Goes on until the run is over; none when it was interrupted.
     async fn work(&mut self) -> Option<End> {
         let interrupt = self.interrupt.clone();
+        if let Some(end) = self.begin_services().await {
+            return Some(end);
+        }
         loop {
-            while let Some(observation) = self.waiting.pop_front() {
+            while self.services.are_up()
+                && let Some(observation) = self.waiting.pop_front()
+            {
                 if interrupt.is_cancelled() {
                     return None;
                 }
@@ -292,7 +305,7 @@ impl Session {
             }
             let (pause, attempt_due) = (self.pause, self.attempt_due());
             let look_due = self.looking.as_ref().map(probing::Looking::due);
-            let limits_due = self.limits_due;
+            let (limits_due, services_due) = (self.limits_due, self.services.due());
             tokio::select! {
                 biased;
                 () = interrupt.cancelled() => return None,
@@ -300,7 +313,11 @@ impl Session {
                 report = self.workload.next_report() => match report {
                     Ok(report) => {
                         let mut exit = workload::exit_of(&report);
-                        if self.looking.as_ref().is_some_and(|looking| looking.id == report.launch) {
+                        if let Some(whose) = self.services.whose(report.launch) {
+                            if let Some(end) = self.take_report_of_service(whose, exit).await {
+                                return Some(end);
+                            }
+                        } else if self.looking.as_ref().is_some_and(|looking| looking.id == report.launch) {
                             self.take_look(exit).await;
                         } else if self.launched.as_ref().is_some_and(|launched| launched.id == report.launch) {
                             exit = self.note_exit(exit);
@@ -326,6 +343,11 @@ impl Session {
                 },
                 () = until(attempt_due) => {
                     if let Some(end) = self.hurry_attempt().await {
+                        return Some(end);
+                    }
+                }
+                () = until(services_due) => {
+                    if let Some(end) = self.hurry_services().await {
                         return Some(end);
                     }
                 }

@@ -19,7 +19,7 @@ use super::result_lines::ResultLines;
 use super::tap::Tap;
 use crate::agent::{LineOf, MAX_LINE_BYTES, Observation};
 use crate::cast::ScreenStream;
-use crate::event::{ActionOutput, Event, Stream};
+use crate::event::{ActionOutput, Event, ServiceOutput, Stream};
 use crate::log::ActionLog;
 use crate::redact::StreamRedactor;
 use crate::text::{Clip, Piece, Utf8Chunker};
@@ -98,6 +98,11 @@ pub enum Destination {
     },
     /// Text in the log, as output of the agent itself.
     Agent,
+    /// Text in the log, as output of a service.
+    Service {
+        /// Its name.
+        service: String,
+    },
     /// Whole lines, for the agent to read.
     Lines {
         /// Which descriptor it is.
@@ -256,6 +261,17 @@ impl Pump {
                 }
                 (Some(*step), Some(call_id.clone()))
             }
+            Destination::Service { service } => {
+                let Piece { text, bytes, lossy } = piece;
+                let output = ServiceOutput {
+                    service: service.clone(),
+                    stream: self.stream,
+                    text,
+                    bytes,
+                    lossy,
+                };
+                return self.append(Event::ServiceOutput(output)).await;
+            }
             Destination::Agent | Destination::Lines { .. } => (None, None),
         };
         let Piece { text, bytes, lossy } = piece;
@@ -291,7 +307,9 @@ enum Sink {
 impl Sink {
     fn new(destination: &Destination) -> Self {
         match destination {
-            Destination::Action { .. } | Destination::Agent => Self::Text(Utf8Chunker::new()),
+            Destination::Action { .. } | Destination::Agent | Destination::Service { .. } => {
+                Self::Text(Utf8Chunker::new())
+            }
             Destination::Lines { .. } => Self::Lines {
                 codec: AnyDelimiterCodec::new_with_max_length(
                     b"\n".to_vec(),

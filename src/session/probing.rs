@@ -65,7 +65,8 @@ impl Session {
     async fn begin_look(&self, probe: Probe) -> Result<Looking, String> {
         let limit = match &probe.question {
             stockade_sandbox::Probe::File { .. } => FILE_LIMIT,
-            stockade_sandbox::Probe::Http { timeout, .. } => *timeout + MARGIN,
+            stockade_sandbox::Probe::Http { timeout, .. }
+            | stockade_sandbox::Probe::Tcp { timeout, .. } => *timeout + MARGIN,
         };
         let told = |error: &dyn std::error::Error| chain(error);
         let (answer, out) =
@@ -114,15 +115,17 @@ impl Session {
             tracing::debug!(%error, "a look that is not waited for has ended");
             return;
         }
-        let reaped = async {
-            while let Ok(report) = self.workload.next_report().await {
-                if report.launch == looking.id {
+        let until = Instant::now() + ABANDON_LIMIT;
+        loop {
+            match tokio::time::timeout_at(until, self.workload.next_report()).await {
+                Ok(Ok(report)) if report.launch == looking.id => return,
+                Ok(Ok(report)) => self.take_late_report(&report).await,
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    tracing::debug!("a look was killed and is not reaped yet");
                     return;
                 }
             }
-        };
-        if tokio::time::timeout(ABANDON_LIMIT, reaped).await.is_err() {
-            tracing::debug!("a look was killed and is not reaped yet");
         }
     }
 
@@ -158,7 +161,8 @@ impl Session {
     }
 }
 
-async fn read(answer: OwnedFd) -> io::Result<Vec<u8>> {
+/// Reads what a look wrote.
+pub(super) async fn read(answer: OwnedFd) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     pipe::Receiver::from_owned_fd(answer)?
         .take(MAX_ANSWER_BYTES as u64)
@@ -191,6 +195,8 @@ fn readable(seen: stockade_sandbox::Seen, redactor: &Redactor) -> Seen {
             status,
             body: text(body, is_whole),
         },
+        // No playbook asks for that.
+        stockade_sandbox::Seen::Connected => Seen::Nothing,
         stockade_sandbox::Seen::Failed { why } => Seen::Failed { why },
     }
 }

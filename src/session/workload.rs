@@ -3,6 +3,8 @@
 //! Owns the launch helper and the sandbox that it built, and turns their blocking calls into futures. It decides nothing:
 //! when to signal and when to kill is the session's business. Dropping it kills what is left.
 
+mod apart;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
@@ -272,8 +274,7 @@ impl Workload {
     /// # Errors
     /// When that is not known.
     pub async fn kill_tree(&self, launch: LaunchId, limit: Duration) -> io::Result<u32> {
-        let report = self.ask(move |sandbox| sandbox.kill_tree(launch, limit));
-        Ok(report.await?.left)
+        Ok(self.end_tree(launch, limit).await?.left)
     }
 
     /// Lets go of a kept launch that has ended: what it has left lives on.

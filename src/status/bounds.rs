@@ -60,6 +60,10 @@ const MAX_LIMITS: usize = 8;
 const MAX_GROUPS: usize = 8;
 /// Share of such a directory; one that is longer is left for the next run to remove.
 const GROUP_BYTES: usize = 1 << 10;
+/// Most services that are shown: as many as a description may have.
+pub(super) const MAX_SERVICES: usize = crate::description::MAX_SERVICES;
+/// Share of a service: its name, its reason, and the rest.
+const SERVICE_BYTES: usize = NAME_BYTES + REASON_BYTES + 128;
 /// Names in the document: layers, missing layers with reasons, survivors, and single ones (tiers, addresses).
 const N_NAMES: usize = 4 * MAX_NAMES + 2 * MAX_LIMITS + 16;
 /// Field names, numbers and punctuation of the document, at most.
@@ -74,6 +78,7 @@ const _: () = assert!(
         + 2 * MAX_LABELS * LABEL_BYTES
         + N_NAMES * NAME_BYTES
         + MAX_GROUPS * GROUP_BYTES
+        + MAX_SERVICES * SERVICE_BYTES
         + FRAME_BYTES
         <= MAX_DOCUMENT_BYTES
 );

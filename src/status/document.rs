@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::event::Action;
 use crate::event::lifecycle::{Isolation, Listen, Survivors, Usage};
+use crate::event::{Action, ServiceState};
 use crate::run::{Outcome, Phase, RunError, RunId, Status};
 
 /// Version of the document's form.
@@ -80,6 +80,9 @@ pub struct StatusDocument {
     /// What was asked for and what is enforced; null before the sandbox is built.
     #[serde(default)]
     pub isolation: Option<Isolation>,
+    /// The services that were begun, in their order, and where they are.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub services: Vec<ServiceStatus>,
     /// Resources used so far.
     #[serde(default)]
     pub usage: Usage,
@@ -191,6 +194,21 @@ fn error_or_text<'de, D: Deserializer<'de>>(
             details: None,
         }),
     })
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub state: ServiceState,
+    /// How often it was started again.
+    #[serde(default)]
+    pub restarts: u64,
+    /// Why it is there, where that is not plain.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
 }
 
 /// A change of phase.

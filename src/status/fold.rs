@@ -7,16 +7,18 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::bounds::{
-    ACTION_TEXT_BYTES, LABEL_BYTES, MAX_ACTIONS, MAX_LABELS, MAX_NAMES, MAX_TRANSITIONS,
-    NAME_BYTES, REASON_BYTES, RESULT_BYTES, SENTENCE_BYTES, TIME_BYTES, bounded_action,
-    bounded_isolation, bounded_json, cut, cut_ref,
+    ACTION_TEXT_BYTES, LABEL_BYTES, MAX_ACTIONS, MAX_LABELS, MAX_NAMES, MAX_SERVICES,
+    MAX_TRANSITIONS, NAME_BYTES, REASON_BYTES, RESULT_BYTES, SENTENCE_BYTES, TIME_BYTES,
+    bounded_action, bounded_isolation, bounded_json, cut, cut_ref,
 };
 use super::document::{
-    LogHead, PhaseChange, RecordedAction, RecordingsHealth, SCHEMA_VERSION, StatusDocument,
-    StatusError,
+    LogHead, PhaseChange, RecordedAction, RecordingsHealth, SCHEMA_VERSION, ServiceStatus,
+    StatusDocument, StatusError,
 };
 use crate::event::lifecycle::{Isolation, Listen, Survivors};
-use crate::event::{Action, ActionStarted, Complete, Event, EventType, LogOpened, RunPhase, Usage};
+use crate::event::{
+    Action, ActionStarted, Complete, Event, EventType, LogOpened, RunPhase, Service, Usage,
+};
 use crate::run::{Outcome, Phase, RunId, Status, Terminal};
 
 /// Most actions that can be open at once and still be marked cancelled at the end. An agent that has more tool calls
@@ -63,6 +65,7 @@ pub struct StatusFold {
     last_event_id: u64,
     epoch: Option<String>,
     isolation: Option<Isolation>,
+    services: Vec<ServiceStatus>,
     usage: Usage,
     survivors: Option<Survivors>,
     recordings: RecordingsHealth,
@@ -107,6 +110,7 @@ impl StatusFold {
             last_event_id: 0,
             epoch: None,
             isolation: None,
+            services: Vec::new(),
             usage: Usage::default(),
             survivors: None,
             recordings: RecordingsHealth::good(),
@@ -121,10 +125,12 @@ impl StatusFold {
             EventType::LogOpened
             | EventType::RunPhase
             | EventType::Isolation
+            | EventType::Service
             | EventType::ActionStarted
             | EventType::Action
             | EventType::Complete => true,
             EventType::ActionOutput
+            | EventType::ServiceOutput
             | EventType::Message
             | EventType::Thought
             | EventType::Limit
@@ -153,6 +159,10 @@ impl StatusFold {
             Event::ActionOutput(output) => {
                 self.usage.output_bytes = self.usage.output_bytes.saturating_add(output.bytes);
             }
+            Event::ServiceOutput(output) => {
+                self.usage.output_bytes = self.usage.output_bytes.saturating_add(output.bytes);
+            }
+            Event::Service(service) => self.apply_service(service),
             Event::Action(action) => self.apply_action(action),
             Event::Complete(complete) => self.apply_complete(ts, complete),
             Event::LogOpened(_)
@@ -254,6 +264,28 @@ impl StatusFold {
         } else {
             self.actions.clear();
         }
+    }
+
+    /// Takes where a service is; the first [`MAX_SERVICES`] names are kept.
+    fn apply_service(&mut self, event: &Service) {
+        let name = cut_ref(&event.service, NAME_BYTES);
+        let known = self.services.iter().position(|known| known.name == name);
+        let idx = known.unwrap_or_else(|| {
+            self.services.push(ServiceStatus {
+                name,
+                state: event.state,
+                restarts: 0,
+                reason: None,
+            });
+            self.services.len() - 1
+        });
+        if let Some(service) = self.services.get_mut(idx) {
+            service.state = event.state;
+            service.restarts = service.restarts.max(event.restarts);
+            let reason = event.reason.as_deref();
+            service.reason = reason.map(|reason| cut_ref(reason, REASON_BYTES));
+        }
+        self.services.truncate(MAX_SERVICES);
     }
 
     fn apply_complete(&mut self, ts: &str, complete: &Complete) {
@@ -408,6 +440,7 @@ impl StatusFold {
             last_event_id: self.last_event_id,
             epoch: self.epoch.clone(),
             isolation: self.isolation.clone(),
+            services: self.services.clone(),
             usage: self.usage,
             survivors: self.survivors.clone(),
             recordings: self.recordings.clone(),

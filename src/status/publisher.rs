@@ -395,6 +395,8 @@ fn urgency_of(event_type: EventType) -> Urgency {
         | EventType::Limit
         | EventType::Guardrail
         | EventType::Network
+        | EventType::Service
+        | EventType::ServiceOutput
         | EventType::Log
         | EventType::AgentRaw
         | EventType::Artifact => Urgency::Soon,

@@ -19,6 +19,7 @@ use crate::event::lifecycle::Listen;
 use crate::run::ErrorCode;
 use crate::session::limits::LimitWatch;
 use crate::session::recorder::{Ended, Recorder};
+use crate::session::services::Services;
 use crate::session::start::Choice;
 use crate::session::workload::Workload;
 use crate::session::{End, Session};
@@ -147,6 +148,7 @@ impl Supervisor {
         );
         session.collection = prepared.collection;
         session.egress = egress;
+        session.services = Services::new(&description.services);
         (session.limits, session.sampled) = (limits, sampled);
         let end = session.drive().await;
         // The guardian's patience covers everything that may still follow, or it would cut the linger short.

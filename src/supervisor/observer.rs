@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::Metrics;
-use crate::event::Event;
+use crate::event::{Event, ServiceState};
 use crate::log::{Observer, Written};
 use crate::run::Phase;
 use crate::status::StatusBoard;
@@ -40,6 +40,11 @@ impl RunObserver {
                 }
                 Event::Guardrail(guardrail) => self.metrics.guardrails.count(guardrail),
                 Event::Network(network) => self.metrics.egress.count(network),
+                Event::Service(service) => {
+                    if service.state == ServiceState::Restarting {
+                        self.metrics.service_restarts.inc();
+                    }
+                }
                 Event::RunPhase(entered) => self.metrics.set_phase(entered.phase),
                 Event::Complete(complete) => {
                     self.metrics
@@ -51,6 +56,7 @@ impl RunObserver {
                 | Event::Isolation(_)
                 | Event::ActionStarted(_)
                 | Event::ActionOutput(_)
+                | Event::ServiceOutput(_)
                 | Event::Message(_)
                 | Event::Thought(_)
                 | Event::Retry(_)

@@ -53,6 +53,7 @@ mod flood;
 mod limits;
 mod vm;
 mod process;
+mod services;
 mod crash_finalize;
 mod disk_names;
 #[cfg(feature = "operator")]

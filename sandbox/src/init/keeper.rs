@@ -45,6 +45,8 @@ pub(super) struct Keeper {
     pub(super) launch: LaunchId,
     /// The launched process; its pid names nobody else until the keeper is let go.
     pub(super) leader: i32,
+    /// What it keeps is not the rest of the sandbox.
+    pub(super) is_apart: bool,
     /// None once the keeper was let go, and until it is reaped.
     pub(super) socket: Option<OwnedFd>,
     /// Nothing more comes from it.

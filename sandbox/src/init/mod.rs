@@ -13,6 +13,7 @@
 mod keeper;
 mod launching;
 mod null;
+mod rest;
 
 use self::keeper::Keeper;
 use self::launching::{Birthplace, Started};
@@ -207,6 +208,7 @@ impl Init {
                 self.signal(target, signo).map(|()| InitAnswer::Done)
             }
             InitRequest::Count => self.count().map(InitAnswer::Counted),
+            InitRequest::CountRest => self.count_rest().map(InitAnswer::Counted),
             InitRequest::CountTree(launch) => self.count_tree(launch).map(InitAnswer::Counted),
             InitRequest::KillTree { launch, limit } => {
                 self.kill_tree(launch, limit).map(InitAnswer::Killed)
@@ -214,6 +216,7 @@ impl Init {
             InitRequest::LetGo(launch) => self.let_go(launch).map(|()| InitAnswer::Done),
             InitRequest::Measure { bound } => self.measure(bound).map(InitAnswer::Measured),
             InitRequest::KillAll { limit } => self.kill_all(limit).map(InitAnswer::Killed),
+            InitRequest::KillRest { limit } => self.kill_rest(limit).map(InitAnswer::Killed),
         };
         let answer = answered.unwrap_or_else(|error| {
             InitAnswer::Failed(Failure::new(Step::Exchange, "the workload", &error))
@@ -241,6 +244,7 @@ impl Init {
             Err(failure) => InitAnswer::Failed(failure),
             Ok(Started { leader, keeper }) => {
                 self.offer_to_out_of_memory_killer(leader);
+                let is_apart = launch.is_apart;
                 let launch = LaunchId(self.next_launch);
                 self.next_launch += 1;
                 self.running.insert(leader, Running { launch, started });
@@ -248,6 +252,7 @@ impl Init {
                     let keeper = Keeper {
                         launch,
                         leader,
+                        is_apart,
                         socket: Some(socket),
                         has_told: false,
                     };
@@ -292,6 +297,7 @@ impl Init {
                         signal::send(-keeper.leader, signo)?;
                     }
                 }
+                (Target::Rest, _) => self.signal_rest(signo)?,
                 (Target::All, true) => send_to_all(signo)?,
                 (Target::All, false) => {
                     for entry in self.live()? {

@@ -60,7 +60,8 @@ pub(super) fn ask(
     }
 }
 
-fn connect(addresses: &[SocketAddr], deadline: Deadline) -> Result<TcpStream, String> {
+/// Connects to the first address that accepts.
+pub(super) fn connect(addresses: &[SocketAddr], deadline: Deadline) -> Result<TcpStream, String> {
     let mut why = "there is no address".to_owned();
     for address in addresses {
         match TcpStream::connect_timeout(address, left(deadline)?) {

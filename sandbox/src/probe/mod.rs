@@ -43,6 +43,13 @@ pub enum Probe {
         /// Time for all of it.
         timeout: Duration,
     },
+    /// Whether somebody listens.
+    Tcp {
+        /// Where to connect; one that accepts is enough.
+        addresses: Vec<SocketAddr>,
+        /// Time for all of it.
+        timeout: Duration,
+    },
 }
 
 /// What a probe saw.
@@ -71,6 +78,8 @@ pub enum Seen {
         /// Whether that is all of it.
         is_whole: bool,
     },
+    /// A connection was accepted.
+    Connected,
     /// There was no look.
     Failed {
         /// Why, in one clause.
@@ -94,6 +103,7 @@ enum Wire {
         body: Text,
         is_whole: bool,
     },
+    Connected,
     Failed {
         why: String,
     },
@@ -121,6 +131,7 @@ impl Seen {
                 body: body.as_bytes().to_vec(),
                 is_whole,
             },
+            Wire::Connected => Self::Connected,
             Wire::Failed { why } => Self::Failed { why },
         })
     }
@@ -142,6 +153,7 @@ impl Seen {
                 body: Text::from(body),
                 is_whole,
             },
+            Self::Connected => Wire::Connected,
             Self::Failed { why } => Wire::Failed { why },
         })
     }
@@ -159,6 +171,12 @@ impl Probe {
                 timeout,
             } => http::ask(addresses, host, target, Deadline::after(*timeout))
                 .unwrap_or_else(|why| Seen::Failed { why }),
+            Self::Tcp { addresses, timeout } => {
+                match http::connect(addresses, Deadline::after(*timeout)) {
+                    Ok(_) => Seen::Connected,
+                    Err(why) => Seen::Failed { why },
+                }
+            }
         };
         let written = seen
             .into_wire()

@@ -40,6 +40,39 @@ fn of_every_tier(check: impl Fn(&Run)) {
 }
 
 #[test]
+fn the_rest_is_all_but_what_is_kept_apart() {
+    of_every_tier(|run| {
+        let (inside, beside) = (mark(), mark());
+        let family = launch(&["sh", "-c", &format!("{}; wait", deaf_family(&inside))]);
+        let apart = run.sandbox.launch_apart(family).expect("starts");
+        eventually("all that is apart is there", || marked(&inside) == 3);
+        // Of the rest are a plain launch, a kept one, and a daemon of nobody.
+        leave_daemon(run, &beside);
+        let kept = start_kept(run, &format!("sleep {beside}"));
+        let plain = run.start(&["sleep", &beside]);
+        assert_eq!(run.sandbox.processes_of_rest().expect("counts"), 3);
+        run.sandbox.signal(Target::Rest, 15).expect("signals");
+        let report = || run.sandbox.wait_report(LIMIT).expect("report").launch;
+        let mut ended = [report(), report()];
+        ended.sort();
+        assert_eq!(ended, [kept, plain]);
+        eventually("the rest is gone", || marked(&beside) == 0);
+        assert_eq!(marked(&inside), 3);
+        let deaf = run.start(&["sh", "-c", &deaf_family(&beside)]);
+        run.wait(deaf);
+        eventually("the deaf rest is there", || marked(&beside) == 3);
+        let report = run.sandbox.kill_rest(LIMIT).expect("kills");
+        assert_eq!((report.killed, report.left), (3, 0), "{report:?}");
+        assert_eq!((marked(&beside), marked(&inside)), (0, 3));
+        assert_eq!(run.sandbox.processes_of_rest().expect("counts"), 0);
+        run.sandbox.signal(Target::Tree(apart), 9).expect("signals");
+        assert_eq!(run.wait(apart).end, KILLED);
+        run.sandbox.kill_tree(apart, LIMIT).expect("clears");
+        eventually("what was apart is gone", || marked(&inside) == 0);
+    });
+}
+
+#[test]
 fn a_tree_is_signalled_whole_and_nothing_beside_it() {
     of_every_tier(|run| {
         let (inside, beside) = (mark(), mark());

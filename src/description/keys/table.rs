@@ -383,10 +383,12 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "services",
-        type_text: "a list",
-        purpose: "Helper programs that run beside the agent.",
+        type_text: "a list of `{name, command}` with `env`, `ready`, `restart`, `max_restarts`, `stop_signal`, `stop_grace_seconds`, `required`",
+        bounds: "at most 16, each with a name of its own",
+        default: "empty",
+        purpose: "Programs that run beside the agent, in its sandbox: started before it in this order, each when the one before is ready, and stopped after it in the reverse order; see [services](#services).",
         shape: Shape::List,
-        ..UNSUPPORTED
+        ..HONOURED
     },
     Key {
         name: "guardrails.max_consecutive_errors",

@@ -186,11 +186,33 @@ fn the_public_view_has_the_keys_of_the_file() {
         "tmpfs": [],
         "uid": null,
         "gid": null,
+        "services": [],
         "output_schema": null,
         "output_file": null,
         "recording": recording,
     });
     assert_eq!(run.public(), expected);
+}
+
+#[test]
+fn the_public_view_of_a_service_has_all_that_was_given_and_no_secret() {
+    let file = "env.TOKEN = 'in the clear'\n\
+        [credentials.KEY]\nvalue = 'secret-of-a-service'\n\
+        [[services]]\nname = 'web'\ncommand = ['serve', '--key=secret-of-a-service']\n\
+        env = { A = 1, B = 'secret-of-a-service' }\nready = { tcp = 80 }\nrestart = 'always'\n";
+    let (run, _) = resolve_args("--config run.toml -- true", &[], file).unwrap();
+    let expected = serde_json::json!([{
+        "name": "web",
+        "command": ["serve", "--key=[secret]"],
+        "env": { "A": "1", "B": "[secret]" },
+        "ready": { "tcp": 80, "timeout_seconds": 30 },
+        "restart": "always",
+        "max_restarts": 5,
+        "stop_signal": "TERM",
+        "stop_grace_seconds": 2,
+        "required": true,
+    }]);
+    assert_eq!(run.public()["services"], expected);
 }
 
 #[test]

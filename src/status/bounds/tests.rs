@@ -6,7 +6,7 @@ use super::super::sample::{action, complete};
 use super::*;
 use crate::event::action::ProcessUsage;
 use crate::event::lifecycle::Listen;
-use crate::event::{Event, RunPhase};
+use crate::event::{Event, RunPhase, Service, ServiceState};
 use crate::run::{ErrorCode, Phase, RunError, Status};
 
 #[test]
@@ -98,6 +98,14 @@ fn the_largest_document_is_within_its_bound() {
         fold.apply(u64::MAX, &huge, &Event::Action(Box::new(large.clone())));
     }
     fold.apply(u64::MAX, &huge, &isolation);
+    for n in 0..100 {
+        let service = Service {
+            reason: Some(huge.clone()),
+            restarts: u64::MAX,
+            ..Service::entered(&format!("{n}{huge}"), ServiceState::Restarting)
+        };
+        fold.apply(u64::MAX, &huge, &Event::Service(service));
+    }
     let mut last = complete(Status::Failed);
     last.result = Some(huge.clone());
     last.outcome.reason = huge.clone();

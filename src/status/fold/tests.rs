@@ -2,7 +2,7 @@ use super::super::sample::{NOON, NOON_MS, action, end, ended, opened, phase, sta
 use super::*;
 use crate::event::action::ProcessUsage;
 use crate::event::lifecycle::MissingLayer;
-use crate::event::{ActionOutput, Stream, Text};
+use crate::event::{ActionOutput, Service, ServiceState, Stream, Text};
 use crate::run::EndedBy;
 
 fn fold() -> StatusFold {
@@ -146,6 +146,46 @@ fn a_duration_is_that_of_the_moment_until_the_end() {
     feed(&mut fold, &[opened()]);
     assert_eq!(fold.document(NOON_MS + 250).duration_ms, Some(250));
     assert_eq!(fold.document(NOON_MS - 250).duration_ms, Some(0));
+}
+
+#[test]
+fn services_are_shown_where_they_are_now_and_no_more_of_them_than_there_can_be() {
+    let mut fold = StatusFold::new("r1".parse().unwrap());
+    let event = |name: &str, state, restarts| {
+        Event::Service(Service {
+            restarts,
+            ..Service::entered(name, state)
+        })
+    };
+    feed(
+        &mut fold,
+        &[
+            event("a", ServiceState::Starting, 0),
+            event("b", ServiceState::Starting, 0),
+            event("a", ServiceState::Restarting, 2),
+            event("b", ServiceState::Stopped, 0),
+        ],
+    );
+    let shown = |fold: &StatusFold| {
+        let services = fold.document(NOON_MS).services.into_iter();
+        services
+            .map(|service| (service.name, service.state, service.restarts))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        shown(&fold),
+        [
+            ("a".to_owned(), ServiceState::Restarting, 2),
+            ("b".to_owned(), ServiceState::Stopped, 0)
+        ]
+    );
+    for n in 0..100 {
+        feed(
+            &mut fold,
+            &[event(&format!("s{n}"), ServiceState::Ready, 0)],
+        );
+    }
+    assert_eq!(shown(&fold).len(), 16);
 }
 
 #[test]
