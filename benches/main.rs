@@ -21,6 +21,7 @@ mod broadcast;
 mod fanout;
 mod floor;
 mod frames;
+mod init;
 mod launch;
 mod machine;
 mod poller;
@@ -45,8 +46,8 @@ use size::StaticBinaries;
 use start::Program;
 
 /// The rows, in the order in which they are measured.
-const ROWS: [&str; 7] = [
-    "append", "fanout", "replay", "status", "start", "launch", "size",
+const ROWS: [&str; 8] = [
+    "append", "fanout", "replay", "status", "start", "launch", "init", "size",
 ];
 
 fn main() {
@@ -98,7 +99,10 @@ fn measure(scale: &Scale, named: &[&str]) -> (Vec<String>, Report) {
         dir
     };
     let is_wanted = |row: &str| named.is_empty() || named.contains(&row);
-    let static_binaries = (is_wanted("size") || is_wanted("start") || is_wanted("launch"))
+    let takes_static = ["size", "start", "launch", "init"];
+    let static_binaries = takes_static
+        .into_iter()
+        .any(is_wanted)
         .then(|| size::static_binaries(&mut report, scale, &stockade));
     for row in ROWS.into_iter().filter(|row| is_wanted(row)) {
         println!("{row}");
@@ -119,6 +123,11 @@ fn measure(scale: &Scale, named: &[&str]) -> (Vec<String>, Report) {
                     .and_then(|all| all.whole.as_deref());
                 launch::run(&mut report, scale, &dir(row), &stockade, whole);
             }
+            "init" => init::run(
+                &mut report,
+                scale,
+                &programs(&stockade, static_binaries.as_ref()),
+            ),
             _ => {
                 if let Some(binaries) = &static_binaries {
                     size::run(&mut report, binaries);

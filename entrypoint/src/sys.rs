@@ -8,12 +8,13 @@
     reason = "signal sets with real-time signals, fork, exec and wait4 have no safe wrapper in std or nix"
 )]
 
-use std::ffi::{CStr, CString, c_char, c_int, c_long};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::ptr;
+use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -218,6 +219,74 @@ pub(crate) fn fork() -> io::Result<Fork> {
         _ => Ok(Fork::Parent(result)),
     }
 }
+
+/// Bytes of a stack on which a child runs until its exec: ten times what that needs, execvp(3) with its paths included.
+const CHILD_STACK_BYTES: usize = 128 << 10;
+
+/// Makes a child that runs `work` in the memory of this process while this process waits, and then executes a program or ends
+/// with the code that `work` gives (vfork(2)). A fork would copy page tables, and both sides would pay for each page that
+/// they touch behind it.
+///
+/// `arguments` are those of the program: a file without a known format is given to a shell with a copy of them on the stack.
+/// The caller has one thread and every signal blocked; `work` allocates nothing and takes no lock.
+pub(crate) fn spawn(arguments: &ArgumentVector, work: &dyn Fn() -> c_int) -> io::Result<i32> {
+    extern "C" fn enter(work: *mut c_void) -> c_int {
+        // SAFETY: `spawn` passes a pointer to its own parameter, and does not go on before this process has left the memory.
+        let work: &&dyn Fn() -> c_int = unsafe { &*work.cast() };
+        work()
+    }
+    let n_words = CHILD_STACK_BYTES / size_of::<u128>() + arguments.pointers.len();
+    let mut stack = Vec::<u128>::with_capacity(n_words);
+    let top = stack.as_mut_ptr().wrapping_add(n_words);
+    // SAFETY: `enter` gets a pointer to `work`, and `top` is the aligned end of an allocation that nothing else uses; both live
+    // until this function returns, and with CLONE_VFORK the kernel lets it go on only when the child has executed a program or
+    // ended. Until then no other thread and no handler runs in this memory; the one errno is overwritten by the result.
+    let result = unsafe {
+        libc::clone(
+            enter,
+            top.cast(),
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+            (&raw const work).cast_mut().cast(),
+        )
+    };
+    check(c_long::from(result)).map(|_| result)
+}
+
+/// Lets go of the pages of the program file that this process has looked at and not changed: the next look brings back those
+/// that are needed. A start touches code all over the file, and a wait very little of it.
+pub(crate) fn let_go_of_program_pages() {
+    extern "C" fn let_go(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+        // SAFETY: the C library passes a pointer to a live description of an object for the time of the call.
+        let object = unsafe { &*object };
+        // SAFETY: `dlpi_phdr` points to as many headers as `dlpi_phnum` says, which live as long as the object is loaded.
+        let headers = unsafe { slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
+        for header in headers {
+            let is_read_only = header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0;
+            let (Ok(address), Ok(length)) = (
+                usize::try_from(object.dlpi_addr + header.p_vaddr),
+                usize::try_from(header.p_memsz),
+            ) else {
+                continue;
+            };
+            // Whole pages within the segment: what shares a page with another segment stays.
+            let start = address.next_multiple_of(LARGEST_PAGE);
+            let end = (address + length) / LARGEST_PAGE * LARGEST_PAGE;
+            if is_read_only && start < end {
+                let start = ptr::with_exposed_provenance_mut(start);
+                // SAFETY: the pages belong to a segment of the program file that is mapped privately and cannot be written, so
+                // they hold what is in the file, and the kernel reads them from there again when they are touched.
+                unsafe { libc::madvise(start, end - start.addr(), libc::MADV_DONTNEED) };
+            }
+        }
+        // The first object is the program; more are not looked at.
+        1
+    }
+    // SAFETY: `let_go` has the type that the C library calls, and needs no data.
+    unsafe { libc::dl_iterate_phdr(Some(let_go), ptr::null_mut()) };
+}
+
+/// The largest page of a machine that Linux runs on, in bytes.
+const LARGEST_PAGE: usize = 64 << 10;
 
 /// Replaces the process image, keeping the environment; returns only on failure.
 pub(crate) fn execute(program: &CStr, arguments: &ArgumentVector) -> io::Error {

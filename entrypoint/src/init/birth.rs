@@ -1,7 +1,7 @@
 //! Fork and exec of the main child.
 //!
-//! Owns what happens between fork and exec. Never does: allocate or lock there. Invariant: a signal that is passed on before
-//! the exec is pending in the child until its signals are as the program is to find them.
+//! Owns what happens between fork and exec. Never does: allocate or lock there, because the child runs in the memory of the
+//! init. Invariant: when the init goes on, the child is the program, in the group or session that is its own, or has ended.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -12,7 +12,7 @@ use nix::unistd::{Pid, fchdir, getpgrp, setpgid, setsid, tcsetpgrp};
 use super::settings::{Foreground, Place, Settings, SignalState, Unexecutable};
 use super::signal_set::{has, set_of};
 use super::speech::{Happening, Speech};
-use crate::sys::{self, ArgumentVector, Fork};
+use crate::sys::{self, ArgumentVector};
 
 /// The signals whose dispositions dumb-init replaces, so that an exec makes them the default.
 const RESET: std::ops::RangeInclusive<i32> = 1..=31;
@@ -66,22 +66,13 @@ impl Birth<'_> {
     /// Starts the child and gives its pid. All signals of the init must be blocked.
     pub(super) fn start(&self) -> io::Result<i32> {
         let arguments = ArgumentVector::new(self.settings.command.clone());
-        match sys::fork()? {
-            Fork::Child => {
-                let code = self.become_program(&arguments);
-                sys::exit_at_once(code.into())
-            }
-            Fork::Parent(pid) => {
-                // Both sides set the group, so that it exists whoever runs first. After the exec this fails, and is not
-                // needed. A session can only be made by the child: until then the child alone is sent what is for the group.
-                if self.settings.place == Place::OwnGroup {
-                    let _ = setpgid(Pid::from_raw(pid), Pid::from_raw(pid));
-                }
-                let name = self.name();
-                self.speech.tell(Happening::Started { name: &name, pid });
-                Ok(pid)
-            }
-        }
+        // The init waits for the exec: before it there is nobody to pass a signal on to, and nothing to reap.
+        let name = self.name();
+        let pid = sys::spawn(&arguments, &|| {
+            self.become_program(&arguments, &name).into()
+        })?;
+        self.speech.tell(Happening::Started { name: &name, pid });
+        Ok(pid)
     }
 
     /// The program as it is told of.
@@ -94,7 +85,7 @@ impl Birth<'_> {
     }
 
     /// Runs in the child; gives the exit code of a child that could not become the program.
-    fn become_program(&self, arguments: &ArgumentVector) -> u8 {
+    fn become_program(&self, arguments: &ArgumentVector, name: &str) -> u8 {
         if let Err(Failed(step, error)) = self.prepare() {
             let errno = error.raw_os_error().unwrap_or(libc::EIO);
             self.speech.tell(Happening::Failed { step, errno });
@@ -105,9 +96,7 @@ impl Birth<'_> {
         };
         let error = sys::execute_by_name(program, arguments);
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        let name = self.name();
-        self.speech
-            .tell(Happening::Unexecutable { name: &name, errno });
+        self.speech.tell(Happening::Unexecutable { name, errno });
         match (self.settings.unexecutable, errno) {
             (Unexecutable::Always(code), _) => code,
             (Unexecutable::ByShell | Unexecutable::ByTini, libc::ENOENT) => 127,

@@ -38,6 +38,9 @@ pub(super) struct Duty<'a> {
     pub(super) swallowed: u64,
     /// When the child is killed.
     pub(super) stop_ends_at: Option<Instant>,
+    /// When the pages are let go of that only the start needed; once, and it is the one time that nothing but the clock wakes
+    /// the init.
+    pub(super) settles_at: Option<Instant>,
 }
 
 impl Duty<'_> {
@@ -47,9 +50,8 @@ impl Duty<'_> {
     /// When signals cannot be waited for; the main child is killed then.
     pub(super) fn stand(mut self) -> io::Result<u8> {
         loop {
-            let limit = self
-                .stop_ends_at
-                .map(|at| at.saturating_duration_since(Instant::now()));
+            let next_at = self.stop_ends_at.into_iter().chain(self.settles_at).min();
+            let limit = next_at.map(|at| at.saturating_duration_since(Instant::now()));
             match sys::take_signal(self.settings.taken, limit) {
                 Ok(Some(libc::SIGCHLD)) => {
                     self.speech.tell(Happening::Received(libc::SIGCHLD));
@@ -58,7 +60,10 @@ impl Duty<'_> {
                     }
                 }
                 Ok(Some(signal)) => self.pass_on(signal),
-                Ok(None) => self.kill_when_due(),
+                Ok(None) => {
+                    self.settle_when_due();
+                    self.kill_when_due();
+                }
                 Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => {}
                 Err(error) => {
                     // Without a wait nothing can be passed on, and turning here would take the whole processor.
@@ -170,6 +175,17 @@ impl Duty<'_> {
             let errno = error.raw_os_error().unwrap_or(libc::EIO);
             let step = "stop with the child";
             self.speech.tell(Happening::Failed { step, errno });
+        }
+    }
+
+    /// Gives back what the start has taken.
+    fn settle_when_due(&mut self) {
+        if self
+            .settles_at
+            .take_if(|at| *at <= Instant::now())
+            .is_some()
+        {
+            sys::let_go_of_program_pages();
         }
     }
 

@@ -45,6 +45,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sys::prctl;
@@ -65,6 +66,9 @@ use speech::{Happening, Speech};
 
 /// Exit code of a command line that is not one of ours.
 const WRONG_COMMAND_LINE: u8 = 2;
+
+/// Time after which a command is one that stays: what ends before is not made dearer by tidying up.
+const SETTLING: Duration = Duration::from_millis(50);
 
 /// Signals whose disposition the init may change for itself, so that the main child gets back what was found.
 const CHANGED: [i32; 4] = [libc::SIGCHLD, libc::SIGPIPE, libc::SIGTTIN, libc::SIGTTOU];
@@ -235,6 +239,7 @@ fn serve(
         lent,
         swallowed,
         stop_ends_at: None,
+        settles_at: Some(Instant::now() + SETTLING),
     };
     let ended = duty.stand().map_err(failed("wait for signals"));
     if ended.is_ok() {

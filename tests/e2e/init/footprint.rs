@@ -85,6 +85,19 @@ fn an_idle_init_is_never_woken_and_has_one_thread() {
 }
 
 #[test]
+fn an_idle_init_has_let_go_of_the_pages_that_only_its_start_needed() {
+    let started = idle(&[], vec![]);
+    let kibibytes = |name: &str| -> u64 {
+        let text = field(started.pid(), name);
+        text.trim_end_matches(" kB").parse().unwrap()
+    };
+    // The debug build has other figures than the static one, and a C library of its own.
+    until("it has let go of a third of its memory", || {
+        (kibibytes("VmRSS") * 3 < kibibytes("VmHWM") * 2).then_some(())
+    });
+}
+
+#[test]
 fn an_idle_pid_1_is_never_woken() {
     let Some(words) = as_pid_1() else {
         return;

@@ -208,3 +208,11 @@ fn field(pid: i32, name: &str) -> String {
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_default().trim().to_owned()
 }
+
+/// Whether a process has this word in its command line.
+fn anybody_with(word: &str) -> bool {
+    process_table::all().iter().any(|process| {
+        std::fs::read(format!("/proc/{}/cmdline", process.pid))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(word))
+    })
+}

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Started, Subject, as_pid_1};
+use super::{Started, Subject, anybody_with, as_pid_1};
 
 /// Ends with 6 and leaves a daemon in a session of its own, which does `on_term` when it is asked to end.
 fn leaves_a_daemon(on_term: &str, directory: &Path) -> String {
@@ -12,14 +12,6 @@ fn leaves_a_daemon(on_term: &str, directory: &Path) -> String {
         "setsid sh -c 'trap \"{on_term}\" TERM; echo > {directory}/up; while :; do sleep 0.02; done' & \
          until [ -e {directory}/up ]; do sleep 0.01; done; exit 6"
     )
-}
-
-/// Whether a process has this word in its command line.
-fn anybody_with(word: &str) -> bool {
-    crate::process_table::all().iter().any(|process| {
-        std::fs::read(format!("/proc/{}/cmdline", process.pid))
-            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(word))
-    })
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn fate_after_marker(started: &Started, fate: Fate, marker: i32, before: usize) 
 
 #[test]
 fn every_signal_meets_the_same_fate_as_with_tini() {
-    for options in [&[][..], &["-g"], &["-s"]] {
+    for options in [&[][..], &["-s", "-g"]] {
         let fates = same("tini", |subject| fates(subject, options));
         let passed = fates
             .iter()

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::libc;
 
-use super::{Started, Subject, as_pid_1, field, send};
+use super::{Started, Subject, anybody_with, as_pid_1, field, send};
 use crate::harness::until;
 use crate::process_table;
 
@@ -70,9 +70,12 @@ fn no_stop_is_lost_while_the_init_and_its_child_come_up() {
         Subject::instead_of("tini"),
         Subject::instead_of("dumb-init"),
     ] {
+        // Found again by how long it sleeps, also where the init was ended and its child was not.
+        let sleeps = format!("61{}", std::process::id());
         let options: &[&str] = if subject.name == "tini" { &["-g"] } else { &[] };
         for round in 0..ROUNDS {
-            let words = options.iter().chain(&["--", "sleep", "600"]);
+            let command = ["--", "sleep", sleeps.as_str()];
+            let words = options.iter().chain(&command);
             let mut started = Started::new(subject.command(words));
             // The instants cover the start of a debug build from the exec of the init to that of its child.
             let at = Instant::now() + Duration::from_micros(u64::from(round) * 375);
