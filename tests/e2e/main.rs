@@ -47,7 +47,6 @@ mod overlay;
 mod stop;
 mod preparation;
 mod presets;
-#[cfg(feature = "operator")]
 mod doctor;
 mod flood;
 mod limits;
