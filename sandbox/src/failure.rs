@@ -102,11 +102,21 @@ impl Step {
             Self::Execute => "execute",
         }
     }
+
+    /// Returns what the operator can do about it where that is not plain, with what joins it to the errno.
+    fn remedy(self) -> &'static str {
+        match self == Self::MapOwners {
+            true => {
+                "; files of another owner need an id map, which is not to be had there: name a directory of an ordinary user, or let the workload only read it"
+            }
+            false => "",
+        }
+    }
 }
 
 /// A step that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("cannot {} {object}: {}", .step.attempt(), Errno::from_raw(*.errno))]
+#[error("cannot {} {object}: {}{}", .step.attempt(), Errno::from_raw(*.errno), .step.remedy())]
 pub struct Failure {
     /// What was tried.
     pub step: Step,

@@ -80,7 +80,7 @@ pub fn unwritten(error: &io::Error, code: ExitCode) -> ExitCode {
 
 /// The size of the terminal; what is assumed where standard output is none.
 pub(super) fn size() -> Size {
-    let is_terminal = std::io::stdout().is_terminal();
+    let is_terminal = io::stdout().is_terminal();
     match terminal_size::terminal_size().filter(|_| is_terminal) {
         Some((columns, rows)) => Size {
             columns: usize::from(columns.0),

@@ -245,3 +245,46 @@ fn patterns_choose_what_the_workload_saw() {
     assert_eq!(fs::read_to_string(kept.join("changed")).unwrap(), "new\n");
     assert!(!kept.join("kept").exists());
 }
+
+#[test]
+fn a_workspace_of_root_that_cannot_be_mapped_is_refused_with_what_to_do() {
+    if !nix::unistd::Uid::effective().is_root() {
+        skip("only root can mount the file system that cannot be mapped");
+        return;
+    }
+    let Some(unshare) = need("unshare") else {
+        return;
+    };
+    let run = |mode: &str| {
+        let run = RunBuilder::sh("cat file");
+        let workspace = run.workspace();
+        // ramfs(5) has no id maps; the mount is gone with its namespace.
+        let mount = "mount -t ramfs ramfs \"$0\" && echo old > \"$0/file\" && exec \"$@\"";
+        let prefix = [
+            unshare.clone().into_os_string(),
+            "--mount".into(),
+            "sh".into(),
+            "-c".into(),
+            mount.into(),
+            workspace.clone().into_os_string(),
+        ];
+        run.within(prefix.to_vec())
+            .flag(format!("--workspace-mode={mode}"))
+            .flag("--workspace")
+            .flag(workspace)
+            .finish()
+    };
+    let refused = run("read-write");
+    assert_eq!(refused.code(), 125, "{}", refused.stderr);
+    let error = refused.recording.status()["error"].clone();
+    assert_eq!(error["code"], "SETUP_FAILED", "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("let the workload only read it"),
+        "{message}"
+    );
+    // Its twin: what the message says works.
+    let read = run("read-only");
+    assert_eq!(read.code(), 0, "{}", read.stderr);
+    assert_eq!(read.recording.output(), "old\n");
+}

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::libc;
 
-use super::{Started, Subject, anybody_with, as_pid_1, field, send};
+use super::{Started, Subject, as_pid_1, field, send};
 use crate::harness::until;
 use crate::process_table;
 
