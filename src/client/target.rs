@@ -188,6 +188,7 @@ mod tests {
         let store = tempfile::tempdir().unwrap();
         let run = store.path().join("fox");
         std::fs::create_dir(&run).unwrap();
+        std::fs::write(run.join(layout::SPEC), "{}").unwrap();
         std::os::unix::fs::symlink("fox", store.path().join("latest")).unwrap();
         for text in ["fox", "latest", run.to_str().unwrap()] {
             let target = Target::find(text, &|| Ok(store.path().to_owned())).unwrap();

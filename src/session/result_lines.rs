@@ -21,7 +21,7 @@ pub enum Found {
     Json(Vec<u8>),
     /// Longer than [`MAX_LINE_BYTES`]; it was not kept.
     TooLong,
-    /// It begins as an object, `{"`, and is none: what was printed before it is not taken for the result in its place.
+    /// It begins as an object, `{"`, and ends before that does: what was printed before it is not taken for the result in its place.
     Torn,
 }
 
@@ -128,11 +128,12 @@ impl ResultLines {
             Line::Blank | Line::Other => {}
             Line::TooLong => self.found.set(Found::TooLong),
             Line::Candidate(line) => {
-                let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&line).is_ok();
-                if is_json && !self.is_report(&line) {
-                    self.found.set(Found::Json(line));
-                } else if !is_json && line.starts_with(OBJECT_BEGINS) {
-                    self.found.set(Found::Torn);
+                match serde_json::from_slice::<serde::de::IgnoredAny>(&line) {
+                    Ok(_) if !self.is_report(&line) => self.found.set(Found::Json(line)),
+                    Err(error) if error.is_eof() && line.starts_with(OBJECT_BEGINS) => {
+                        self.found.set(Found::Torn);
+                    }
+                    Ok(_) | Err(_) => {}
                 }
             }
         }
