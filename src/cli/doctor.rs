@@ -6,7 +6,8 @@
 use std::process::ExitCode;
 
 use super::flags::RunFlags;
-use super::results::{Results, size};
+use super::results::Results;
+use super::show::size;
 use super::{FAILURE, notice};
 use crate::doctor;
 
@@ -35,7 +36,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     if run.playbook.is_none() && run.command.is_empty() {
         run.command.push("true".into());
     }
-    let explained = match super::described::described(run) {
+    let explained = match super::config::resolved(run) {
         Ok(explained) => explained,
         Err(code) => return code,
     };

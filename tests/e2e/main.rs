@@ -47,6 +47,7 @@ mod overlay;
 mod stop;
 mod preparation;
 mod presets;
+#[cfg(feature = "operator")]
 mod doctor;
 mod flood;
 mod limits;
