@@ -48,7 +48,7 @@ fn the_rest_is_all_but_what_is_kept_apart() {
         eventually("all that is apart is there", || marked(&inside) == 3);
         // Of the rest are a plain launch, a kept one, and a daemon of nobody.
         leave_daemon(run, &beside);
-        let kept = start_kept(run, &format!("sleep {beside}"));
+        let kept = start_kept(run, &format!("exec sleep {beside}"));
         let plain = run.start(&["sleep", &beside]);
         assert_eq!(run.sandbox.processes_of_rest().expect("counts"), 3);
         run.sandbox.signal(Target::Rest, 15).expect("signals");
