@@ -168,6 +168,25 @@ fn a_service_has_the_environment_of_the_run_and_its_own_above_it() {
 }
 
 #[test]
+fn the_example_with_a_display_begins_its_agent_when_the_display_is_there() {
+    if need("Xvfb").is_none() {
+        return;
+    }
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/desktop-run.yaml");
+    let run = RunBuilder::sh("test -S /tmp/.X11-unix/X99 && echo $DISPLAY")
+        .flag("--config")
+        .flag(example)
+        .flag("--isolation=full")
+        .finish();
+    assert_eq!(run.code(), 0, "{}{}", run.stdout, run.stderr);
+    assert_eq!(run.stdout, ":99\n");
+    assert_eq!(
+        states(&run.recording, "display"),
+        ["starting", "ready", "stopped"]
+    );
+}
+
+#[test]
 fn what_a_service_prints_is_on_record_under_its_name_and_nowhere_else() {
     let services = "- {name: a, command: [sh, -c, 'echo from a; echo hidden-secret-value >&2; : > up; exec sleep 600'], ready: {file: up}}\n";
     let run = with_services("echo from the agent", services)
