@@ -1,19 +1,15 @@
 //! `examples/audit-agent`, an agent in plain sh: on this checkout, and on a tree that is made to break it.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::harness::{Recording, run::binary};
-
-/// Everything of a tree that an audit could change: path to kind, mode, owner, size and modification time.
-type Snapshot = BTreeMap<PathBuf, (u32, u32, u64, i64, i64)>;
+use crate::harness::{Recording, run::binary, tree::snapshot};
 
 /// The expected failure, by its name.
 const REFUSED: &str = "write_into_the_tree";
@@ -203,37 +199,6 @@ impl Expected {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What is below `tree`, without what the audit passes over by its own rule.
-fn snapshot(tree: &Path) -> Snapshot {
-    let mut found = Snapshot::new();
-    let mut waiting = vec![tree.to_owned()];
-    while let Some(directory) = waiting.pop() {
-        let Ok(entries) = std::fs::read_dir(&directory) else {
-            continue;
-        };
-        for entry in entries {
-            let path = entry.unwrap().path();
-            let meta = path.symlink_metadata().unwrap();
-            found.insert(
-                path.strip_prefix(tree).unwrap().to_owned(),
-                (
-                    meta.mode(),
-                    meta.uid(),
-                    if meta.is_dir() { 0 } else { meta.size() },
-                    meta.mtime(),
-                    meta.mtime_nsec(),
-                ),
-            );
-            let is_passed_over =
-                path.file_name() == Some(OsStr::new(".git")) || path.join("CACHEDIR.TAG").exists();
-            if meta.is_dir() && meta.mode() & 0o500 == 0o500 && !is_passed_over {
-                waiting.push(path);
-            }
-        }
-    }
-    found
 }
 
 /// Fills a tree with what has broken such scripts before; gives the number of entries that cannot be read.

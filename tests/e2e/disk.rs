@@ -140,7 +140,7 @@ fn a_directory_that_vanishes_does_not_hold_the_run() {
 }
 
 /// Compiles the shim; none, said aloud, without a C compiler.
-fn shim(directory: &Path) -> Option<PathBuf> {
+pub fn shim(directory: &Path) -> Option<PathBuf> {
     let cc = need("cc")?;
     let library = directory.join("fsync_shim.so");
     let source = concat!(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::crash_follower::{Reader, events_of_answer, over_socket, rounds};
+use crate::crash_follower::{Reader, events_of_answer, over_socket, rounds, wait_until};
 use crate::harness::wait::until_within;
 use crate::harness::{Recording, RunBuilder, until};
 use crate::process_table;
@@ -18,6 +18,13 @@ const MAX_PEAK_BYTES: u64 = 60 * 1024 * 1024;
 
 /// Longest wait for a flood; a debug build on a busy machine takes a tenth of it.
 const FLOOD_LIMIT: Duration = Duration::from_secs(120);
+
+/// Shortest time for which the stalled reader takes nothing.
+const STALL: Duration = Duration::from_secs(8);
+
+/// Most times longer that the flood may take beside the stalled reader than without it. What else the machine does between
+/// the two makes a factor of two; a run that waits for its reader never gets there.
+const MAX_DELAY: u32 = 3;
 
 fn go(workspace: &Path, name: &str) {
     std::fs::write(workspace.join(name), b"").unwrap();
@@ -67,59 +74,75 @@ fn until_ended(child: &mut Child) {
     assert_eq!(status.code(), Some(0));
 }
 
-#[test]
-fn a_stalled_reader_delays_nobody_and_gets_every_event() {
+/// The run of a flood of 80 MB, which begins with the file `start` and ends with the file `end`.
+fn flood_of_80_mb() -> RunBuilder {
     let line = "0123456789".repeat(10);
-    let script = format!(
+    RunBuilder::sh(&format!(
         "until [ -e start ]; do sleep 0.02; done; yes {line} | head -c 80000000; echo; echo flooded; until [ -e end ]; do sleep 0.02; done"
-    );
-    let builder = RunBuilder::sh(&script);
-    let mut flood = Flood::start(&builder);
-    let (workspace, recording, socket) = (&flood.workspace, &flood.recording, &flood.socket);
-    let mut stalled = UnixStream::connect(socket).unwrap();
-    stalled
-        .write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .unwrap();
-    let reader = Reader::start(socket.clone());
-    let supervisor = flood.supervisor;
-    go(workspace, "start");
+    ))
+}
+
+/// Lets the flood begin and waits until all of it is on record and with the reader; gives when it began and how long it took.
+fn until_flooded(flood: &Flood, reader: &Reader) -> (Instant, Duration) {
+    go(&flood.workspace, "start");
     let began = Instant::now();
-    // The stalled one does not read one byte all this time: the run goes on to its end, and the other reader has it all.
     until_within(
         FLOOD_LIMIT,
-        "the flood is on record and with the other reader",
+        "the flood is on record and with the reader",
         || {
-            let (_, status) = over_socket(socket, "GET", "/status?actions=none", "");
+            let (_, status) = over_socket(&flood.socket, "GET", "/status?actions=none", "");
             let written = status["usage"]["output_bytes"].as_u64().unwrap();
             (written > 80_000_000 && reader.seen_bytes() > 80_000_000).then_some(())
         },
     );
-    let took = began.elapsed();
+    (began, began.elapsed())
+}
+
+#[test]
+fn a_stalled_reader_delays_nobody_and_gets_every_event() {
+    // The same without a stalled reader, here and now.
+    let builder = flood_of_80_mb();
+    let mut flood = Flood::start(&builder);
+    let reader = Reader::start(flood.socket.clone());
+    let (_, alone) = until_flooded(&flood, &reader);
+    go(&flood.workspace, "end");
+    until_ended(&mut flood.child);
+    reader.finish();
+
+    let builder = flood_of_80_mb();
+    let mut flood = Flood::start(&builder);
+    let mut stalled = UnixStream::connect(&flood.socket).unwrap();
+    stalled
+        .write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let reader = Reader::start(flood.socket.clone());
+    // The stalled one does not read one byte all this time: the run goes on to its end, and the other reader has it all.
+    let (began, took) = until_flooded(&flood, &reader);
+    wait_until(began + STALL);
     // Now it does; and once it has caught up the run ends.
     let catching_up = std::thread::spawn(move || {
         let mut bytes = Vec::new();
         stalled.read_to_end(&mut bytes).unwrap();
         bytes
     });
-    let peak = until_within(FLOOD_LIMIT, "the peak is known", || {
-        process_table::memory(supervisor, "VmHWM")
-    });
-    go(workspace, "end");
+    let peak = process_table::memory(flood.supervisor, "VmHWM").unwrap();
+    go(&flood.workspace, "end");
     until_ended(&mut flood.child);
     let late = events_of_answer(&catching_up.join().unwrap());
     let prompt = reader.finish();
-    let lines = recording.lines();
+    let lines = flood.recording.lines();
     for (name, seen) in [("prompt", &prompt), ("stalled", &late)] {
         assert_eq!(seen.len(), lines.len(), "{name}");
         assert!(seen.values().eq(lines.iter()), "{name}");
     }
     assert!(peak < MAX_PEAK_BYTES, "peak of {} MiB", peak >> 20);
     eprintln!(
-        "80 MB in {took:?}, {} events, peak {} MiB",
+        "80 MB in {took:?}, alone in {alone:?}, {} events, peak {} MiB",
         lines.len(),
         peak >> 20
     );
-    recording.assert_whole();
+    assert!(took <= alone * MAX_DELAY, "{took:?}, alone {alone:?}");
+    flood.recording.assert_whole();
 }
 
 #[test]

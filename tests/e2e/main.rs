@@ -42,6 +42,7 @@ mod seed_assertions;
 mod detach;
 mod disk;
 mod full_disk;
+mod end_order;
 mod artifacts;
 mod overlay;
 mod stop;
@@ -50,6 +51,7 @@ mod presets;
 #[cfg(feature = "operator")]
 mod doctor;
 mod flood;
+mod request_flood;
 mod limits;
 mod vm;
 mod process;

@@ -1,15 +1,20 @@
 //! The playbooks in `examples`: each does its job on a real tree, as the documentation shows it.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::need::{need, skip};
 use crate::harness::run::{Finished, binary};
+use crate::harness::tree::{copy_tree, snapshot};
 use crate::harness::{Recording, RunBuilder};
+
+/// Longest time of the quick start, of which the README says that it takes less than a minute.
+const QUICK_START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Longest time for building and testing a crate on a busy machine.
 const CRATE_LIMIT: Duration = Duration::from_secs(180);
@@ -37,18 +42,28 @@ fn states(run: &Finished) -> Value {
 }
 
 #[test]
-fn the_first_command_of_the_readme_runs_and_changes_nothing() {
+fn the_first_command_of_the_readme_runs_in_this_checkout_and_changes_nothing() {
+    assert_quick_start(checkout(), &[]);
+}
+
+#[test]
+fn the_first_command_of_the_readme_runs_in_another_directory_and_changes_nothing() {
     let home = tempfile::tempdir().unwrap();
-    let listed = || {
-        let output = Command::new("ls")
-            .arg("-A")
-            .current_dir(checkout())
-            .output();
-        output.unwrap().stdout
-    };
-    let before = listed();
+    let tree = home.path().join("tree");
+    let n_lines = copy_tree(&checkout().join("sandbox/src"), &tree);
+    assert!(n_lines > 1_000, "{n_lines}");
+    assert_quick_start(&tree, &[OsStr::new("--workspace"), tree.as_os_str()]);
+}
+
+/// Runs the quick start from this checkout, on `tree`.
+fn assert_quick_start(tree: &Path, flags: &[&OsStr]) {
+    let home = tempfile::tempdir().unwrap();
+    let before = snapshot(tree);
+    let n_entries = std::fs::read_dir(tree).unwrap().count();
+    let began = Instant::now();
     let output: Output = Command::new(binary())
         .args(["run", "--playbook", "examples/quickstart.yaml"])
+        .args(flags)
         .current_dir(checkout())
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -57,9 +72,11 @@ fn the_first_command_of_the_readme_runs_and_changes_nothing() {
         .stdin(Stdio::null())
         .output()
         .unwrap();
+    let took = began.elapsed();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
-    assert_eq!(listed(), before);
+    assert_eq!(snapshot(tree), before, "the tree was changed");
+    assert!(took < QUICK_START_LIMIT, "{took:?}");
     let recording = Recording::at(home.path().join(".local/state/stockade/runs/latest"));
     recording.assert_whole();
     let actions = recording.events_of("action");
@@ -82,6 +99,10 @@ fn the_first_command_of_the_readme_runs_and_changes_nothing() {
     assert_eq!(recording.events_of("retry").len(), 1);
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(report.contains(" Network interfaces: lo.\n"), "{report}");
+    assert!(
+        report.contains(&format!("The workspace has {n_entries} entries")),
+        "{report}"
+    );
     assert_eq!(recording.status()["isolation"]["enforced"], "full");
 }
 

@@ -1,7 +1,12 @@
 //! Defects that were found by review, each with the test that shows its absence.
 
-use nix::sys::signal::Signal;
+use std::io::Read;
 
+use nix::sys::signal::Signal;
+use stockade::log::Selection;
+
+use crate::crash_follower::{StatusWatcher, is_terminal};
+use crate::harness::run::kill;
 use crate::harness::{RunBuilder, get, request, until};
 
 #[test]
@@ -129,4 +134,52 @@ fn recordings_that_the_workload_could_move_away_are_refused() {
     let run = builder.with_recordings(&direct).finish();
     assert_eq!((run.code(), run.stdout.as_str()), (0, ""), "{}", run.stderr);
     run.recording.assert_whole();
+}
+
+/// SEED, regression 12: what had happened was gone with the process that had kept it.
+#[test]
+fn regression_12_the_history_of_a_run_whose_supervisor_was_killed_is_still_served() {
+    let script = "for i in 1 2 3 4 5 6 7 8; do echo tick $i; done; exec sleep 1000";
+    let run = RunBuilder::sh(script).start();
+    let address = run.address();
+    let seen = until("a reader has seen what happened", || {
+        let seen = get(&address, "/events?format=ndjson&follow=false").text();
+        seen.contains("tick 8").then_some(seen)
+    });
+    kill(run.supervisor_pid(), Signal::SIGKILL);
+    let run = run.finish();
+    assert_eq!(run.code(), 125, "{}", run.stderr);
+    run.recording.assert_whole();
+    let served = String::from_utf8(run.recording.replayed(Selection::NDJSON)).unwrap();
+    assert!(served.starts_with(&seen), "{served}");
+    assert!(served.len() > seen.len(), "the end is missing: {served}");
+    assert_eq!(
+        run.recording.status()["error"]["code"],
+        "SUPERVISOR_CRASHED"
+    );
+}
+
+/// SEED, regression 13: who read `status.json` while it was written got a part of it.
+#[test]
+fn regression_13_a_reader_of_the_status_never_sees_a_part_of_it() {
+    let builder = RunBuilder::sh("until [ -e end ]; do sleep 0.02; done");
+    let workspace = builder.workspace();
+    let run = builder.start();
+    run.until_running();
+    let path = run.recording().path().join("status.json");
+    let watcher = StatusWatcher::start(path.clone());
+    // Half of the document is read before it is replaced, and the other half after.
+    let mut file = std::fs::File::open(&path).unwrap();
+    let n_bytes = usize::try_from(file.metadata().unwrap().len()).unwrap();
+    let mut bytes = vec![0; n_bytes / 2];
+    file.read_exact(&mut bytes).unwrap();
+    std::fs::write(workspace.join("end"), b"").unwrap();
+    let run = run.finish();
+    assert_eq!(run.code(), 0, "{}", run.stderr);
+    file.read_to_end(&mut bytes).unwrap();
+    let read: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(bytes.len(), n_bytes);
+    assert!(!is_terminal(&read), "{read}");
+    assert_eq!(run.recording.status()["status"], "completed");
+    watcher.finish();
 }

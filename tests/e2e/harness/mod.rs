@@ -10,6 +10,7 @@ pub mod run;
 pub mod small_disk;
 pub mod static_build;
 pub mod terminal;
+pub mod tree;
 pub mod wait;
 
 pub use http::{Reply, SseFrame, get, request, stream};
