@@ -127,15 +127,13 @@ impl ResultLines {
         match std::mem::replace(&mut self.line, Line::Blank) {
             Line::Blank | Line::Other => {}
             Line::TooLong => self.found.set(Found::TooLong),
-            Line::Candidate(line) => {
-                match serde_json::from_slice::<serde::de::IgnoredAny>(&line) {
-                    Ok(_) if !self.is_report(&line) => self.found.set(Found::Json(line)),
-                    Err(error) if error.is_eof() && line.starts_with(OBJECT_BEGINS) => {
-                        self.found.set(Found::Torn);
-                    }
-                    Ok(_) | Err(_) => {}
+            Line::Candidate(line) => match serde_json::from_slice::<serde::de::IgnoredAny>(&line) {
+                Ok(_) if !self.is_report(&line) => self.found.set(Found::Json(line)),
+                Err(error) if error.is_eof() && line.starts_with(OBJECT_BEGINS) => {
+                    self.found.set(Found::Torn);
                 }
-            }
+                Ok(_) | Err(_) => {}
+            },
         }
     }
 

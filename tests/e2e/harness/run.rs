@@ -95,7 +95,10 @@ impl RunBuilder {
     /// Runs a copy of the binary, in a directory that every user may enter: the build may lie where others may not.
     pub fn with_own_binary(mut self) -> Self {
         self.binary = self.directory.path().join("stockade");
-        std::fs::copy(binary(), &self.binary).unwrap();
+        // By a process of its own: what this one holds open for writing, a child of another test could inherit, and the copy
+        // would be busy.
+        let copied = Command::new("cp").arg(binary()).arg(&self.binary).output();
+        assert!(copied.unwrap().status.success());
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(self.directory.path(), open).unwrap();
         self
