@@ -5,13 +5,12 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::event::{ActionOutput, Diagnostic, Event, EventType, Level, Stream};
 use crate::redact::Redactor;
 
 mod given_up;
+mod interleaving;
 
 /// The longest that any test waits for anything: far more than a busy machine needs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -296,93 +295,6 @@ fn numbers_that_no_file_and_no_memory_has_are_told_as_a_gap() {
         fixture.log.close();
         fixture.threads.join();
     });
-}
-
-#[derive(Debug, Clone)]
-enum Op {
-    Append(u8),
-    Connect { after_part: u8, max_bytes: usize },
-    Read(u8),
-    Reconnect(u8),
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    prop_oneof![
-        4 => (1..40_u8).prop_map(Op::Append),
-        2 => (any::<u8>(), prop_oneof![Just(1_usize), Just(300), Just(5_000), Just(100_000)])
-            .prop_map(|(after_part, max_bytes)| Op::Connect { after_part, max_bytes }),
-        4 => any::<u8>().prop_map(Op::Read),
-        1 => any::<u8>().prop_map(Op::Reconnect),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-    /// Any interleaving of append, complete, connect, stall and reconnect gives each reader exactly what is behind its
-    /// start, then the terminal event.
-    #[test]
-    fn every_reader_gets_every_number_once_in_order(
-        ops in prop::collection::vec(op(), 1..60),
-        segment_bytes in prop_oneof![Just(700_u64), Just(5_000), Just(1 << 30)],
-        tail_bytes in prop_oneof![Just(1_usize), Just(2_000), Just(1 << 20)],
-    ) {
-        runtime().block_on(async {
-            let fixture = Fixture::new(LogOptions { segment_bytes, tail_bytes, ..LogOptions::default() });
-            let mut readers: Vec<(Reader, usize, u64, Vec<u64>)> = Vec::new();
-            for op in ops {
-                match op {
-                    Op::Append(n) => {
-                        for i in 0..n {
-                            fixture.log.append(if i % 3 == 0 { output("o") } else { message("m") }).await.unwrap();
-                        }
-                    }
-                    Op::Connect { after_part, max_bytes } => {
-                        let after = fixture.source.bounds().published_seq * u64::from(after_part) / 255;
-                        readers.push((fixture.source.reader(after, Selection::NDJSON), max_bytes, after, Vec::new()));
-                    }
-                    Op::Read(which) => {
-                        if let Some((reader, max_bytes, _, got)) = pick(&mut readers, which)
-                            && let Some(Next::Frames(frames)) = reader.read(*max_bytes).await.unwrap() {
-                                got.extend(ids(&frames));
-                            }
-                    }
-                    Op::Reconnect(which) => {
-                        if let Some((reader, _, _, _)) = pick(&mut readers, which) {
-                            *reader = fixture.source.reader(reader.after(), Selection::NDJSON);
-                        }
-                    }
-                }
-            }
-            let terminal = fixture.log.append_terminal(message("end")).unwrap();
-            fixture.log.publish_terminal();
-            for (mut reader, max_bytes, after, mut got) in readers {
-                while !reader.is_finished() {
-                    tokio::time::timeout(PATIENCE, reader.wait()).await.unwrap();
-                    while let Some(next) = reader.read(max_bytes).await.unwrap() {
-                        let Next::Frames(frames) = next else { panic!("{next:?}") };
-                        got.extend(ids(&frames));
-                    }
-                }
-                assert_eq!(got, (after + 1..=terminal).collect::<Vec<_>>());
-            }
-            fixture.log.close();
-            fixture.threads.join();
-            assert_eq!(ids(&file_bytes(fixture.dir.path())), (1..=terminal).collect::<Vec<_>>());
-            // Later, from the recording alone.
-            let dir = std::fs::File::open(fixture.dir.path()).unwrap();
-            let (recorded, _) = Source::open_recorded(dir).unwrap();
-            for after in [0, terminal / 2, terminal - 1] {
-                let replayed = read_all(&recorded, after, 3_000).await;
-                assert_eq!(ids(&replayed), (after + 1..=terminal).collect::<Vec<_>>());
-            }
-        });
-    }
-}
-
-fn pick<T>(items: &mut [T], which: u8) -> Option<&mut T> {
-    let n_items = items.len().max(1);
-    items.get_mut(usize::from(which) % n_items)
 }
 
 #[derive(Default)]

@@ -128,7 +128,7 @@ async fn on_a_socket_that_the_workload_reaches_control_needs_a_token() {
 
 /// Regression 8 of SEED.md: it was a 500.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bearer_token_that_is_not_ascii_is_401() {
+async fn regression_08_a_bearer_token_that_is_not_ascii_is_401() {
     let fixture = exposed();
     for value in [
         b"Bearer \xff\xfe\x80".as_slice(),

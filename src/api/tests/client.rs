@@ -73,23 +73,29 @@ impl Client {
         }
     }
 
+    /// A connection to the socket on which the answer to a GET has begun; none when nobody answers.
+    pub(super) async fn begin(
+        path: &Path,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Option<(Self, Response)> {
+        let mut stream = patiently(UnixStream::connect(path)).await.ok()?;
+        let text = request_text(&format!("GET {target}"), headers);
+        patiently(stream.write_all(text.as_bytes())).await.ok()?;
+        let mut client = Self {
+            stream: Box::new(stream),
+            buffer: Vec::new(),
+        };
+        let head = client.head().await?;
+        Some((client, head))
+    }
+
     pub(super) async fn send(&mut self, bytes: &[u8]) {
         patiently(self.stream.write_all(bytes)).await.unwrap();
     }
 
     pub(super) async fn request(&mut self, line: &str, headers: &[(&str, &str)]) {
-        let mut text = format!("{line} HTTP/1.1\r\n");
-        if !headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
-        {
-            text.push_str("host: localhost\r\n");
-        }
-        for (name, value) in headers {
-            write!(text, "{name}: {value}\r\n").unwrap();
-        }
-        text.push_str("\r\n");
-        self.send(text.as_bytes()).await;
+        self.send(request_text(line, headers).as_bytes()).await;
     }
 
     /// Reads some bytes; false at the end of the stream or when the connection was reset.
@@ -184,6 +190,21 @@ impl Client {
             }
         }
     }
+}
+
+fn request_text(line: &str, headers: &[(&str, &str)]) -> String {
+    let mut text = format!("{line} HTTP/1.1\r\n");
+    if !headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    {
+        text.push_str("host: localhost\r\n");
+    }
+    for (name, value) in headers {
+        write!(text, "{name}: {value}\r\n").unwrap();
+    }
+    text.push_str("\r\n");
+    text
 }
 
 pub(super) async fn exchange(

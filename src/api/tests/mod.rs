@@ -6,6 +6,7 @@ mod client;
 mod drain;
 mod extent;
 mod fixture;
+mod interleaving;
 mod limit;
 mod resume;
 mod seed;

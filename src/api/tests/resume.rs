@@ -8,7 +8,7 @@ use crate::log::LogOptions;
 
 /// Regression 3 of SEED.md: they were 500, a full replay, or silence.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_last_event_id_has_its_answer() {
+async fn regression_03_every_last_event_id_has_its_answer() {
     let fixture = Fixture::start();
     for n in 0..3 {
         fixture.push(note(format!("{n}"))).await;

@@ -67,7 +67,7 @@ async fn a_stream_begins_at_once_with_its_headers_retry_and_a_comment() {
 
 /// Regression 1 of SEED.md: what was pushed during the replay was lost when the run then ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_when_events_and_the_end_come_during_the_replay() {
+async fn regression_01_nothing_is_lost_when_events_and_the_end_come_during_the_replay() {
     let fixture = Fixture::with(Setup {
         options: LogOptions {
             tail_bytes: 64 * 1024,
@@ -98,7 +98,7 @@ async fn nothing_is_lost_when_events_and_the_end_come_during_the_replay() {
 
 /// Regression 2 of SEED.md: a stalled reader lost events, hung, and held up the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stalled_reader_loses_nothing_and_delays_nobody() {
+async fn regression_02_a_stalled_reader_loses_nothing_and_delays_nobody() {
     let fixture = Fixture::start();
     let mut stalled = Client::tcp(fixture.address).await;
     stalled.request("GET /events", &[]).await;
