@@ -1,8 +1,8 @@
 //! System calls that neither std nor nix offers: signal sets with real-time signals, fork, exec, raw waiting.
 //!
 //! Owns every unsafe block of this crate.
-//! Never does: decide anything; each function is one system call and returns `io::Result`.
-//! Invariant: no function here allocates, so that all of them may be called between fork and exec.
+//! Never does: decide anything; each function is one system call, or those that belong together, and returns `io::Result`.
+//! Invariant: nothing that runs between a fork and an exec allocates.
 #![allow(
     unsafe_code,
     reason = "signal sets with real-time signals, fork, exec and wait4 have no safe wrapper in std or nix"

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::need::{need, skip};
-use crate::harness::run::{Finished, binary, kill};
+use crate::harness::run::{Finished, copy_binary, kill};
 use crate::harness::{Recording, RunBuilder};
 
 /// Changes of every kind, below a directory that is replaced as well.
@@ -146,7 +146,7 @@ fn an_ordinary_user_has_the_same() {
         std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
     }
     let program = place.path().join("stockade");
-    fs::copy(binary(), &program).unwrap();
+    copy_binary(&program);
     let before = listing(&workspace);
     let recordings = place.path().join("recordings");
     let id = user.to_string();

@@ -59,6 +59,13 @@ pub fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_stockade"))
 }
 
+/// Copies it, by a process of its own: what this one holds open for writing, a child of another test could inherit, and the copy
+/// could not be executed.
+pub fn copy_binary(to: &Path) {
+    let copied = Command::new("cp").arg(binary()).arg(to).output();
+    assert!(copied.unwrap().status.success());
+}
+
 /// Starts the binary with stop signals at their defaults: under nohup(1), or behind `&` of a script, they are ignored, and a
 /// process that was told to ignore them keeps to it.
 fn launcher(binary: &Path) -> Command {
@@ -95,10 +102,7 @@ impl RunBuilder {
     /// Runs a copy of the binary, in a directory that every user may enter: the build may lie where others may not.
     pub fn with_own_binary(mut self) -> Self {
         self.binary = self.directory.path().join("stockade");
-        // By a process of its own: what this one holds open for writing, a child of another test could inherit, and the copy
-        // would be busy.
-        let copied = Command::new("cp").arg(binary()).arg(&self.binary).output();
-        assert!(copied.unwrap().status.success());
+        copy_binary(&self.binary);
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(self.directory.path(), open).unwrap();
         self

@@ -40,6 +40,9 @@ fn same<T: std::fmt::Debug + PartialEq>(init: &'static str, look: impl Fn(&Subje
 /// these, and are ended by them. Ours passes them on.
 const LEFT_OUT: [i32; 5] = [libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD, 32, 33];
 
+/// The signal with the highest number, which every init passes on.
+const LAST: i32 = 64;
+
 /// What becomes of each signal from 1 to 64 with these options.
 fn fates(subject: &Subject, options: &[&str]) -> Vec<(i32, Fate)> {
     let mut started = subject.probe(options);
@@ -80,11 +83,15 @@ fn fate(started: &mut Started, signal: i32) -> Fate {
         let is_stopped = process_table::read(started.pid())?.state == 'T';
         if is_stopped {
             started.signal(libc::SIGCONT);
-            let printed = until("both go on", || {
-                let lines = new(started);
-                lines.contains(&"18".to_owned()).then_some(lines)
+            let has = |started: &Started, line: &str| new(started).iter().any(|one| one == line);
+            until("both go on", || has(started, "18").then_some(()));
+            // Of the signals that wait the kernel gives the one with the lowest number first, so this one comes last.
+            started.signal(LAST);
+            until("the last signal arrives", || {
+                has(started, "64").then_some(())
             });
-            let others = printed.into_iter().filter(|line| line != "18");
+            let printed = new(started).into_iter();
+            let others = printed.filter(|line| line != "18" && line != "64");
             return Some(Fate::Stopped(others.collect()));
         }
         let got = new(started).first()?.parse().ok()?;

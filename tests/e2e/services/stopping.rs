@@ -130,7 +130,8 @@ fn what_a_service_started_ends_with_it_and_before_the_next_one_is_stopped() {
     // The daemon has a session of its own and is nobody's child; the service before it looks for it at its own end.
     let forks = "setsid sh -c 'echo $$ > daemon; trap \"\" TERM; while :; do sleep 0.05; done' > /dev/null 2>&1 & \
         until [ -s daemon ]; do sleep 0.05; done; : > b.up; trap 'exit 0' TERM; while :; do sleep 0.05; done";
-    let looks = "trap 'kill -0 $(cat daemon) 2> /dev/null && echo alive > seen || echo gone > seen; exit 0' TERM; : > a.up; while :; do sleep 0.05; done";
+    // What is dead and not yet reaped has ended.
+    let looks = "trap 'grep -q \"^State:.[^ZX]\" /proc/$(cat daemon)/status 2> /dev/null && echo alive > seen || echo gone > seen; exit 0' TERM; : > a.up; while :; do sleep 0.05; done";
     for tier in TIERS {
         let services = format!(
             "- {{name: a, command: [sh, -c, {looks:?}], ready: {{file: a.up}}}}\n\
