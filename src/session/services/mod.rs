@@ -1,7 +1,7 @@
 //! Services: programs beside the agent, in its sandbox, from before its start until after its end.
 //!
-//! Owns their launches, their states and their output; when one is ready is looked at in [`readiness`], whether it is started
-//! again is decided in [`restarting`], and they are stopped by [`stopping`]. They are no actions: they take no step, tell the
+//! Owns their launches, their states and their output; when one is ready is looked at in `readiness`, whether it is started
+//! again is decided in `restarting`, and they are stopped by `stopping`. They are no actions: they take no step, tell the
 //! agent nothing, and are no sign of life of the run. Invariants: a service begins when the one before is ready or given up,
 //! the agent when all are; what a service leaves behind ends with it.
 //!
