@@ -3,16 +3,31 @@
 use std::fs;
 use std::path::Path;
 
-use super::exec;
+use std::process::{Command, Stdio};
+
+use nix::unistd::geteuid;
+
+use crate::harness::run::binary;
 
 /// Sandboxes of one round; `STOCKADE_SOAK_ROUNDS=5` makes 1,000 of them.
 const SANDBOXES: u32 = 200;
+
+/// The exit status of [`WATCHED`] when the caller has a mount more behind the command.
+const LEFT_A_MOUNT: i32 = 99;
+
+/// A command in a mount namespace of its own, whose mounts tell each other of every change: other tests mount and unmount
+/// beside this one, and what a sandbox mounts must not reach its caller even where mounts are shared.
+const WATCHED: &str = r#"mount --make-rshared / || exit 98
+before=$(cat /proc/self/mountinfo)
+"$@"
+status=$?
+grep -qvxF "$before" /proc/self/mountinfo && exit 99
+exit $status"#;
 
 /// What a host would have more of if a sandbox left something.
 #[derive(Debug, PartialEq, Eq)]
 struct Traces {
     descriptors: usize,
-    mounts: usize,
     groups: usize,
     children: usize,
 }
@@ -20,11 +35,9 @@ struct Traces {
 impl Traces {
     fn now() -> Self {
         let count = |path: &str| fs::read_dir(path).unwrap().count();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let children = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
         Self {
             descriptors: count("/proc/self/fd"),
-            mounts: mounts.lines().count(),
             groups: groups_below(Path::new("/sys/fs/cgroup"), 4),
             children: children.split_whitespace().count(),
         }
@@ -59,6 +72,24 @@ fn rounds() -> u32 {
     rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }
 
+/// A command line of exec, to be completed as that of [`super::exec`]; root's is watched for mounts.
+fn exec(directory: &Path) -> Command {
+    if !geteuid().is_root() {
+        return super::exec(directory);
+    }
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--propagation", "private"])
+        .args(["sh", "-c", WATCHED, "sh"])
+        .arg(binary())
+        .arg("exec")
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .current_dir(directory)
+        .stdin(Stdio::null());
+    command
+}
+
 #[test]
 fn two_hundred_sandboxes_leave_no_process_descriptor_mount_or_group() {
     let directory = tempfile::tempdir().unwrap();
@@ -77,12 +108,12 @@ fn two_hundred_sandboxes_leave_no_process_descriptor_mount_or_group() {
             .output()
             .unwrap()
             .status;
+        assert_ne!(status.code(), Some(LEFT_A_MOUNT), "sandbox {number}");
         assert_eq!(status.code(), Some(4));
     }
     assert_eq!(super::marked(&["sleep", &mark]), [0; 0]);
-    // Other tests of this process run beside this one and have descriptors and children of their own.
+    // Other tests of this process run beside this one and have descriptors and groups of their own.
     let after = Traces::now();
-    assert_eq!(after.mounts, before.mounts);
     assert_eq!(after.children, before.children);
     assert!(after.groups <= before.groups + 2, "{before:?} {after:?}");
     assert!(
