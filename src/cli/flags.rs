@@ -216,7 +216,7 @@ pub struct RunFlags {
     #[arg(long, value_name = "LEVEL", help_heading = "Process")]
     pub log_level: Option<String>,
 
-    /// Show the run on stderr: auto, live, plain, log or none [default: auto: live on a terminal, else log]
+    /// Show the run on stderr: auto, live, plain, log or none [default: auto: live on a terminal, else plain]
     #[arg(long, value_name = "HOW", help_heading = "Process")]
     pub progress: Option<String>,
 

@@ -171,7 +171,7 @@ pub const VARIABLES: &[Variable] = &[
         flag: Some("progress"),
         form: "`auto`, `live`, `plain`, `log`, `none`",
         default: "`auto`",
-        purpose: "What people see of the run on stderr: `auto` is `live` on a terminal, else `log`.",
+        purpose: "What people see of the run on stderr: `auto` is `live` on a terminal, else `plain`.",
         ..OPTION
     },
     Variable {

@@ -17,7 +17,8 @@ pub use guardrail::{Guardrail, GuardrailDecision, GuardrailRule};
 pub use lifecycle::{Complete, Isolation, LogOpened, RunPhase, Usage};
 pub use network::{Network, NetworkDecision};
 pub use output::{
-    ActionOutput, ArtifactAdded, Diagnostic, Level, Limit, LimitName, Raw, Stream, Text, Withheld,
+    ActionOutput, ArtifactAdded, Diagnostic, Level, Limit, LimitDecision, LimitRule, Raw, Stream,
+    Text, Withheld,
 };
 pub use service::{Service, ServiceOutput, ServiceState};
 

@@ -42,41 +42,101 @@ pub struct Text {
     pub text: String,
 }
 
-/// Limits that can be reached.
+/// Limits that can be reached, each by the key that sets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LimitName {
+pub enum LimitRule {
     /// `max_steps`.
+    #[serde(rename = "max_steps")]
     MaxSteps,
-    /// `limits.output`.
+    /// `limits.output`, in bytes.
+    #[serde(rename = "limits.output")]
     Output,
     /// `limits.memory`, in bytes.
+    #[serde(rename = "limits.memory")]
     Memory,
     /// `limits.pids`.
+    #[serde(rename = "limits.pids")]
     Pids,
     /// `limits.disk`, in bytes.
+    #[serde(rename = "limits.disk")]
     Disk,
     /// `timeout_seconds`.
+    #[serde(rename = "timeout_seconds")]
     Timeout,
     /// `timeout` of a playbook's step, in milliseconds.
+    #[serde(rename = "steps.timeout")]
     StepTimeout,
     /// `idle_timeout_seconds`.
+    #[serde(rename = "idle_timeout_seconds")]
     IdleTimeout,
-    /// `recording.max_bytes`.
-    RecordingBytes,
-    /// Space on the recordings file system.
-    RecordingsSpace,
+}
+
+impl LimitRule {
+    /// Every rule.
+    pub const ALL: [Self; 8] = [
+        Self::MaxSteps,
+        Self::Output,
+        Self::Memory,
+        Self::Pids,
+        Self::Disk,
+        Self::Timeout,
+        Self::StepTimeout,
+        Self::IdleTimeout,
+    ];
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxSteps => "max_steps",
+            Self::Output => "limits.output",
+            Self::Memory => "limits.memory",
+            Self::Pids => "limits.pids",
+            Self::Disk => "limits.disk",
+            Self::Timeout => "timeout_seconds",
+            Self::StepTimeout => "steps.timeout",
+            Self::IdleTimeout => "idle_timeout_seconds",
+        }
+    }
+}
+
+/// What follows from a limit that was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitDecision {
+    /// The run is stopped by its ladder.
+    Stop,
+    /// The whole workload is killed, and the run ends.
+    Kill,
+    /// One action is ended; the run goes on.
+    EndAction,
+    /// The kernel killed a process of the workload; the run goes on.
+    KillProcess,
+    /// The kernel refused a process or thread; the run goes on.
+    RefuseProcess,
+}
+
+impl LimitDecision {
+    /// Every decision.
+    pub const ALL: [Self; 5] = [
+        Self::Stop,
+        Self::Kill,
+        Self::EndAction,
+        Self::KillProcess,
+        Self::RefuseProcess,
+    ];
 }
 
 /// A limit was reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
     /// Which one.
-    pub limit: LimitName,
+    pub rule: LimitRule,
+    /// What follows.
+    pub decision: LimitDecision,
     /// Its value, in the unit of its key.
-    pub value: u64,
-    /// What follows from it, one sentence.
-    pub decision: String,
+    pub limit: u64,
+    /// What follows, one sentence.
+    pub detail: String,
 }
 
 /// How grave a diagnostic is.
@@ -208,6 +268,21 @@ impl Withheld {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_have_the_names_of_their_keys_on_the_wire_and_in_the_docs() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guardrails.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        for rule in LimitRule::ALL {
+            assert_eq!(serde_json::to_value(rule).unwrap(), rule.as_str());
+            assert!(page.contains(&format!("`{}`", rule.as_str())), "{rule:?}");
+        }
+        for decision in LimitDecision::ALL {
+            let name = serde_json::to_value(decision).unwrap();
+            let name = name.as_str().unwrap();
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
 
     #[test]
     fn reasons_have_their_names_on_the_wire_and_in_the_docs() {

@@ -323,9 +323,10 @@ fn secrets_that_equal_our_own_numbers_and_words_break_neither_the_log_nor_its_ob
         )
         .unwrap();
         let limit = crate::event::Limit {
-            limit: crate::event::LimitName::Output,
-            value: 12_345_678,
-            decision: "the word is hunter2hunter2".to_owned(),
+            rule: crate::event::LimitRule::Output,
+            decision: crate::event::LimitDecision::Stop,
+            limit: 12_345_678,
+            detail: "the word is hunter2hunter2".to_owned(),
         };
         log.append(Event::Limit(limit.clone())).await.unwrap();
         log.close();
@@ -339,7 +340,7 @@ fn secrets_that_equal_our_own_numbers_and_words_break_neither_the_log_nor_its_ob
         let Event::Limit(seen) = &seen.last().unwrap().event else {
             panic!("{seen:?}")
         };
-        assert_eq!(seen.value, limit.value);
-        assert!(!seen.decision.contains("hunter2"), "{}", seen.decision);
+        assert_eq!(seen.limit, limit.limit);
+        assert!(!seen.detail.contains("hunter2"), "{}", seen.detail);
     });
 }

@@ -164,11 +164,10 @@ impl Teller {
             }
             Event::Thought(text) => paint(Tone::Quiet, &format!("thinks: {}", short(&text.text))),
             Event::Limit(limit) => {
-                let name = serde_json::to_value(limit.limit).ok();
-                let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or("");
+                let name = limit.rule.as_str();
                 let text = format!(
-                    "limit {name} ({}) is reached: {}",
-                    limit.value, limit.decision
+                    "limit {name} = {} is reached: {}",
+                    limit.limit, limit.detail
                 );
                 paint(Tone::Warning, &short(&text))
             }

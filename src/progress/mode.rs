@@ -16,7 +16,7 @@ use super::paint::Colours;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Progress {
-    /// `live` on a terminal, else `log`.
+    /// `live` on a terminal, else `plain`; `log` where log lines are JSON.
     #[default]
     Auto,
     /// The live view.
@@ -155,10 +155,9 @@ impl Display {
             (Progress::Live | Progress::Plain, _) => Shown::Plain,
             (Progress::Log, _) => Shown::Log,
             (Progress::None, _) | (Progress::Auto, FinalStatus::Printed) => Shown::None,
-            (Progress::Auto, FinalStatus::Unprinted) if can_be_live && !log_lines_are_json => {
-                Shown::Live
-            }
-            (Progress::Auto, FinalStatus::Unprinted) => Shown::Log,
+            (Progress::Auto, FinalStatus::Unprinted) if log_lines_are_json => Shown::Log,
+            (Progress::Auto, FinalStatus::Unprinted) if can_be_live => Shown::Live,
+            (Progress::Auto, FinalStatus::Unprinted) => Shown::Plain,
         };
         let stdout_goes_to = match (final_status, shown) {
             (FinalStatus::Printed, Shown::Live) => Door::Nowhere,
@@ -213,17 +212,17 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_has_the_live_view_and_a_pipe_the_log_lines() {
+    fn a_terminal_has_the_live_view_and_a_pipe_plain_lines() {
         let live = plan(Progress::Auto, TERMINAL);
         assert_eq!(live.shown, Shown::Live);
         assert_eq!(
             (live.stdout, live.stderr),
             (OutputForm::Bare, OutputForm::Bare)
         );
-        let log = plan(Progress::Auto, PIPES);
-        assert_eq!((log.shown, log.colours), (Shown::Log, Colours::None));
+        let plain = plan(Progress::Auto, PIPES);
+        assert_eq!((plain.shown, plain.colours), (Shown::Plain, Colours::None));
         assert_eq!(
-            log.passthrough,
+            plain.passthrough,
             Passthrough {
                 stdout: Door::Stdout,
                 stderr: Door::Stderr
@@ -233,10 +232,12 @@ mod tests {
             can_redraw: false,
             ..TERMINAL
         };
-        assert_eq!(plan(Progress::Auto, dumb).shown, Shown::Log);
+        assert_eq!(plan(Progress::Auto, dumb).shown, Shown::Plain);
         assert_eq!(plan(Progress::Live, PIPES).shown, Shown::Plain);
-        let json_lines = Display::plan(Progress::Auto, FinalStatus::Unprinted, true, TERMINAL);
-        assert_eq!(json_lines.shown, Shown::Log);
+        for doors in [TERMINAL, PIPES] {
+            let json_lines = Display::plan(Progress::Auto, FinalStatus::Unprinted, true, doors);
+            assert_eq!(json_lines.shown, Shown::Log);
+        }
     }
 
     #[test]

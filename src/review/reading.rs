@@ -237,9 +237,8 @@ impl Fold {
                 self.slowest.truncate(MAX_SHOWN_ACTIONS);
             }
         } else if let Event::Limit(limit) = event {
-            let name = serde_json::to_value(limit.limit).unwrap_or_default();
-            let name = name.as_str().unwrap_or_default();
-            self.note(format!("{name} = {}: {}", limit.value, limit.decision));
+            let name = limit.rule.as_str();
+            self.note(format!("{name} = {}: {}", limit.limit, limit.detail));
         } else if let Event::Network(network) = event {
             if network.decision == NetworkDecision::Deny {
                 let reason = network.reason.as_deref().unwrap_or("several reasons");

@@ -15,7 +15,7 @@ use super::launched::Launched;
 use super::output::Settle;
 use super::{DRAIN_LIMIT, End, Session, next_observation};
 use crate::agent::{Attempted, Conclusion, MAX_CAPTURED_BYTES, Observation, Role};
-use crate::event::{Event, Level, Limit, LimitName};
+use crate::event::{Event, Level, Limit, LimitDecision, LimitRule};
 use crate::log::AppendError;
 use crate::text::{Clip, Excerpt};
 
@@ -102,9 +102,10 @@ impl Session {
                 watched.due = Some((now + TIMEOUT_GRACE, Rung::Kill));
                 let timeout = watched.timeout;
                 self.recorder.append(Event::Limit(Limit {
-                    limit: LimitName::StepTimeout,
-                    value: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-                    decision: format!("the command of action {step} is ended"),
+                    rule: LimitRule::StepTimeout,
+                    decision: LimitDecision::EndAction,
+                    limit: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+                    detail: format!("the command of action {step} is ended"),
                 }));
                 nix::libc::SIGTERM
             }

@@ -9,7 +9,7 @@ use super::guarded;
 use super::{End, Session};
 use crate::agent::Verdict;
 use crate::control::{StopCall, StopCause, StopRequest};
-use crate::event::{Event, Limit, LimitName};
+use crate::event::{Event, Limit, LimitDecision, LimitRule};
 use crate::run::{EndedBy, ErrorCode, Oom, Sender};
 
 /// What the kernel itself sends for a key, and when the terminal goes away (termios(3)).
@@ -32,11 +32,12 @@ pub(super) struct Cause {
 impl Session {
     /// Finds the cause, and records the limit behind it.
     pub(super) async fn cause_of(&mut self, end: End, call: &mut Option<StopCall>) -> Cause {
-        let limit_of = |limit, value, decision: &str| {
+        let stopped_by = |rule, limit| {
             Event::Limit(Limit {
+                rule,
+                decision: LimitDecision::Stop,
                 limit,
-                value,
-                decision: decision.to_owned(),
+                detail: "the run is stopped".to_owned(),
             })
         };
         let failed = |code, by, message: String| Cause {
@@ -66,7 +67,7 @@ impl Session {
             End::Deadline => {
                 let seconds = self.settings.timeout.as_secs();
                 self.recorder
-                    .append(limit_of(LimitName::Timeout, seconds, "the run is stopped"));
+                    .append(stopped_by(LimitRule::Timeout, seconds));
                 failed(
                     ErrorCode::Timeout,
                     EndedBy::Deadline,
@@ -75,38 +76,35 @@ impl Session {
             }
             End::Idle => {
                 let seconds = self.settings.idle_timeout.unwrap_or_default().as_secs();
-                self.recorder.append(limit_of(
-                    LimitName::IdleTimeout,
-                    seconds,
-                    "the run is stopped",
-                ));
+                self.recorder
+                    .append(stopped_by(LimitRule::IdleTimeout, seconds));
                 let message = format!("nothing happened for idle_timeout_seconds = {seconds}");
                 failed(ErrorCode::Timeout, EndedBy::Idle, message)
             }
             End::TooManySteps => {
                 let steps = self.journal.max_steps();
-                self.recorder
-                    .append(limit_of(LimitName::MaxSteps, steps, "the run is stopped"));
+                self.recorder.append(stopped_by(LimitRule::MaxSteps, steps));
                 let message = format!("the agent did more than max_steps = {steps} actions");
                 Cause {
-                    details: Some(guarded::budget("max_steps", steps)),
+                    details: Some(guarded::budget(LimitRule::MaxSteps, steps)),
                     ..failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
                 }
             }
             End::TooMuchOutput => {
                 let bytes = self.budget.limit();
-                self.recorder
-                    .append(limit_of(LimitName::Output, bytes, "the run is stopped"));
+                self.recorder.append(stopped_by(LimitRule::Output, bytes));
                 let message = format!("the workload wrote more than limits.output = {bytes} bytes");
                 Cause {
-                    details: Some(guarded::budget("limits.output", bytes)),
+                    details: Some(guarded::budget(LimitRule::Output, bytes)),
                     ..failed(ErrorCode::BudgetExceeded, EndedBy::Limit, message)
                 }
             }
             End::Exceeded(exceeded) => {
                 let (limit, code, message) = exceeded.words();
+                let details = guarded::budget(limit.rule, limit.limit);
                 self.recorder.append(Event::Limit(limit));
                 Cause {
+                    details: Some(details),
                     oom: exceeded.oom(),
                     ..failed(code, EndedBy::Limit, message)
                 }

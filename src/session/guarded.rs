@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::event::{Action, Guardrail, GuardrailRule};
+use crate::event::{Action, Guardrail, GuardrailRule, LimitRule};
 use crate::guardrail::Finding;
 use crate::run::ErrorCode;
 use crate::text::cut_at_char;
@@ -66,8 +66,8 @@ pub(super) fn error(guardrail: &Guardrail) -> (ErrorCode, String) {
     }
 }
 
-/// The same of a budget: the key that bounds it, as the rule, and its value; the error code is the same for all.
-pub(super) fn budget(rule: &str, limit: u64) -> Value {
+/// The facts of a budget that was passed: the key that bounds it, as the rule, and its value; the code is the same for several.
+pub(super) fn budget(rule: LimitRule, limit: u64) -> Value {
     serde_json::json!({ "rule": rule, "limit": limit })
 }
 

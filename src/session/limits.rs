@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::agent::Exit;
 use crate::event::lifecycle::{Isolation, Usage};
-use crate::event::{Limit, LimitName};
+use crate::event::{Limit, LimitDecision, LimitRule};
 use crate::run::Oom;
 
 /// How often the group is looked at: a few small files of the kernel, read in well below a millisecond.
@@ -155,23 +155,25 @@ impl LimitWatch {
     fn tell(&mut self, now: Instant, is_last: bool) -> Vec<Limit> {
         let mut told = Vec::new();
         let (kills, refused) = (self.last.oom_kills, self.last.forks_refused);
-        if let (Some(value), Some(more)) = (
+        if let (Some(limit), Some(more)) = (
             self.memory_bytes,
             self.told_memory.more(kills, now, is_last),
         ) {
             let processes = if more == 1 { "process" } else { "processes" };
             told.push(Limit {
-                limit: LimitName::Memory,
-                value,
-                decision: format!("the kernel killed {more} {processes} of the workload"),
+                rule: LimitRule::Memory,
+                decision: LimitDecision::KillProcess,
+                limit,
+                detail: format!("the kernel killed {more} {processes} of the workload"),
             });
         }
-        if let (Some(value), Some(more)) = (self.pids, self.told_pids.more(refused, now, is_last)) {
+        if let (Some(limit), Some(more)) = (self.pids, self.told_pids.more(refused, now, is_last)) {
             let times = if more == 1 { "time" } else { "times" };
             told.push(Limit {
-                limit: LimitName::Pids,
-                value,
-                decision: format!("the kernel refused a new process or thread {more} {times}"),
+                rule: LimitRule::Pids,
+                decision: LimitDecision::RefuseProcess,
+                limit,
+                detail: format!("the kernel refused a new process or thread {more} {times}"),
             });
         }
         told
@@ -270,12 +272,12 @@ mod tests {
         assert_eq!(watch.look(refused(0), began), []);
         let told = watch.look(refused(1), began);
         assert_eq!(told.len(), 1);
-        assert_eq!((told[0].limit, told[0].value), (LimitName::Pids, 9));
+        assert_eq!((told[0].rule, told[0].limit), (LimitRule::Pids, 9));
         assert_eq!(watch.look(refused(500), began + LOOK_INTERVAL), []);
         let mut ended = exit(Some(0), None);
         let told = watch.end(refused(501), &mut ended, began + LOOK_INTERVAL * 2);
         let expected = "the kernel refused a new process or thread 500 times";
-        assert_eq!(told[0].decision, expected);
+        assert_eq!(told[0].detail, expected);
         assert_eq!(watch.look(refused(501), began + TELL_AGAIN * 2), []);
     }
 }

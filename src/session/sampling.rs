@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::growth::{Growth, MAX_ENTRIES};
 use super::workload::Signaller;
 use crate::event::lifecycle::Isolation;
-use crate::event::{Limit, LimitName};
+use crate::event::{Limit, LimitDecision, LimitRule};
 use crate::run::{ErrorCode, Oom};
 
 /// Shortest time between two looks at processes: a program fills some hundred megabytes meanwhile.
@@ -44,9 +44,9 @@ pub enum Exceeded {
 impl Exceeded {
     /// The event, the code and the message of a run that ends with it.
     pub(super) fn words(self) -> (Limit, ErrorCode, String) {
-        let (limit, value, code, message) = match self {
+        let (rule, limit, code, message) = match self {
             Self::Memory(oom) => (
-                LimitName::Memory,
+                LimitRule::Memory,
                 oom.limit_bytes,
                 ErrorCode::OomKilled,
                 format!(
@@ -55,23 +55,23 @@ impl Exceeded {
                 ),
             ),
             Self::Pids { limit } => (
-                LimitName::Pids,
+                LimitRule::Pids,
                 limit,
                 ErrorCode::BudgetExceeded,
                 format!("the workload had more than limits.pids = {limit} processes and threads"),
             ),
             Self::Disk { limit } => (
-                LimitName::Disk,
+                LimitRule::Disk,
                 limit,
                 ErrorCode::BudgetExceeded,
                 format!("the workload wrote more than limits.disk = {limit} bytes"),
             ),
         };
-        let decision = "the workload was killed".to_owned();
         let event = Limit {
+            rule,
+            decision: LimitDecision::Kill,
             limit,
-            value,
-            decision,
+            detail: "the workload was killed".to_owned(),
         };
         (event, code, message)
     }

@@ -133,10 +133,10 @@ pub fn asks_for_state(signal: u32) -> bool {
     i32::try_from(signal) == Ok(SIGUSR1)
 }
 
-/// SIGUSR1: one line for the operator who wonders.
+/// SIGUSR1: one line for the operator who wonders, also where lines of the level `info` are left out: it was asked for.
 pub fn report_state(board: &StatusBoard) {
     let document = board.latest(crate::session::recorder::now_ms());
-    tracing::info!(
+    tracing::warn!(
         phase = document.phase.map(crate::run::Phase::as_str),
         status = document.status.as_str(),
         last_event_id = document.last_event_id,

@@ -94,8 +94,8 @@ fn an_agent_that_does_more_than_max_steps_is_stopped() {
     assert_eq!(status["error"]["details"]["rule"], "max_steps", "{status}");
     assert_eq!(status["outcome"]["by"], "limit");
     assert_eq!(
-        fields(&run, "limit", &["limit", "value"]),
-        [json!(["max_steps", 3])]
+        fields(&run, "limit", &["rule", "decision", "limit"]),
+        [json!(["max_steps", "stop", 3])]
     );
     // What was done is on record, also when it was too much.
     assert_eq!(status["action_count"], 4);

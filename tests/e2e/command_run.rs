@@ -125,8 +125,13 @@ fn more_output_than_allowed_ends_the_run_with_its_own_code() {
     assert_eq!(status["error"]["details"]["rule"], "limits.output");
     let limits = run.recording.events_of("limit");
     assert_eq!(
-        (limits.len(), &limits[0]["limit"], &limits[0]["value"]),
-        (1, &"output".into(), &100_000.into())
+        (
+            limits.len(),
+            &limits[0]["rule"],
+            &limits[0]["decision"],
+            &limits[0]["limit"]
+        ),
+        (1, &"limits.output".into(), &"stop".into(), &100_000.into())
     );
     let recorded: u64 = run
         .recording

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::harness::need::{need, skip};
 use super::harness::run::{Finished, binary, kill};
@@ -126,7 +126,7 @@ fn last_action(finished: &Finished) -> Value {
 
 fn limit_events(finished: &Finished, limit: &str) -> Vec<Value> {
     let mut events = finished.recording.events_of("limit");
-    events.retain(|event| event["limit"] == limit);
+    events.retain(|event| event["rule"] == format!("limits.{limit}"));
     events
 }
 
@@ -156,7 +156,8 @@ fn a_command_that_takes_more_memory_than_it_may_fails_by_that_name() {
     assert_eq!(status["usage"]["oom_kills"], 1);
     let events = limit_events(&finished, "memory");
     assert_eq!(events.len(), 1, "{events:?}");
-    assert_eq!(events[0]["value"], 64 << 20);
+    assert_eq!(events[0]["limit"], 64 << 20);
+    assert_eq!(events[0]["decision"], "kill_process");
 }
 
 #[test]
@@ -416,9 +417,12 @@ fn what_is_written_to_the_workspace_has_a_limit() {
     assert_eq!(finished.code(), 1, "{}", finished.stderr);
     let status = finished.recording.status();
     assert_eq!(status["error"]["code"], "BUDGET_EXCEEDED", "{status:#}");
+    let details = json!({"rule": "limits.disk", "limit": 8 << 20});
+    assert_eq!(status["error"]["details"], details);
     assert_eq!(held_by(&status, "disk"), "sampled");
     assert_eq!(held_by(&status, "file-size"), "rlimit");
-    assert_eq!(limit_events(&finished, "disk").len(), 1);
+    let events = limit_events(&finished, "disk");
+    assert_eq!((events.len(), &events[0]["decision"]), (1, &json!("kill")));
     let few = "head -c 7000000 /dev/zero > few; sleep 3";
     let finished = RunBuilder::sh(few).flag("--disk=8MiB").finish();
     assert_eq!(finished.code(), 0, "{}", finished.stderr);

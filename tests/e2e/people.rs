@@ -391,12 +391,15 @@ fn quiet_shows_the_workload_alone_and_plain_shows_lines_for_people() {
 
 #[test]
 fn a_run_that_does_not_complete_says_on_a_pipe_why_and_where_to_look() {
-    for quiet in [false, true] {
-        let mut run = RunBuilder::sh("exit 3");
-        if quiet {
-            run = run.flag("--quiet");
-        }
-        let finished = run.finish();
+    let plain = RunBuilder::sh("exit 3").finish();
+    assert_eq!(plain.code(), 3);
+    let lines: Vec<&str> = plain.stderr.lines().rev().collect();
+    let path = plain.recording.path().display().to_string();
+    assert_eq!(lines[0], format!("recorded in {path}"));
+    assert!(lines[1].contains("failed (COMMAND_FAILED)"), "{lines:?}");
+    assert!(!plain.stderr.contains('\u{1b}'), "{lines:?}");
+    for flag in ["--progress=log", "--quiet"] {
+        let finished = RunBuilder::sh("exit 3").flag(flag).finish();
         assert_eq!(finished.code(), 3);
         let last = finished.stderr.lines().last().unwrap_or_default();
         let path = finished.recording.path().display().to_string();
@@ -407,7 +410,8 @@ fn a_run_that_does_not_complete_says_on_a_pipe_why_and_where_to_look() {
         ] {
             assert!(last.contains(part), "{part:?} in {:?}", finished.stderr);
         }
-        assert_eq!(finished.stderr.lines().count() == 1, quiet);
+        let is_alone = finished.stderr.lines().count() == 1;
+        assert_eq!(is_alone, flag == "--quiet");
     }
     let idle = RunBuilder::sh("sleep 60")
         .flag("--quiet")

@@ -283,7 +283,7 @@ fn a_run_within_a_run_has_a_sandbox_of_its_own_in_nested() {
         container.stderr
     );
     assert!(
-        container.stderr.contains("tier=\"container\""),
+        container.stderr.contains("isolation container"),
         "{}",
         container.stderr
     );

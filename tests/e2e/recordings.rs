@@ -92,7 +92,8 @@ fn a_run_prunes_earlier_recordings_while_it_goes_on() {
     let run = RunBuilder::sh("exit 0")
         .with_recordings(&recordings)
         .flag("--keep-runs=2")
-        .flag("--run-id=run");
+        .flag("--run-id=run")
+        .flag("--progress=log");
     let run = run.finish();
     assert_eq!(run.code(), 0, "{}", run.stderr);
     let mut left: Vec<_> = std::fs::read_dir(&recordings)

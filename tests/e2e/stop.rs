@@ -153,7 +153,10 @@ fn the_deadline_is_exact_and_ends_with_124() {
     assert_eq!(status["outcome"]["by"], "deadline");
     let took = Duration::from_millis(status["duration_ms"].as_u64().unwrap());
     assert!(took >= limit && took < limit + SLACK, "{took:?}");
-    assert_eq!(run.recording.events_of("limit")[0]["limit"], "timeout");
+    assert_eq!(
+        run.recording.events_of("limit")[0]["rule"],
+        "timeout_seconds"
+    );
     run.recording.assert_whole();
 }
 

@@ -129,7 +129,7 @@ fn memory_that_runs_out_is_told_whether_the_command_or_its_child_took_it() {
             assert!(status["usage"]["oom_kills"].as_u64() >= Some(1), "{status}");
             let told = container.run().events_of("limit");
             assert!(
-                told.iter().any(|event| event["limit"] == "memory"),
+                told.iter().any(|event| event["rule"] == "limits.memory"),
                 "{told:?}"
             );
         }

@@ -21,8 +21,8 @@ fn a_step_that_is_too_slow_is_ended_with_its_children_and_nothing_else() {
     let limits = run.recording.events_of("limit");
     assert_eq!(limits.len(), 1, "{limits:?}");
     assert_eq!(
-        (&limits[0]["limit"], &limits[0]["value"]),
-        (&json!("step_timeout"), &json!(300))
+        (&limits[0]["rule"], &limits[0]["limit"]),
+        (&json!("steps.timeout"), &json!(300))
     );
     assert!(begun.elapsed().as_secs() < 60);
     let survivors = &run.recording.status()["survivors"];
