@@ -447,6 +447,9 @@ fn verdict(ending: &Ending, intent: Option<&StopIntent>) -> (ErrorCode, String) 
                     let message = "the run passed its deadline and its supervisor did not end it";
                     return (ErrorCode::Timeout, message.to_owned());
                 }
+                Cause::Watchdog => {
+                    "its supervisor did not answer the watchdog and was killed".to_owned()
+                }
                 Cause::StartFailed(errno) => {
                     let error = std::io::Error::from_raw_os_error(*errno);
                     return (

@@ -145,7 +145,8 @@ impl Run {
 
 /// Does the steps in order.
 ///
-/// `say:TEXT` sends a message, `until:SIGNAL` hears messages until that signal, `swept` until the answer to a sweep, `deaf`
+/// `say:TEXT` sends a message, `talk:TEXT` sends one every 50 ms for ever, `alive:N` answers N questions of the watchdog,
+/// `asked:N` hears as many without an answer, `until:SIGNAL` hears messages until that signal, `swept` until the answer to a sweep, `deaf`
 /// does nothing for ever, `mark:NAME` makes a file (with pid, working directory and the open descriptors), `orphans:N`
 /// starts N daemons, `zombies:N` has N dead children handed to the guardian, `sleeper` starts a child and marks its pid,
 /// `sweep-keeping-sleeper` asks for a sweep that spares it, `gate:NAME` waits for a file, `die:SIGNAL` raises, `exit:CODE` exits.
@@ -156,6 +157,18 @@ fn supervisor(steps: &[String]) -> Result<ExitCode, Failure> {
         let (name, value) = step.split_once(':').unwrap_or((step, ""));
         match name {
             "say" => run.say(value)?,
+            "talk" => loop {
+                run.say(value)?;
+                poll(&mut [], PollTimeout::from(50_u8))?;
+            },
+            "alive" | "asked" => {
+                for _ in 0..value.parse()? {
+                    while run.hear()? != ToSupervisor::Ask {}
+                    if name == "alive" {
+                        run.say("alive")?;
+                    }
+                }
+            }
             "until" => {
                 while !matches!(run.hear()?, ToSupervisor::Signal(notice) if notice.signal.to_string() == value)
                 {

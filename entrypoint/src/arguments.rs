@@ -23,6 +23,9 @@ pub struct GuardianArguments {
     pub backstop: Option<Duration>,
     /// Time that a stop may take; whole milliseconds (`--grace-ms`).
     pub grace: Duration,
+    /// Longest silence of a supervisor that is asked whether it is alive; whole milliseconds, it is not asked when absent
+    /// (`--watchdog-ms`).
+    pub watchdog: Option<Duration>,
     /// Absolute path of the program that knows `supervisor` and `finalize`; `/proc/self/exe` when absent (`--program`).
     pub program: Option<PathBuf>,
     /// Name in the run's directory of the crash status prepared at the start (`--crash-status`).
@@ -89,6 +92,7 @@ struct Found {
     spec_fd: Option<OsString>,
     backstop_ms: Option<OsString>,
     grace_ms: Option<OsString>,
+    watchdog_ms: Option<OsString>,
     program: Option<OsString>,
     crash_status: Option<OsString>,
     stop_exit_code: Option<OsString>,
@@ -105,6 +109,7 @@ impl Found {
             "--spec-fd" => ("--spec-fd", &mut self.spec_fd),
             "--backstop-ms" => ("--backstop-ms", &mut self.backstop_ms),
             "--grace-ms" => ("--grace-ms", &mut self.grace_ms),
+            "--watchdog-ms" => ("--watchdog-ms", &mut self.watchdog_ms),
             "--program" => ("--program", &mut self.program),
             "--crash-status" => ("--crash-status", &mut self.crash_status),
             "--stop-exit-code" => ("--stop-exit-code", &mut self.stop_exit_code),
@@ -144,6 +149,11 @@ impl GuardianArguments {
             backstop: Some(milliseconds("--backstop-ms", found.backstop_ms)?)
                 .filter(|backstop| !backstop.is_zero()),
             grace: milliseconds("--grace-ms", found.grace_ms)?,
+            watchdog: found
+                .watchdog_ms
+                .map(|text| milliseconds("--watchdog-ms", Some(text)))
+                .transpose()?
+                .filter(|watchdog| !watchdog.is_zero()),
             program: found.program.map(absolute_path).transpose()?,
             crash_status: found.crash_status.map(file_name).transpose()?,
             stop_exit_code: found.stop_exit_code.map(exit_code).transpose()?,
@@ -179,6 +189,9 @@ impl GuardianArguments {
                 .into(),
         );
         push("--grace-ms", self.grace.as_millis().to_string().into());
+        if let Some(watchdog) = self.watchdog {
+            push("--watchdog-ms", watchdog.as_millis().to_string().into());
+        }
         if let Some(program) = &self.program {
             push("--program", program.into());
         }
@@ -274,6 +287,7 @@ mod tests {
             spec_fd: 5,
             backstop: Some(Duration::from_millis(610_000)),
             grace: Duration::from_millis(8_000),
+            watchdog: Some(Duration::from_millis(30_000)),
             program: Some("/bin/stockade".into()),
             crash_status: Some("status.crashed".into()),
             stop_exit_code: Some(0),
@@ -288,6 +302,7 @@ mod tests {
         let full = arguments();
         let bare = GuardianArguments {
             backstop: None,
+            watchdog: None,
             program: None,
             crash_status: None,
             stop_exit_code: None,

@@ -17,6 +17,8 @@ pub enum Cause {
     Backstop,
     /// `deadline`: the guardian killed it, because the run outlived its deadline and grace.
     Deadline,
+    /// `watchdog`: the guardian killed it, because it did not answer.
+    Watchdog,
     /// `start-failed:ERRNO`: it could not be started.
     StartFailed(i32),
 }
@@ -29,7 +31,7 @@ impl fmt::Display for CauseError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{:?} is not a cause: exited:CODE, signaled:SIGNAL, backstop, deadline or start-failed:ERRNO",
+            "{:?} is not a cause: exited:CODE, signaled:SIGNAL, backstop, deadline, watchdog or start-failed:ERRNO",
             self.0
         )
     }
@@ -44,6 +46,7 @@ impl fmt::Display for Cause {
             Self::Signaled(signal) => write!(formatter, "signaled:{signal}"),
             Self::Backstop => formatter.write_str("backstop"),
             Self::Deadline => formatter.write_str("deadline"),
+            Self::Watchdog => formatter.write_str("watchdog"),
             Self::StartFailed(errno) => write!(formatter, "start-failed:{errno}"),
         }
     }
@@ -56,6 +59,7 @@ impl FromStr for Cause {
         let cause = match text.split_once(':') {
             None if text == "backstop" => Some(Self::Backstop),
             None if text == "deadline" => Some(Self::Deadline),
+            None if text == "watchdog" => Some(Self::Watchdog),
             Some(("exited", code)) => code.parse().ok().map(Self::Exited),
             Some(("signaled", signal)) => signal.parse().ok().map(Self::Signaled),
             Some(("start-failed", errno)) => errno.parse().ok().map(Self::StartFailed),
@@ -76,6 +80,7 @@ mod tests {
             Cause::Signaled(64),
             Cause::Backstop,
             Cause::Deadline,
+            Cause::Watchdog,
             Cause::StartFailed(2),
         ] {
             assert_eq!(cause.to_string().parse(), Ok(cause));

@@ -89,6 +89,7 @@ impl Ending {
             (End::Exited(code), _) => Cause::Exited(code),
             (End::Signaled(_), Some(KillReason::Stop)) => Cause::Backstop,
             (End::Signaled(_), Some(KillReason::Deadline)) => Cause::Deadline,
+            (End::Signaled(_), Some(KillReason::Watchdog)) => Cause::Watchdog,
             (End::Signaled(signal), None) => Cause::Signaled(signal),
         }
     }
@@ -192,6 +193,10 @@ mod tests {
         assert_eq!(
             ending(End::Signaled(9), Some(KillReason::Deadline)),
             Cause::Deadline
+        );
+        assert_eq!(
+            ending(End::Signaled(9), Some(KillReason::Watchdog)),
+            Cause::Watchdog
         );
         assert_eq!(
             ending(End::Exited(1), Some(KillReason::Stop)),

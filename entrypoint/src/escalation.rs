@@ -34,6 +34,8 @@ pub(crate) enum KillReason {
     Stop,
     /// The run outlived its backstop.
     Deadline,
+    /// The supervisor did not answer; decided in `watchdog`.
+    Watchdog,
 }
 
 /// What a stop signal is.

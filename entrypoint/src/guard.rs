@@ -23,6 +23,7 @@ use crate::supervisor::Supervisor;
 use crate::suspension::suspend;
 use crate::sweep::sweep_on_request;
 use crate::terminal::SavedTerminal;
+use crate::watchdog::{Watch, Watchdog};
 
 /// Most messages taken per wake-up, so that a chatty supervisor cannot keep a stop signal waiting.
 const MESSAGES_PER_WAKE_UP: usize = 64;
@@ -44,6 +45,8 @@ pub(crate) struct Guard {
     pub(crate) channel: Channel,
     /// When the supervisor is killed.
     pub(crate) escalation: Escalation,
+    /// Whether it is alive.
+    pub(crate) watchdog: Watchdog,
     /// The terminal that the run reads from.
     pub(crate) terminal: Option<Rc<SavedTerminal>>,
 }
@@ -161,6 +164,7 @@ impl Guard {
             match message {
                 // Nothing waits for it: the socket holds what comes before.
                 ToGuardian::Ready => {}
+                ToGuardian::Alive => self.watchdog.answered(),
                 ToGuardian::Sweep { request, kept } => {
                     if reaper.status().is_some() {
                         // Nobody is left to answer, and the last sweep spares nothing.
@@ -189,12 +193,24 @@ impl Guard {
         }
     }
 
-    /// Kills the supervisor once its time is up.
-    fn kill_when_due(&self, seen: &mut Seen) {
+    /// Kills the supervisor once its time is up, and asks it whether it is alive when that is due.
+    fn kill_when_due(&mut self, seen: &mut Seen) {
         if seen.killed.is_some() {
             return;
         }
-        if let Some(reason) = self.escalation.due(Instant::now()) {
+        let now = Instant::now();
+        let due = self
+            .escalation
+            .due(now)
+            .or_else(|| match self.watchdog.look(now) {
+                Watch::Wait => None,
+                Watch::Ask => {
+                    self.channel.send(ToSupervisor::Ask, WhenFull::Drop);
+                    None
+                }
+                Watch::GiveUp => Some(KillReason::Watchdog),
+            });
+        if let Some(reason) = due {
             match reason {
                 KillReason::Stop => notice(format_args!(
                     "supervisor did not stop in time and is killed"
@@ -202,6 +218,9 @@ impl Guard {
                 KillReason::Deadline => notice(format_args!(
                     "supervisor outlived the deadline and is killed"
                 )),
+                KillReason::Watchdog => {
+                    notice(format_args!("supervisor does not answer and is killed"));
+                }
             }
             self.supervisor.kill();
             seen.killed = Some(reason);
@@ -213,7 +232,8 @@ impl Guard {
         let ends_at = if killed.is_some() {
             None
         } else {
-            self.escalation.next_at()
+            let instants = [self.escalation.next_at(), self.watchdog.next_at()];
+            instants.into_iter().flatten().min()
         };
         let timeout =
             ends_at.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())));

@@ -49,6 +49,7 @@ use crate::supervisor::{Given, SELF, Supervisor};
 use crate::sweep::sweep_to_the_last;
 use crate::sys;
 use crate::terminal::SavedTerminal;
+use crate::watchdog::Watchdog;
 
 /// Exit code of a wrong command line.
 const WRONG_COMMAND_LINE: u8 = 2;
@@ -275,6 +276,7 @@ fn start(
         signals,
         channel,
         escalation: Escalation::new(started_at, arguments.backstop, arguments.grace),
+        watchdog: Watchdog::new(started_at, arguments.watchdog),
         terminal,
     })
 }

@@ -49,6 +49,8 @@ mod sweep;
 mod sys;
 /// The settings of the terminal that the run reads from.
 mod terminal;
+/// When a supervisor that says nothing is given up.
+mod watchdog;
 
 pub use arguments::{ArgumentError, GuardianArguments};
 pub use cause::{Cause, CauseError};

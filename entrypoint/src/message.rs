@@ -6,7 +6,9 @@
 //! | --- | --- | --- |
 //! | to the supervisor | `signal <signo> <pid> <uid> <code>` | the guardian received a signal; `code` is `si_code` |
 //! | to the supervisor | `swept <request> <killed> <remaining>` | answer to `sweep` |
+//! | to the supervisor | `ask` | is the supervisor alive? |
 //! | to the guardian | `ready` | the supervisor reads its messages |
+//! | to the guardian | `alive` | answer to `ask`, of the task that drives the run |
 //! | to the guardian | `sweep <request> <kept-pid>...` | kill all descendants except the supervisor and the kept pids |
 //! | to the guardian | `stopping [<grace-ms>]` | a stop has begun; with a grace the guardian arms its backstop |
 //! | to the guardian | `shows <rows>` | the live view has so many rows at the end of what stands on the terminal |
@@ -60,6 +62,8 @@ pub enum ToSupervisor {
         /// could not tell.
         remaining: u32,
     },
+    /// The supervisor is to say that it is alive.
+    Ask,
 }
 
 /// What the supervisor says.
@@ -67,6 +71,8 @@ pub enum ToSupervisor {
 pub enum ToGuardian {
     /// The supervisor reads its messages.
     Ready,
+    /// The task that drives the run goes on.
+    Alive,
     /// Kill every descendant of the guardian except the supervisor and `kept`.
     Sweep {
         /// Chosen by the supervisor, returned in the answer.
@@ -138,6 +144,7 @@ impl ToSupervisor {
                 killed,
                 remaining,
             } => format!("swept {request} {killed} {remaining}"),
+            Self::Ask => "ask".to_owned(),
         }
     }
 
@@ -159,6 +166,7 @@ impl ToSupervisor {
                 killed: number(&mut words)?,
                 remaining: number(&mut words)?,
             },
+            Some("ask") => Self::Ask,
             Some(_) | None => return Err(MessageError::UnknownKind),
         };
         end(words, message)
@@ -171,6 +179,7 @@ impl ToGuardian {
     pub fn encode(&self) -> String {
         match self {
             Self::Ready => "ready".to_owned(),
+            Self::Alive => "alive".to_owned(),
             Self::Sweep { request, kept } => {
                 let mut text = format!("sweep {request}");
                 for pid in kept.iter().take(MAX_KEPT_PIDS) {
@@ -199,6 +208,7 @@ impl ToGuardian {
         let mut words = words(datagram)?;
         let message = match words.next() {
             Some("ready") => Self::Ready,
+            Some("alive") => Self::Alive,
             Some("sweep") => {
                 let request = number(&mut words)?;
                 let mut kept = Vec::new();
@@ -293,6 +303,7 @@ mod tests {
                 killed: 3,
                 remaining: 0,
             },
+            ToSupervisor::Ask,
         ] {
             assert_eq!(
                 ToSupervisor::parse(message.encode().as_bytes()),
@@ -301,6 +312,7 @@ mod tests {
         }
         for message in [
             ToGuardian::Ready,
+            ToGuardian::Alive,
             ToGuardian::Sweep {
                 request: 1,
                 kept: vec![],

@@ -43,6 +43,10 @@ pub const CRASH_STATUS: &str = ".status.crash";
 /// Time that the guardian gives a supervisor beyond the run's own limits: the API's drain, and some.
 const BACKSTOP_MARGIN: Duration = Duration::from_secs(8);
 
+/// Longest silence of a supervisor that its guardian asks three times in it: longer than a slow disk holds the few files that
+/// the supervisor itself waits for at its start and its end.
+const WATCHDOG_LIMIT: Duration = Duration::from_secs(30);
+
 /// Variables that guardian and supervisor keep; everything else of the caller's environment ends here.
 const KEPT_VARIABLES: [&str; 10] = [
     "HOME",
@@ -106,6 +110,10 @@ pub struct Arguments {
     #[arg(long, help_heading = "Process")]
     json: bool,
 
+    /// Longest silence of the supervisor before its guardian kills it; 0 switches the watchdog off [default: 30]
+    #[arg(long, value_name = "SECONDS", help_heading = "Process")]
+    watchdog: Option<u16>,
+
     /// Check everything, print the plan, and run nothing
     #[arg(long, conflicts_with_all = ["json", "quiet"], help_heading = "Process")]
     dry_run: bool,
@@ -117,6 +125,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         mut flags,
         quiet,
         json,
+        watchdog,
         dry_run: is_dry_run,
     } = arguments;
     if quiet {
@@ -148,7 +157,10 @@ pub fn main(arguments: Arguments) -> ExitCode {
             }
             let run_id = description.run_id.clone();
             let termination_log = options.termination_log.clone();
-            let Err(refusal) = begin(description, options);
+            let watchdog = watchdog.map_or(WATCHDOG_LIMIT, |seconds| {
+                Duration::from_secs(seconds.into())
+            });
+            let Err(refusal) = begin(description, options, watchdog);
             notice::error(&refusal.to_string());
             tell_termination_log(&run_id, &refusal, &termination_log);
             ExitCode::from(FAILURE)
@@ -158,7 +170,11 @@ pub fn main(arguments: Arguments) -> ExitCode {
 }
 
 /// Prepares the run and becomes its guardian.
-fn begin(description: RunDescription, options: SupervisorOptions) -> Result<Infallible, Refusal> {
+fn begin(
+    description: RunDescription,
+    options: SupervisorOptions,
+    watchdog: Duration,
+) -> Result<Infallible, Refusal> {
     let unusable = |error: crate::recordings::RecordingsError| {
         Refusal::new(ErrorCode::RecordingsUnusable, chain(&error))
     };
@@ -174,7 +190,7 @@ fn begin(description: RunDescription, options: SupervisorOptions) -> Result<Infa
     if let Err(error) = store.point_latest_at(&description.run_id) {
         notice::error(&format!("`latest` was not renewed: {}", chain(&error)));
     }
-    become_guardian(description, options, &run_dir, &lock)
+    become_guardian(description, options, watchdog, &run_dir, &lock)
 }
 
 /// The public view of the description. It masks credentials as they are given; the redactor knows their encoded forms and
@@ -290,6 +306,7 @@ fn crash_status(description: &RunDescription, redactor: &Redactor) -> Result<Vec
 fn become_guardian(
     description: RunDescription,
     options: SupervisorOptions,
+    watchdog: Duration,
     run_dir: &RunDir,
     lock: &RunLock,
 ) -> Result<Infallible, Refusal> {
@@ -318,6 +335,7 @@ fn become_guardian(
         spec_fd: spec.as_raw_fd(),
         backstop: Some(limits),
         grace,
+        watchdog: Some(watchdog).filter(|watchdog| !watchdog.is_zero()),
         program: None,
         crash_status: Some(CRASH_STATUS.into()),
         stop_exit_code,

@@ -4,6 +4,7 @@
 //! what the guardian has to know goes out. Losing the guardian ends this process (prctl(2), PR_SET_PDEATHSIG), so an end of
 //! the channel is only seen in between.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use nix::sys::socket::{MsgFlags, send};
 use stockade_entrypoint::message::{MAX_MESSAGE_BYTES, SignalNotice, ToGuardian, ToSupervisor};
 use tokio::net::UnixDatagram;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::signals::{Impatience, Way, asks_for_state, report_state, request_of};
 use crate::control::Control;
@@ -54,6 +55,8 @@ struct Inner {
     socket: UnixDatagram,
     /// Sweeps that wait for their answer, at most one a caller; a std lock, for it is never held across an await.
     sweeps: Mutex<Vec<(u64, oneshot::Sender<Swept>)>>,
+    /// The guardian wants to know whether this process is alive. Several questions at once have one answer.
+    asked: Notify,
 }
 
 impl GuardianLink {
@@ -70,6 +73,7 @@ impl GuardianLink {
             inner: Arc::new(Inner {
                 socket,
                 sweeps: Mutex::new(Vec::new()),
+                asked: Notify::new(),
             }),
         })
     }
@@ -109,6 +113,16 @@ impl GuardianLink {
         swept.ok()?.ok()
     }
 
+    /// Tells the guardian that this process is alive, whenever it asks. To be polled by the task that drives the run and by no
+    /// other: an answer of a task of its own would come from a supervisor that hangs, too. The question arrives by `listen`,
+    /// so the answer also says that the other threads turn.
+    pub async fn answer(self) -> Infallible {
+        loop {
+            self.inner.asked.notified().await;
+            self.tell(&ToGuardian::Alive);
+        }
+    }
+
     /// Takes messages until the channel ends. Run it as a task of its own.
     pub async fn listen(
         self,
@@ -143,6 +157,7 @@ impl GuardianLink {
                     killed,
                     remaining,
                 }) => self.swept(request, Swept { killed, remaining }),
+                Ok(ToSupervisor::Ask) => self.inner.asked.notify_one(),
                 Err(error) => {
                     tracing::warn!(%error, "a message of the guardian was not understood")
                 }

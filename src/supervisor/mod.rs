@@ -162,7 +162,13 @@ async fn supervise(inheritance: Inheritance, began: Instant) -> u8 {
         held,
         began,
     };
-    supervisor.run().instrument(span).await
+    let answers = supervisor.link.clone().answer();
+    // Cancel safe: the answers end with the run, and what is asked then is answered by the exit.
+    tokio::select! {
+        biased;
+        never = answers => match never {},
+        exit_code = supervisor.run().instrument(span) => exit_code,
+    }
 }
 
 struct Supervisor {

@@ -57,6 +57,7 @@ mod vm;
 mod process;
 mod services;
 mod crash_finalize;
+mod watchdog;
 mod disk_names;
 #[cfg(feature = "operator")]
 mod recordings;

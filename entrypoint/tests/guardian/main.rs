@@ -14,3 +14,4 @@ mod remains;
 mod run;
 mod signals;
 mod stopping;
+mod watchdog;
