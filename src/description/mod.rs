@@ -28,6 +28,7 @@ mod environment;
 mod earlier;
 mod file;
 mod guardrails;
+mod hooks;
 mod isolation;
 mod layers;
 mod limits;
@@ -70,7 +71,7 @@ pub use origin::Origin;
 pub use playbook::{MAX_PLAYBOOKS, PlaybookRun};
 pub use preset::ChosenPreset;
 pub use secret::Secret;
-pub use service::Service;
+pub use service::{Hooks, Service};
 pub use services::MAX_SERVICES;
 pub use settings::{
     Access, Adapter, ArtifactSecrets, Artifacts, Durability, Isolation, Limits, Mount, MountKey,
@@ -155,6 +156,8 @@ pub struct RunDescription {
     pub gid: Option<u32>,
     /// Programs beside the agent, in the order in which they start; each name once.
     pub services: Vec<Service>,
+    /// Commands at moments of the run.
+    pub hooks: Hooks,
     /// The result that the run has to give; absent when any end that succeeds is one.
     pub output: Option<Output>,
     /// How the run is recorded.

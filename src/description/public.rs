@@ -87,6 +87,7 @@ impl RunDescription {
             "uid": self.uid,
             "gid": self.gid,
             "services": services,
+            "hooks": self.hooks.public(),
             "output_schema": self.output.as_ref().and_then(|output| output.schema.as_ref()),
             "output_file": self.output.as_ref().and_then(|output| output.file.as_ref()),
             "recording": self.recording,
@@ -113,6 +114,7 @@ impl RunDescription {
             "rw",
             "tmpfs",
             "services",
+            "hooks",
             "output_schema",
             "recording",
         ] {

@@ -205,6 +205,7 @@ impl Checker<'_> {
         }
         let preset = self.preset(isolation, &mounts, &tmpfs);
         let services = self.services(grace);
+        let hooks = self.hooks(grace);
         RunDescription {
             run_id,
             task,
@@ -237,6 +238,7 @@ impl Checker<'_> {
             uid,
             gid,
             services,
+            hooks,
             output: self.output(workspace_mode.access()),
             recording: self.recording(),
             artifacts: self.artifacts(),

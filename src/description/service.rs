@@ -31,6 +31,38 @@ pub struct Service {
     pub required: bool,
 }
 
+/// Commands that run at one moment of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Hooks {
+    /// When a stop begins, before the agent is asked to end.
+    pub pre_stop: Option<Hook>,
+    /// After the agent has ended, while services run.
+    pub post_run: Option<Hook>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+impl Hooks {
+    /// The hooks under the names of the file.
+    pub(super) fn public(&self) -> Value {
+        let command = |hook: &Option<Hook>| hook.as_ref().map(|hook| hook.command.clone());
+        let seconds = |hook: &Option<Hook>| hook.as_ref().map(|hook| hook.timeout.as_secs());
+        json!({
+            "pre_stop": command(&self.pre_stop),
+            "pre_stop_seconds": seconds(&self.pre_stop),
+            "post_run": command(&self.post_run),
+            "post_run_seconds": seconds(&self.post_run),
+        })
+    }
+}
+
 /// When a service is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {

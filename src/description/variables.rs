@@ -216,6 +216,34 @@ pub const VARIABLES: &[Variable] = &[
         ..OPTION
     },
     Variable {
+        name: Some("STOCKADE_HOOK"),
+        form: "text",
+        purpose: "Set for [hooks](#hooks): `pre_stop` or `post_run`. A stockade that is itself a workload ignores it.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_RUN_STATUS"),
+        form: "text",
+        purpose: "Set for [hooks](#hooks): the status that the run ends with. A stockade that is itself a workload ignores it.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_RUN_ERROR"),
+        form: "text",
+        purpose: "Set for [hooks](#hooks): its error code, empty for a run that completes. A stockade that is itself a workload ignores it.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+    Variable {
+        name: Some("STOCKADE_RUN_EXIT_CODE"),
+        form: "text",
+        purpose: "Set for [hooks](#hooks): the exit code of the agent, empty when there is none. A stockade that is itself a workload ignores it.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+    Variable {
         name: Some("STOCKADE_BLESS"),
         form: "`1`",
         purpose: "Read by the tests alone: rewrites the files that they compare.",

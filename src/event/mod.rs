@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod guardrail;
+pub mod hook;
 pub mod lifecycle;
 pub mod network;
 pub mod output;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use action::{Action, ActionStarted, Retry, ToolKind};
 pub use guardrail::{Guardrail, GuardrailDecision, GuardrailRule};
+pub use hook::{Hook, HookName};
 pub use lifecycle::{Complete, Isolation, LogOpened, RunPhase, Usage};
 pub use network::{Network, NetworkDecision};
 pub use output::{
@@ -68,6 +70,9 @@ pub enum Event {
     /// A piece of output of a service.
     #[serde(rename = "service.output")]
     ServiceOutput(ServiceOutput),
+    /// A hook has ended, or could not be run.
+    #[serde(rename = "hook")]
+    Hook(Hook),
     /// A diagnostic of the supervisor or of the agent.
     #[serde(rename = "log")]
     Log(Diagnostic),
@@ -114,6 +119,8 @@ pub enum EventType {
     Service,
     /// `service.output`
     ServiceOutput,
+    /// `hook`
+    Hook,
     /// `log`
     Log,
     /// `agent.raw`
@@ -126,7 +133,7 @@ pub enum EventType {
 
 impl EventType {
     /// Every type, in the order of the table in `docs/api.md`.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::LogOpened,
         Self::RunPhase,
         Self::Isolation,
@@ -141,6 +148,7 @@ impl EventType {
         Self::Network,
         Self::Service,
         Self::ServiceOutput,
+        Self::Hook,
         Self::Log,
         Self::AgentRaw,
         Self::Artifact,
@@ -164,6 +172,7 @@ impl EventType {
             Self::Network => "network",
             Self::Service => "service",
             Self::ServiceOutput => "service.output",
+            Self::Hook => "hook",
             Self::Log => "log",
             Self::AgentRaw => "agent.raw",
             Self::Artifact => "artifact",
@@ -214,6 +223,7 @@ impl Event {
             Self::Network(_) => EventType::Network,
             Self::Service(_) => EventType::Service,
             Self::ServiceOutput(_) => EventType::ServiceOutput,
+            Self::Hook(_) => EventType::Hook,
             Self::Log(_) => EventType::Log,
             Self::AgentRaw(_) => EventType::AgentRaw,
             Self::Artifact(_) => EventType::Artifact,
@@ -240,6 +250,7 @@ impl Event {
             Self::Network(payload) => serde_json::to_writer(out, payload),
             Self::Service(payload) => serde_json::to_writer(out, payload),
             Self::ServiceOutput(payload) => serde_json::to_writer(out, payload),
+            Self::Hook(payload) => serde_json::to_writer(out, payload),
             Self::Log(payload) => serde_json::to_writer(out, payload),
             Self::AgentRaw(payload) => serde_json::to_writer(out, payload),
             Self::Artifact(payload) => serde_json::to_writer(out, payload),

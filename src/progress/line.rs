@@ -9,7 +9,7 @@ use super::paint::{Colours, Tone};
 use super::quantity;
 use crate::event::lifecycle::{Isolation, Survivors};
 use crate::event::{
-    Action, ActionStarted, Complete, Event, Level, NetworkDecision, RunPhase, Service,
+    Action, ActionStarted, Complete, Event, Hook, Level, NetworkDecision, RunPhase, Service,
     ServiceState, Stream,
 };
 use crate::run::{Phase, Status};
@@ -153,6 +153,7 @@ impl Teller {
             },
             Event::ActionOutput(_) | Event::ServiceOutput(_) => return None,
             Event::Service(service) => self.service(service)?,
+            Event::Hook(hook) => self.hook(hook)?,
             Event::Action(action) => self.action(action)?,
             Event::Message(text) => {
                 let role = text.role.as_deref().map_or("agent".to_owned(), &short);
@@ -234,6 +235,26 @@ impl Teller {
                 Detail::Full => ending(complete, self.colours),
             },
         })
+    }
+
+    /// A hook that went well is told in full only.
+    fn hook(&self, hook: &Hook) -> Option<String> {
+        if hook.success && self.detail == Detail::Past {
+            return None;
+        }
+        let word = if hook.success { "done" } else { "failed" };
+        let took = quantity::duration(hook.duration_ms);
+        let mut text = format!("hook {}: {word} ({took})", hook.hook.as_str());
+        if let Some(error) = &hook.error {
+            text.push_str(&format!(": {error}"));
+        }
+        let tone = if hook.success {
+            Tone::Quiet
+        } else {
+            Tone::Warning
+        };
+        let text = clean::summary(&text, MAX_SUMMARY_CHARS);
+        Some(self.colours.paint(tone, &text))
     }
 
     /// What becomes of services is told in full; of what goes as it should, the view has no line.

@@ -103,6 +103,7 @@ impl State {
             | Event::Retry(_)
             | Event::Guardrail(_)
             | Event::Network(_)
+            | Event::Hook(_)
             | Event::Service(_)
             | Event::Log(_)
             | Event::AgentRaw(_)

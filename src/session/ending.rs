@@ -2,10 +2,13 @@
 //!
 //! Owns the order and the time limits:
 //! 1. the intent is on disk (`stop.json` for a request) and the phase is `stopping`; whoever asked is answered;
-//! 2. SIGTERM and SIGCONT to every process of the workload, while there is grace;
-//! 3. everything is killed and reaped, and what had to be killed is counted; the egress proxy ends;
-//! 4. output that is left is read, open actions are ended as cancelled, artifacts are taken and closed;
-//! 5. the recorder ends the run on record.
+//! 2. the hook of a stop runs, then SIGTERM and SIGCONT to every process of the workload but services, while there is grace;
+//! 3. all of that is killed and reaped, and what had to be killed is counted; without anything beside the agent the egress
+//!    proxy ends here;
+//! 4. output that is left is read, open actions are ended as cancelled, the result is taken;
+//! 5. the last hook runs, services end in reverse order, then everything is killed, and the egress proxy ends;
+//! 6. artifacts are taken and closed;
+//! 7. the recorder ends the run on record.
 //!
 //! A second request shortens what is left to [`SECOND_REQUEST_GRACE`], a third kills at once. Invariant: the steps before
 //! the record never take longer than the grace less [`PERSIST_RESERVE`].
@@ -16,14 +19,15 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::cause::Cause;
-use super::ladder::Ladder;
+use super::hooks::Outlook;
+use super::ladder::{Awaited, Ladder};
 use super::recorder::{Ended, now_ms};
 use super::workload::{Killed, chain};
-use super::{End, IN_HAND_LIMIT, Session};
+use super::{End, Session};
 use crate::agent::{Exit, Observation, Role, Verdict};
 use crate::control::{StopAnswer, StopCall, StopCause, StopRequest};
 use crate::event::lifecycle::Survivors;
-use crate::event::{Complete, Level};
+use crate::event::{Complete, HookName, Level};
 use crate::log::LogHealth;
 use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Status, Transition};
 
@@ -54,6 +58,11 @@ impl Session {
     pub async fn wind_down(mut self, end: End) -> Ended {
         let begun = Instant::now();
         let collect_until = self.collect_until(&end);
+        // What passed a limit of memory or disk is dead already, as is all in a sandbox that is gone.
+        let is_stopped = !matches!(
+            end,
+            End::Verdict(_) | End::Exceeded(_) | End::SandboxGone(_)
+        );
         let mut ladder = Ladder::new(begun, self.settings.grace);
         let mut call = None;
         let mut cause = self.cause_of(end, &mut call).await;
@@ -68,15 +77,22 @@ impl Session {
             let reason = cause.error.as_ref().map(|(_, message)| message.clone());
             self.recorder.enter(Transition::StopBegan, reason).await;
         }
-        let is_running = self
-            .launched
-            .as_ref()
-            .is_some_and(|launched| launched.exit.is_none());
-        if is_running {
+        let was_running = self.is_running();
+        if is_stopped && self.launched.is_some() {
+            // The agent keeps half of its time for its own end.
+            let left = ladder.left_before(self.time_behind_agent(), None);
+            let limit = left.unwrap_or_default() / 2;
+            let outlook = self.outlook(&cause);
+            self.run_hook(HookName::PreStop, limit, outlook, &mut ladder)
+                .await;
+        }
+        // Of an agent that has ended meanwhile, what it left behind is asked.
+        if was_running {
             self.ask_to_end(&mut ladder).await;
         }
         self.abandon_look().await;
-        let mut killed = if self.services.are_any() {
+        let goes_on = self.services.are_any() || self.settings.hooks.post_run.is_some();
+        let mut killed = if goes_on {
             self.abandon_looks_at_services().await;
             self.workload.kill_rest(KILL_LIMIT).await
         } else {
@@ -87,7 +103,16 @@ impl Session {
         self.check_result(&mut cause).await;
         self.settings.console.release().await;
         self.keep_result(&mut cause).await;
-        if self.services.are_any() {
+        if goes_on {
+            if self.launched.is_some() {
+                // Services that may need all that is left share it with the hook.
+                let share = ladder.left(None).unwrap_or_default() / 2;
+                let before = ladder.left_before(self.stop_time_of_services(), None);
+                let limit = share.max(before.unwrap_or_default());
+                let outlook = self.outlook(&cause);
+                self.run_hook(HookName::PostRun, limit, outlook, &mut ladder)
+                    .await;
+            }
             killed.add(self.stop_services(&mut ladder).await);
             killed.add(self.kill_everything().await);
             self.services.close_output().await;
@@ -102,6 +127,33 @@ impl Session {
         self.clear_output().await;
         self.workload.close().await;
         ended
+    }
+
+    /// Whether the process that was launched last lives.
+    pub(super) fn is_running(&self) -> bool {
+        let launched = self.launched.as_ref();
+        launched.is_some_and(|launched| launched.exit.is_none())
+    }
+
+    /// How much of a stop's time is kept for what follows the end of the agent.
+    fn time_behind_agent(&self) -> Duration {
+        let hook = self.settings.hooks.post_run.as_ref();
+        self.stop_time_of_services() + hook.map(|hook| hook.timeout).unwrap_or_default()
+    }
+
+    fn outlook(&self, cause: &Cause) -> Outlook {
+        Outlook {
+            code: cause.error.as_ref().map(|(code, _)| *code),
+            exit: self.exit_of_agent(cause),
+        }
+    }
+
+    /// The exit that the record tells: of many attempts only that of the one that decided counts.
+    fn exit_of_agent(&self, cause: &Cause) -> Option<Exit> {
+        let only_launch = self.launched.as_ref();
+        let only_launch = only_launch.filter(|launched| launched.watched.is_none());
+        let of_verdict = cause.verdict.exit.as_deref().copied();
+        of_verdict.or_else(|| only_launch.and_then(|launched| launched.exit))
     }
 
     /// Rung 3: kills and reaps whatever is left of the workload, and ends its way out.
@@ -151,56 +203,18 @@ impl Session {
     /// Rung 2: asks every process to end, and waits while there is grace.
     async fn ask_to_end(&mut self, ladder: &mut Ladder) {
         // With no service the rest is everything, which is reached by faster means.
-        let has_services = self.services.are_any();
-        let asked = match has_services {
+        let asked = match self.services.are_any() {
             true => self.workload.signal_rest(SIGTERM).await,
             false => self.workload.signal_all(SIGTERM).await,
         };
         if let Err(error) = asked {
             tracing::debug!(%error, "nothing was there to be signalled");
         }
-        let reserve = self.stop_time_of_services();
-        let mut main_ended_at = None;
-        while let Some(left) = ladder.left_before(reserve, main_ended_at) {
-            if main_ended_at.is_some() {
-                let count = match has_services {
-                    true => self.workload.processes_of_rest().await,
-                    false => self.workload.processes().await,
-                };
-                if count == Some(0) {
-                    return;
-                }
-            }
-            let pause = if main_ended_at.is_some() {
-                left.min(COUNT_INTERVAL)
-            } else {
-                left
-            };
-            // All arms are cancel safe: reports and requests wait in their channels.
-            tokio::select! {
-                biased;
-                Some(StopCall { request, answer }) = self.calls.recv() => {
-                    ladder.note(&request);
-                    let _ = answer.send(StopAnswer::Stopping);
-                }
-                report = self.workload.next_report(), if main_ended_at.is_none() => match report {
-                    Ok(report) => {
-                        self.take_late_report(&report).await;
-                        let launched = self.launched.as_ref();
-                        if launched.is_some_and(|launched| launched.exit.is_some()) {
-                            main_ended_at = Some(Instant::now());
-                        }
-                    }
-                    Err(_) => return,
-                },
-                Some(observation) = super::next_observation(&mut self.observations) => {
-                    // What the agent reports on its way out belongs to the record; what it decides comes too late.
-                    // A full disk must not hold the ladder.
-                    let _ = tokio::time::timeout(IN_HAND_LIMIT, self.tell(observation)).await;
-                }
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
+        let reserve = self.time_behind_agent();
+        self.await_end(Awaited::Agent, ladder, |ladder, ended_at| {
+            ladder.left_before(reserve, ended_at)
+        })
+        .await;
     }
 
     /// Rung 4 with its limit. What holds it up is a full disk, at which everybody waits who has something to record.
@@ -294,16 +308,7 @@ impl Session {
     }
 
     fn complete(&self, cause: Cause, killed: Killed, begun: Instant) -> Complete {
-        // Of many attempts only the one that decided counts.
-        let only_launch = self
-            .launched
-            .as_ref()
-            .filter(|launched| launched.watched.is_none());
-        let exit: Option<Exit> = cause
-            .verdict
-            .exit
-            .map(|exit| *exit)
-            .or_else(|| only_launch.and_then(|launched| launched.exit));
+        let exit = self.exit_of_agent(&cause);
         let error = cause.error.map(|(code, message)| RunError {
             code,
             message,

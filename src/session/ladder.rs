@@ -1,13 +1,16 @@
-//! The clock of a stop: how long the workload may take to end by itself.
+//! The clock of a stop: how long the workload may take to end by itself, and the one loop that waits by it.
 //!
-//! Owns the rule that requests only shorten what is left. Pure but for the clock.
+//! Owns the rule that requests only shorten what is left. It asks nobody to end and kills nothing. Invariant: whatever is
+//! waited for, requests are heard and reports are taken meanwhile, and nobody is waited for beyond the clock.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ending::{KILL_LIMIT, PERSIST_RESERVE, SECOND_REQUEST_GRACE};
-use crate::control::{StopCause, StopRequest};
+use super::ending::{COUNT_INTERVAL, KILL_LIMIT, PERSIST_RESERVE, SECOND_REQUEST_GRACE};
+use super::{IN_HAND_LIMIT, Session};
+use crate::control::{StopAnswer, StopCall, StopCause, StopRequest};
+use crate::event::HookName;
 
 /// Longest time that processes get which the command left behind, once the command itself has ended.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
@@ -69,6 +72,103 @@ impl Ladder {
         let until = leftovers.map_or(self.kill_at, |leftovers| leftovers.min(self.kill_at));
         let left = until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
+    }
+}
+
+/// Whose end a stop waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// The process that was launched last, and then all that was not launched apart.
+    Agent,
+    /// The program of the service at this place, and then all that it started.
+    Service(usize),
+    /// The hook that runs, alone: what it leaves is killed.
+    Hook(HookName),
+}
+
+impl Session {
+    /// Waits until that has ended, for as long as `left` says: it is given when the process itself ended.
+    pub(super) async fn await_end(
+        &mut self,
+        of: Awaited,
+        ladder: &mut Ladder,
+        left: impl Fn(&Ladder, Option<Instant>) -> Option<Duration>,
+    ) {
+        // What the agent reports on its way out belongs to the record, and it must not wait for the session.
+        let takes_lines = match of {
+            Awaited::Agent | Awaited::Hook(HookName::PreStop) => true,
+            Awaited::Service(_) | Awaited::Hook(HookName::PostRun) => false,
+        };
+        let mut ended_at = None;
+        loop {
+            if self.has_ended(of) {
+                ended_at.get_or_insert_with(Instant::now);
+                if self.processes_left_of(of).await == Some(0) {
+                    return;
+                }
+            }
+            let Some(left) = left(ladder, ended_at).filter(|left| !left.is_zero()) else {
+                return;
+            };
+            let pause = match ended_at {
+                Some(_) => left.min(COUNT_INTERVAL),
+                None => left,
+            };
+            // All arms are cancel safe: requests, reports and lines wait in their channels.
+            tokio::select! {
+                biased;
+                Some(StopCall { request, answer }) = self.calls.recv() => {
+                    ladder.note(&request);
+                    // Who does not wait for the answer any more has not asked for one.
+                    let _ = answer.send(StopAnswer::Stopping);
+                }
+                report = self.workload.next_report() => match report {
+                    Ok(report) => self.take_late_report(&report).await,
+                    Err(error) => {
+                        tracing::debug!(%error, "nothing is waited for, the sandbox is gone");
+                        return;
+                    }
+                },
+                Some(observation) = super::next_observation(&mut self.observations), if takes_lines => {
+                    // What the agent decides now comes too late. A full disk must not hold the ladder.
+                    let _ = tokio::time::timeout(IN_HAND_LIMIT, self.tell(observation)).await;
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Waits for the report of a process that was killed, for at most [`KILL_LIMIT`].
+    pub(super) async fn await_killed(&mut self, of: Awaited) {
+        let until = Instant::now() + KILL_LIMIT;
+        while !self.has_ended(of) {
+            match tokio::time::timeout_at(until, self.workload.next_report()).await {
+                Ok(Ok(report)) => self.take_late_report(&report).await,
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    fn has_ended(&self, of: Awaited) -> bool {
+        match of {
+            Awaited::Agent => !self.is_running(),
+            Awaited::Service(idx) => self.exit_of_service(idx).is_some(),
+            Awaited::Hook(_) => self.hook.is_none_or(|hook| hook.exit.is_some()),
+        }
+    }
+
+    /// How many processes are waited for once the first has ended; none when that cannot be known.
+    async fn processes_left_of(&self, of: Awaited) -> Option<u32> {
+        match of {
+            Awaited::Agent if self.services.are_any() => self.workload.processes_of_rest().await,
+            Awaited::Agent => self.workload.processes().await,
+            // Where the number is not known, nobody is waited for.
+            Awaited::Service(idx) => match self.launch_of_service(idx) {
+                Some(id) => Some(self.workload.processes_of(id).await.unwrap_or(0)),
+                None => Some(0),
+            },
+            Awaited::Hook(_) => Some(0),
+        }
     }
 }
 

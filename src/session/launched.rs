@@ -239,7 +239,7 @@ impl Session {
                 of: LineOf::Actions,
                 ..
             } => Cast::off(),
-            Destination::Service { .. } => Cast::off(),
+            Destination::Service { .. } | Destination::Hook { .. } => Cast::off(),
             Destination::Lines { .. } | Destination::Action { .. } | Destination::Agent => {
                 self.journal.cast().clone()
             }
@@ -365,9 +365,10 @@ impl Session {
 fn result_lines(line: Option<ResultLine>, destination: &Destination) -> Option<ResultLines> {
     let reports = match destination {
         Destination::Action { .. } => Reports::Absent,
-        Destination::Lines { .. } | Destination::Agent | Destination::Service { .. } => {
-            Reports::PassedOver
-        }
+        Destination::Lines { .. }
+        | Destination::Agent
+        | Destination::Service { .. }
+        | Destination::Hook { .. } => Reports::PassedOver,
     };
     line.map(|line| ResultLines::new(line, reports))
 }

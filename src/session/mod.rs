@@ -11,6 +11,7 @@ pub mod collection;
 pub mod ending;
 pub mod environment;
 mod growth;
+mod hooks;
 mod guarded;
 pub mod console;
 mod keyboard;
@@ -43,6 +44,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::agent::{Agent, Observation, Step, Verdict};
 use crate::control::StopCall;
+use crate::description::Hooks;
 use crate::egress::Egress;
 use crate::event::Level;
 use crate::log::LogHealth;
@@ -101,6 +103,8 @@ pub struct Settings {
     pub passthrough: Passthrough,
     /// The result that is asked for; none when none is.
     pub result: Option<Arc<result::Wanted>>,
+    /// Commands at moments of the run.
+    pub hooks: Hooks,
     /// The terminal from which the run was started.
     pub console: console::Console,
 }
@@ -158,6 +162,8 @@ pub struct Session {
     pub egress: Option<Egress>,
     /// The programs beside the agent.
     pub services: Services,
+    /// The hook that runs.
+    hook: Option<hooks::Running>,
     launched: Option<Launched>,
     pumps: TaskTracker,
     cut: CancellationToken,
@@ -220,6 +226,7 @@ impl Session {
             collection: None,
             egress: None,
             services: Services::default(),
+            hook: None,
             launched: None,
             pumps: TaskTracker::new(),
             cut: CancellationToken::new(),

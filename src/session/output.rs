@@ -98,6 +98,11 @@ pub enum Destination {
     },
     /// Text in the log, as output of the agent itself.
     Agent,
+    /// Nothing but the clip.
+    Hook {
+        /// Keeps the beginning and the end of what it prints.
+        clip: Arc<Mutex<Clip>>,
+    },
     /// Text in the log, as output of a service.
     Service {
         /// Its name.
@@ -229,6 +234,12 @@ impl Pump {
                     self.screen.push(&clean).await;
                     sink.push(&self, &clean).await;
                 }
+                // What is kept of a hook is bounded anyway, and the run ends already.
+                Allowance::LimitReached | Allowance::Drop
+                    if matches!(self.destination, Destination::Hook { .. }) =>
+                {
+                    sink.push(&self, &clean).await;
+                }
                 // What follows passes through until the session ends the run.
                 Allowance::LimitReached => self.budget.exceeded.cancel(),
                 Allowance::Drop => {}
@@ -260,6 +271,10 @@ impl Pump {
                         .push(&piece.text);
                 }
                 (Some(*step), Some(call_id.clone()))
+            }
+            Destination::Hook { clip } => {
+                let mut clip = clip.lock().unwrap_or_else(PoisonError::into_inner);
+                return clip.push(&piece.text);
             }
             Destination::Service { service } => {
                 let Piece { text, bytes, lossy } = piece;
@@ -307,9 +322,10 @@ enum Sink {
 impl Sink {
     fn new(destination: &Destination) -> Self {
         match destination {
-            Destination::Action { .. } | Destination::Agent | Destination::Service { .. } => {
-                Self::Text(Utf8Chunker::new())
-            }
+            Destination::Action { .. }
+            | Destination::Agent
+            | Destination::Service { .. }
+            | Destination::Hook { .. } => Self::Text(Utf8Chunker::new()),
             Destination::Lines { .. } => Self::Lines {
                 codec: AnyDelimiterCodec::new_with_max_length(
                     b"\n".to_vec(),

@@ -131,6 +131,7 @@ impl StatusFold {
             | EventType::Complete => true,
             EventType::ActionOutput
             | EventType::ServiceOutput
+            | EventType::Hook
             | EventType::Message
             | EventType::Thought
             | EventType::Limit
@@ -172,6 +173,7 @@ impl StatusFold {
             | Event::Limit(_)
             | Event::Guardrail(_)
             | Event::Network(_)
+            | Event::Hook(_)
             | Event::Log(_)
             | Event::AgentRaw(_)
             | Event::Artifact(_) => {}

@@ -396,6 +396,7 @@ fn urgency_of(event_type: EventType) -> Urgency {
         | EventType::Guardrail
         | EventType::Network
         | EventType::Service
+        | EventType::Hook
         | EventType::ServiceOutput
         | EventType::Log
         | EventType::AgentRaw

@@ -56,6 +56,7 @@ impl RunObserver {
                 | Event::Isolation(_)
                 | Event::ActionStarted(_)
                 | Event::ActionOutput(_)
+                | Event::Hook(_)
                 | Event::ServiceOutput(_)
                 | Event::Message(_)
                 | Event::Thought(_)

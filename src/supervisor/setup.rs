@@ -382,6 +382,7 @@ pub fn settings(
         directory: description.chdir.clone(),
         passthrough: Passthrough::BOTH,
         result: None,
+        hooks: description.hooks.clone(),
         console: Console::of(description),
     }
 }

@@ -56,6 +56,7 @@ mod limits;
 mod vm;
 mod process;
 mod services;
+mod hooks;
 mod crash_finalize;
 mod watchdog;
 mod disk_names;

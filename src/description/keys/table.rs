@@ -391,6 +391,40 @@ pub const KEYS: &[Key] = &[
         ..HONOURED
     },
     Key {
+        name: "hooks.pre_stop",
+        type_text: "a list of text",
+        bounds: "1 to 4,096 arguments",
+        default: "none",
+        purpose: "A command that runs in the sandbox when a stop begins, before the agent is asked to end; see [hooks](#hooks).",
+        shape: Shape::List,
+        ..HONOURED
+    },
+    Key {
+        name: "hooks.pre_stop_seconds",
+        type_text: "seconds, or text such as `10s`",
+        bounds: "1 to `grace_seconds`",
+        default: "2",
+        purpose: "How long it may take; then it is killed.",
+        ..HONOURED
+    },
+    Key {
+        name: "hooks.post_run",
+        type_text: "a list of text",
+        bounds: "1 to 4,096 arguments",
+        default: "none",
+        purpose: "A command that runs in the sandbox after the agent has ended, while services run; see [hooks](#hooks).",
+        shape: Shape::List,
+        ..HONOURED
+    },
+    Key {
+        name: "hooks.post_run_seconds",
+        type_text: "seconds, or text such as `10s`",
+        bounds: "1 to `grace_seconds`",
+        default: "2",
+        purpose: "How long it may take; then it is killed.",
+        ..HONOURED
+    },
+    Key {
         name: "guardrails.max_consecutive_errors",
         type_text: "an integer",
         bounds: "0 to 1,000,000, at most `max_steps`; 0 is off",

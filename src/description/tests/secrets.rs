@@ -187,6 +187,7 @@ fn the_public_view_has_the_keys_of_the_file() {
         "uid": null,
         "gid": null,
         "services": [],
+        "hooks": { "pre_stop": null, "pre_stop_seconds": null, "post_run": null, "post_run_seconds": null },
         "output_schema": null,
         "output_file": null,
         "recording": recording,

@@ -481,7 +481,7 @@ impl Session {
 }
 
 /// A descriptor that gives nothing and takes everything.
-fn nothing() -> std::io::Result<std::os::fd::OwnedFd> {
+pub(super) fn nothing() -> std::io::Result<std::os::fd::OwnedFd> {
     let null = std::fs::File::options()
         .read(true)
         .write(true)

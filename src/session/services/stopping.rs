@@ -5,16 +5,14 @@
 
 use std::time::Duration;
 
-use stockade_sandbox::Report;
+use stockade_sandbox::{LaunchId, Report};
 use tokio::time::Instant;
 
-use super::super::ending::{COUNT_INTERVAL, KILL_LIMIT};
-use super::super::ladder::Ladder;
+use super::super::ladder::{Awaited, Ladder};
 use super::super::workload::{Killed, exit_of};
 use super::super::{Session, journal};
 use super::{State, Whose};
 use crate::agent::Exit;
-use crate::control::{StopAnswer, StopCall};
 use crate::event::{Event, Service, ServiceState};
 
 /// Time for the end of looks that were killed; it takes well below a millisecond each.
@@ -38,7 +36,11 @@ impl Session {
             }
             Some(Whose::GivenUp(id)) => self.forget_look(id).await,
             None => {
-                if self
+                if let Some(hook) = &mut self.hook
+                    && hook.id == report.launch
+                {
+                    hook.exit = Some(exit);
+                } else if self
                     .launched
                     .as_ref()
                     .is_some_and(|launched| launched.id == report.launch && launched.exit.is_none())
@@ -114,7 +116,12 @@ impl Session {
             if let Err(error) = self.workload.signal_tree(id, signo).await {
                 tracing::debug!(%error, "a service has ended before it was asked to");
             }
-            self.await_end_of_service(idx, begun + grace, ladder).await;
+            let until = begun + grace;
+            self.await_end(Awaited::Service(idx), ladder, |ladder, _| {
+                let own = until.saturating_duration_since(Instant::now());
+                ladder.left(None).map(|left| left.min(own))
+            })
+            .await;
         }
         let mut n_left = self.workload.processes_of(id).await.unwrap_or_default();
         let is_deaf = self.exit_of_service(idx).is_none();
@@ -123,13 +130,7 @@ impl Session {
             if let Err(error) = self.workload.signal_tree(id, nix::libc::SIGKILL).await {
                 tracing::debug!(%error, "a service has ended before it was killed");
             }
-            let limit = Instant::now() + KILL_LIMIT;
-            while self.exit_of_service(idx).is_none() {
-                match tokio::time::timeout_at(limit, self.workload.next_report()).await {
-                    Ok(Ok(report)) => self.take_late_report(&report).await,
-                    Ok(Err(_)) | Err(_) => break,
-                }
-            }
+            self.await_killed(Awaited::Service(idx)).await;
         }
         let cleared = self.clear_service(idx).await;
         let Some(held) = self.services.held.get(idx) else {
@@ -159,45 +160,13 @@ impl Session {
         self.recorder.append(Event::Service(event));
     }
 
-    /// Waits for a service that was asked to end, with all that it started, until then or as long as the ladder allows.
-    async fn await_end_of_service(&mut self, idx: usize, until: Instant, ladder: &mut Ladder) {
-        loop {
-            let launch = self.services.held.get(idx).and_then(|held| held.launch);
-            let Some(id) = launch else { return };
-            let has_ended = self.exit_of_service(idx).is_some();
-            // Where the number is not known, nobody is waited for.
-            if has_ended && self.workload.processes_of(id).await.unwrap_or(0) == 0 {
-                return;
-            }
-            let own = until.saturating_duration_since(Instant::now());
-            let Some(left) = ladder.left(None).map(|left| left.min(own)) else {
-                return;
-            };
-            if left.is_zero() {
-                return;
-            }
-            let pause = if has_ended {
-                left.min(COUNT_INTERVAL)
-            } else {
-                left
-            };
-            // All arms are cancel safe: reports and requests wait in their channels.
-            tokio::select! {
-                biased;
-                Some(StopCall { request, answer }) = self.calls.recv() => {
-                    ladder.note(&request);
-                    let _ = answer.send(StopAnswer::Stopping);
-                }
-                report = self.workload.next_report() => match report {
-                    Ok(report) => self.take_late_report(&report).await,
-                    Err(_) => return,
-                },
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
+    /// The program of a service, until what it left is cleared away.
+    pub(in crate::session) fn launch_of_service(&self, idx: usize) -> Option<LaunchId> {
+        self.services.held.get(idx)?.launch
     }
 
-    fn exit_of_service(&self, idx: usize) -> Option<Exit> {
+    /// How the program of a service ended in this stop.
+    pub(in crate::session) fn exit_of_service(&self, idx: usize) -> Option<Exit> {
         match self.services.held.get(idx)?.state {
             State::Ended(exit) => Some(exit),
             _ => None,

@@ -21,7 +21,7 @@ fn with_services(script: &str, services: &str) -> RunBuilder {
 }
 
 /// A service that is [`WILLING`], ready when it says so.
-fn willing(name: &str) -> String {
+pub fn willing(name: &str) -> String {
     format!(
         "- name: {name}\n  command: [sh, -c, {WILLING:?}, {name}]\n  ready: {{file: {name}.up}}\n"
     )
@@ -43,7 +43,7 @@ fn last(recording: &Recording, name: &str) -> Value {
 }
 
 /// What the workload left in a file of its workspace.
-fn left(run: &crate::harness::run::Finished, file: &str) -> String {
+pub fn left(run: &crate::harness::run::Finished, file: &str) -> String {
     let path = run.directory.path().join("workspace").join(file);
     std::fs::read_to_string(path).unwrap_or_default()
 }
