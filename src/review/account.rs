@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::step::StepView;
+use crate::event::Hook;
 use crate::event::lifecycle::{Isolation, Survivors, Usage};
 use crate::run::{Outcome, RunId, Status};
-use crate::status::document::{RecordingsHealth, StatusError};
+use crate::status::document::{RecordingsHealth, ServiceStatus, StatusError};
 
 /// Who works on a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -63,6 +64,10 @@ pub struct Account {
     pub usage: Usage,
     /// Processes that had to be killed.
     pub survivors: Option<Survivors>,
+    /// The services that were begun, and where they are.
+    pub services: Vec<ServiceStatus>,
+    /// The hooks that have ended; a run has no more than one of each.
+    pub hooks: Vec<Hook>,
     /// How many actions ended how.
     pub actions: Counts,
     /// Those that took longest, longest first.

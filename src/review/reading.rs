@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::account::{Account, Artifacts, Counts, Life, LogFacts, PhaseTime};
 use super::plain;
 use super::step::StepView;
-use crate::event::{ActionOutput, ArtifactAdded, Event, EventType, NetworkDecision};
+use crate::event::{ActionOutput, ArtifactAdded, Event, EventType, Hook, NetworkDecision};
 use crate::log::Millis;
 use crate::log::scan::{Hashes, parse_event, scan};
 use crate::recordings::claim::Occupancy;
@@ -157,6 +157,7 @@ struct Fold {
     n_notes: u64,
     artifacts: Artifacts,
     /// Encoded `action.output` events from the end.
+    hooks: Vec<Hook>,
     tail: VecDeque<Vec<u8>>,
     tail_bytes: usize,
 }
@@ -172,6 +173,7 @@ impl Fold {
             notes: Vec::new(),
             n_notes: 0,
             artifacts: Artifacts::default(),
+            hooks: Vec::new(),
             tail: VecDeque::new(),
             tail_bytes: 0,
         }
@@ -246,6 +248,10 @@ impl Fold {
             }
         } else if let Event::Artifact(added) = event {
             self.artifact(added);
+        } else if let Event::Hook(hook) = event
+            && self.hooks.iter().all(|known| known.hook != hook.hook)
+        {
+            self.hooks.push(hook.clone());
         }
     }
 
@@ -349,6 +355,8 @@ impl Fold {
             isolation: document.isolation,
             usage: document.usage,
             survivors: document.survivors,
+            services: document.services,
+            hooks: self.hooks,
             actions: counts,
             slowest: self.slowest,
             failed: self.failed.into(),

@@ -7,9 +7,11 @@
 use super::account::{Account, Life};
 use super::plain::{self, columns, fit};
 use super::step::StepView;
+use crate::event::ServiceState;
 use crate::progress::paint::{Colours, Tone};
 use crate::progress::quantity;
 use crate::run::Status;
+use crate::status::document::ServiceStatus;
 use crate::text::measure;
 
 /// Narrowest screen that is laid out for.
@@ -194,12 +196,54 @@ impl Screen {
             );
             self.toned("left", Tone::Warning, &plain::line(&text));
         }
+        self.beside(account);
         for note in account.notes.iter().take(2) {
             self.toned("limit", Tone::Warning, note);
         }
         let n_more = account.n_notes.saturating_sub(2);
         if n_more > 0 {
             self.row("", &format!("and {n_more} more, see the log"));
+        }
+    }
+
+    /// What ran beside the agent: services first that are not as they should be.
+    fn beside(&mut self, account: &Account) {
+        let told = |service: &ServiceStatus| {
+            let mut text = format!("{} {}", service.name, service.state.as_str());
+            if service.restarts > 0 {
+                text.push_str(&format!(
+                    ", {}",
+                    measure::count(service.restarts, "restart")
+                ));
+            }
+            if let Some(reason) = &service.reason {
+                text.push_str(&format!(" ({reason})"));
+            }
+            text
+        };
+        let is_odd = |service: &&ServiceStatus| {
+            service.state == ServiceState::Failed
+                || service.restarts > 0
+                || service.reason.is_some()
+        };
+        let (odd, usual): (Vec<_>, Vec<_>) = account.services.iter().partition(is_odd);
+        let tone = if odd.is_empty() {
+            Tone::Plain
+        } else {
+            Tone::Warning
+        };
+        let services: Vec<String> = odd.into_iter().chain(usual).map(told).collect();
+        if !services.is_empty() {
+            self.toned("services", tone, &plain::line(&services.join("; ")));
+        }
+        for hook in &account.hooks {
+            let took = milliseconds(hook.duration_ms);
+            let name = hook.hook.as_str();
+            let (tone, text) = match &hook.error {
+                None => (Tone::Plain, format!("{name} took {took}")),
+                Some(error) => (Tone::Warning, format!("{name} failed ({took}): {error}")),
+            };
+            self.toned("hook", tone, &plain::line(&text));
         }
     }
 

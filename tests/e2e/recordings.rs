@@ -169,6 +169,30 @@ fn one_screen_says_what_happened_and_nothing_that_a_terminal_obeys() {
 }
 
 #[test]
+fn what_ran_beside_the_agent_is_shown() {
+    let description = "services:\n- {name: flaky, command: [sh, -c, 'echo x >> n; [ $(wc -l < n) -gt 1 ] || exit 3; : > up; exec sleep 600'], ready: {file: up}, restart: on-failure}\n\
+                       hooks.post_run: [sh, -c, 'exit 9']\n";
+    let run = RunBuilder::sh("true");
+    let file = run.workspace().parent().unwrap().join("run.yaml");
+    std::fs::write(&file, description).unwrap();
+    let run = run.flag("--config").flag(file).finish();
+    assert_eq!(run.code(), 0, "{}", run.stderr);
+    let shown = show(run.recording.path(), &[]);
+    let screen = String::from_utf8(shown.stdout).unwrap();
+    for part in [
+        "flaky stopped, 1 restart",
+        "post_run failed",
+        "exited with code 9",
+    ] {
+        assert!(screen.contains(part), "{part}\n{screen}");
+    }
+    let json = show(run.recording.path(), &["--json"]);
+    let account: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(account["services"][0]["restarts"], 1, "{account}");
+    assert_eq!(account["hooks"][0]["exit_code"], 9, "{account}");
+}
+
+#[test]
 fn a_run_that_goes_on_and_one_that_was_cut_off_are_shown_as_what_they_are() {
     let run = RunBuilder::sh("echo begun; sleep 1000").start();
     run.until_stdout("begun");

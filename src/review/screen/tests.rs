@@ -46,6 +46,8 @@ fn account() -> Account {
         isolation: None,
         usage: Usage::default(),
         survivors: None,
+        services: Vec::new(),
+        hooks: Vec::new(),
         actions: Counts {
             total: 40,
             succeeded: 30,
@@ -120,6 +122,42 @@ fn what_matters_stands_on_the_smallest_screen() {
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
+}
+
+#[test]
+fn what_ran_beside_the_agent_is_told_and_what_went_wrong_with_it_comes_first() {
+    let service = |name: &str, state, restarts| ServiceStatus {
+        name: name.to_owned(),
+        state,
+        restarts,
+        reason: None,
+    };
+    let account = Account {
+        services: vec![
+            service("display", ServiceState::Stopped, 0),
+            service("db", ServiceState::Failed, 2),
+        ],
+        hooks: vec![crate::event::Hook {
+            hook: crate::event::HookName::PostRun,
+            success: false,
+            error: Some("the hook exited with code 9".to_owned()),
+            exit_code: Some(9),
+            signal: None,
+            duration_ms: 12,
+            result_text: None,
+            truncated: None,
+        }],
+        ..account()
+    };
+    let text = render(&account, Size::default(), Colours::None);
+    assert!(
+        text.contains("services  db failed, 2 restarts; display stopped\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("post_run failed (12 ms): the hook exited with code 9\n"),
+        "{text}"
+    );
 }
 
 #[test]

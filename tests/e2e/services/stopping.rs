@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::crash_follower::over_socket;
 use crate::harness::run::kill;
 use crate::harness::{Run, until};
 use crate::process_table;
@@ -51,15 +52,25 @@ fn until_ready(run: &Run) {
 #[test]
 fn a_stop_asks_the_agent_first_and_services_behind_it() {
     let agent = "trap 'sleep 0.3; echo agent >> order; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
-    for tier in TIERS {
+    // Where the workload may reach the socket the API asks for a token, which is another matter.
+    let ways = TIERS.map(|tier| (tier, false)).into_iter();
+    for (tier, by_api) in ways.chain([("best", true)]) {
         let run = with_services(agent, &three())
             .flag("--isolation")
             .flag(tier)
             .start();
         until_ready(&run);
-        run.signal(Signal::SIGTERM);
+        if by_api {
+            let body = "{\"reason\": \"enough\"}";
+            let (code, _) = over_socket(&run.socket(), "POST", "/stop", body);
+            assert_eq!(code, 202, "{tier}");
+        } else {
+            run.signal(Signal::SIGTERM);
+        }
         let run = run.finish();
         assert_eq!(run.code(), 143, "{tier}: {}", run.stderr);
+        let by = &run.recording.status()["outcome"]["by"];
+        assert_eq!(by, if by_api { "api" } else { "signal" }, "{tier}");
         assert_eq!(left(&run, "order"), "agent\nc\nb\na\n", "{tier}");
         assert_eq!(run.recording.status()["survivors"]["killed"], 0, "{tier}");
         assert_nothing_left(&run);
