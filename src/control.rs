@@ -1,6 +1,6 @@
-//! How the outside asks a run to stop.
+//! How the outside asks a run to stop, to pause and to go on.
 //!
-//! Owns the request, the answer and the bounded channel between those who ask (status API, signals) and the run session,
+//! Owns the requests, the answers and the bounded channels between those who ask (status API, signals) and the run session,
 //! which alone decides. Every request gets a truthful answer, also after the session has ended.
 
 use std::time::Duration;
@@ -55,17 +55,93 @@ pub struct StopCall {
     pub answer: oneshot::Sender<StopAnswer>,
 }
 
+/// What is asked of a run that goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PauseRequest {
+    /// Let the workload stand still.
+    Pause {
+        /// Why, in the caller's words.
+        reason: Option<String>,
+    },
+    /// Let it go on.
+    Resume {
+        /// Why, in the caller's words.
+        reason: Option<String>,
+    },
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PauseAnswer {
+    /// The workload stands still.
+    Paused {
+        /// By what: `cgroup-v2`, `cgroup-v1` or `signals`.
+        by: &'static str,
+        /// Whether this request did it; false when it was so before.
+        changed: bool,
+    },
+    /// The workload goes on.
+    Running {
+        /// How long it stood still before this request, milliseconds; none when it did not.
+        paused_ms: Option<u64>,
+    },
+    /// The run is being taken down, has ended, or ended while the request waited.
+    Over,
+    /// It could not be done, and nothing has changed.
+    Failed(String),
+}
+
+/// Such a request on its way to the session.
+#[derive(Debug)]
+pub struct PauseCall {
+    /// What is asked.
+    pub request: PauseRequest,
+    /// Where the answer goes; dropping it means that the run is over.
+    pub answer: oneshot::Sender<PauseAnswer>,
+}
+
+/// The session's ends of the channels.
+#[derive(Debug)]
+pub struct Calls {
+    /// Requests to stop.
+    pub stops: mpsc::Receiver<StopCall>,
+    /// Requests to pause and to go on.
+    pub pauses: mpsc::Receiver<PauseCall>,
+}
+
 /// Handle for those who ask; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Control {
     calls: mpsc::Sender<StopCall>,
+    pauses: mpsc::Sender<PauseCall>,
 }
 
 impl Control {
-    /// A handle, and the session's end of the channel.
-    pub fn channel() -> (Self, mpsc::Receiver<StopCall>) {
-        let (calls, receiver) = mpsc::channel(MAX_WAITING_REQUESTS);
-        (Self { calls }, receiver)
+    /// A handle, and the session's ends of the channels.
+    pub fn channel() -> (Self, Calls) {
+        let (calls, stops) = mpsc::channel(MAX_WAITING_REQUESTS);
+        let (paused, pauses) = mpsc::channel(MAX_WAITING_REQUESTS);
+        let control = Self {
+            calls,
+            pauses: paused,
+        };
+        (control, Calls { stops, pauses })
+    }
+
+    /// Asks the run to pause or to go on, and waits until it is done. A run that starts takes it when it has its sandbox.
+    ///
+    /// Cancel safe: once sent, a request is carried out whether or not its answer is awaited.
+    pub async fn pause(&self, request: PauseRequest) -> PauseAnswer {
+        let (answer, answered) = oneshot::channel();
+        if self
+            .pauses
+            .send(PauseCall { request, answer })
+            .await
+            .is_err()
+        {
+            return PauseAnswer::Over;
+        }
+        answered.await.unwrap_or(PauseAnswer::Over)
     }
 
     /// Asks the run to stop and waits until the intent is on disk.

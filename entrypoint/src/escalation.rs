@@ -1,8 +1,9 @@
 //! When patience with the supervisor ends.
 //!
 //! Owns the two clocks of a run: the backstop behind the deadline and the backstop behind a stop.
-//! Never does: kill, or read the time. Invariant: more stop requests never move the kill to a later instant, and what the
-//! supervisor counts as one request is one here.
+//! Never does: kill, or read the time. Invariants: more stop requests never move the kill to a later instant, and what the
+//! supervisor counts as one request is one here; a pause of the run moves the backstop behind the deadline by its length, and
+//! no clock of a stop.
 //!
 //! ```text
 //! running --stop--> stopping (grace + 2 s) --stop--> hurried (1 s + 1 s) --stop--> last (0 s + 0.5 s)
@@ -52,8 +53,10 @@ pub(crate) enum StopSignal {
 pub(crate) struct Escalation {
     /// What the first stop request allows.
     grace: Duration,
-    /// When the backstop of the deadline strikes.
+    /// When the backstop of the deadline strikes; while the run is paused, when it would have.
     backstop_at: Option<Instant>,
+    /// Since when the run is paused.
+    paused_since: Option<Instant>,
     /// When the backstop of the stop strikes; set by the first stop.
     stop_ends_at: Option<Instant>,
     /// Stop signals so far that counted.
@@ -69,6 +72,7 @@ impl Escalation {
         Self {
             grace,
             backstop_at,
+            paused_since: None,
             stop_ends_at: None,
             stop_requests: 0,
             last_counted: None,
@@ -101,6 +105,24 @@ impl Escalation {
         self.end_stop_within(grace.saturating_add(MARGIN), now);
     }
 
+    /// The run is paused: the deadline stands still.
+    pub(crate) fn pause_begun(&mut self, now: Instant) {
+        self.paused_since.get_or_insert(now);
+    }
+
+    /// The run goes on, and its deadline is later by as much.
+    pub(crate) fn pause_ended(&mut self, now: Instant) {
+        if let Some(since) = self.paused_since.take() {
+            let stood = now.saturating_duration_since(since);
+            self.backstop_at = self.backstop_at.and_then(|at| at.checked_add(stood));
+        }
+    }
+
+    /// When the backstop of the deadline strikes, while it moves.
+    fn moving_backstop(&self) -> Option<Instant> {
+        self.backstop_at.filter(|_| self.paused_since.is_none())
+    }
+
     /// Whether a stop signal arrived.
     pub(crate) fn stop_was_requested(&self) -> bool {
         self.stop_requests > 0
@@ -108,7 +130,7 @@ impl Escalation {
 
     /// The next instant at which `due` may say something new.
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        [self.backstop_at, self.stop_ends_at]
+        [self.moving_backstop(), self.stop_ends_at]
             .into_iter()
             .flatten()
             .min()
@@ -119,7 +141,7 @@ impl Escalation {
         let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if passed(self.stop_ends_at) {
             Some(KillReason::Stop)
-        } else if passed(self.backstop_at) {
+        } else if passed(self.moving_backstop()) {
             Some(KillReason::Deadline)
         } else {
             None
@@ -225,6 +247,28 @@ mod tests {
             Some(KillReason::Deadline)
         );
         assert!(!escalation.stop_was_requested());
+    }
+
+    #[test]
+    fn a_pause_moves_the_backstop_of_the_deadline_and_of_nothing_else() {
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let mut escalation = Escalation::new(now, Some(Duration::from_secs(5)), GRACE);
+        escalation.pause_begun(after(2));
+        // Said twice, it began once.
+        escalation.pause_begun(after(3));
+        assert_eq!(escalation.next_at(), None);
+        assert_eq!(escalation.due(after(1000)), None);
+        escalation.pause_ended(after(12));
+        escalation.pause_ended(after(13));
+        assert_eq!(escalation.next_at(), Some(after(15)));
+        assert_eq!(escalation.due(after(14)), None);
+        assert_eq!(escalation.due(after(15)), Some(KillReason::Deadline));
+        let mut stopped = Escalation::new(now, Some(Duration::from_secs(5)), GRACE);
+        stopped.pause_begun(after(1));
+        stopped.stop_requested(sent_by(7), after(1));
+        assert_eq!(stopped.next_at(), Some(after(1) + GRACE + MARGIN));
+        assert_eq!(stopped.due(after(11)), Some(KillReason::Stop));
     }
 
     #[test]

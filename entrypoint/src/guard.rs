@@ -187,6 +187,8 @@ impl Guard {
                         .stop_begun(Duration::from_millis(grace_ms), Instant::now());
                 }
                 ToGuardian::Stopping { grace_ms: None } => {}
+                ToGuardian::Paused => self.escalation.pause_begun(Instant::now()),
+                ToGuardian::Resumed => self.escalation.pause_ended(Instant::now()),
                 ToGuardian::Shows { rows } => seen.shown_rows = rows,
                 ToGuardian::Finished { exit_code } => seen.said = Said::Finished(exit_code),
             }

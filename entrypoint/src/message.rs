@@ -11,6 +11,8 @@
 //! | to the guardian | `alive` | answer to `ask`, of the task that drives the run |
 //! | to the guardian | `sweep <request> <kept-pid>...` | kill all descendants except the supervisor and the kept pids |
 //! | to the guardian | `stopping [<grace-ms>]` | a stop has begun; with a grace the guardian arms its backstop |
+//! | to the guardian | `paused` | the workload stands still, and the deadline with it |
+//! | to the guardian | `resumed` | the workload goes on |
 //! | to the guardian | `shows <rows>` | the live view has so many rows at the end of what stands on the terminal |
 //! | to the guardian | `finished [<exit-code>]` | the terminal state is on disk; the code to exit with, whatever follows |
 //!
@@ -85,6 +87,10 @@ pub enum ToGuardian {
         /// Milliseconds that the stop may take; `None` leaves the guardian's backstop as it is.
         grace_ms: Option<u64>,
     },
+    /// The workload stands still, and the deadline with it.
+    Paused,
+    /// The workload goes on.
+    Resumed,
     /// The live view has so many rows at the end of what stands on the terminal.
     Shows {
         /// Their number; 0 once they are gone.
@@ -192,6 +198,8 @@ impl ToGuardian {
                 grace_ms: Some(grace_ms),
             } => format!("stopping {grace_ms}"),
             Self::Stopping { grace_ms: None } => "stopping".to_owned(),
+            Self::Paused => "paused".to_owned(),
+            Self::Resumed => "resumed".to_owned(),
             Self::Shows { rows } => format!("shows {rows}"),
             Self::Finished {
                 exit_code: Some(exit_code),
@@ -223,6 +231,8 @@ impl ToGuardian {
             Some("stopping") => Self::Stopping {
                 grace_ms: optional(&mut words)?,
             },
+            Some("paused") => Self::Paused,
+            Some("resumed") => Self::Resumed,
             Some("shows") => Self::Shows {
                 rows: number(&mut words)?,
             },
@@ -325,6 +335,8 @@ mod tests {
             ToGuardian::Stopping {
                 grace_ms: Some(u64::MAX),
             },
+            ToGuardian::Paused,
+            ToGuardian::Resumed,
             ToGuardian::Shows { rows: u16::MAX },
             ToGuardian::Finished { exit_code: None },
             ToGuardian::Finished {
@@ -349,6 +361,7 @@ mod tests {
             ("sweep 1 0", MessageError::BadNumber),
             ("sweep 1 -4", MessageError::BadNumber),
             ("finished 256", MessageError::BadNumber),
+            ("paused 1", MessageError::WrongCount),
             ("shows", MessageError::WrongCount),
             ("shows 65536", MessageError::BadNumber),
             ("swept 1 2 3", MessageError::UnknownKind),

@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     /// Start time in clock ticks since boot; with the pid it identifies the process.
     pub(crate) started: u64,
     pub(crate) is_alive: bool,
+    /// The kernel's letter for what it does, such as `R`, `S` or `T`.
+    pub(crate) state: u8,
     pub(crate) threads: u64,
 }
 
@@ -81,6 +83,7 @@ fn parse(line: &str) -> Option<Entry> {
         name: name.to_owned(),
         started,
         is_alive: !matches!(state, "Z" | "X" | "x"),
+        state: state.bytes().next()?,
         threads,
     })
 }
@@ -96,6 +99,7 @@ mod tests {
             name: String::new(),
             started: 0,
             is_alive: true,
+            state: b'S',
             threads: 1,
         }
     }

@@ -180,6 +180,10 @@ pub(crate) enum InitRequest {
     KillAll {
         limit: Duration,
     },
+    /// Stop every process until [`InitRequest::Resume`].
+    Pause,
+    /// Continue what was stopped for a pause, and nothing else.
+    Resume,
     /// Kill what is not kept apart.
     KillRest {
         limit: Duration,

@@ -8,6 +8,7 @@ use crate::cgroup::{ControlGroup, GroupReading};
 use crate::failure::Failure;
 use crate::launch::{Launch, LaunchError};
 use crate::layer::{Enforced, Tier};
+use crate::pausing::PauseMeans;
 use crate::probe::Probe;
 use crate::protocol::{
     HandedOver, InitAnswer, InitRequest, LaunchId, LaunchSpec, Overlay, Report, Target,
@@ -28,6 +29,9 @@ const LAUNCH_LIMIT: Duration = Duration::from_secs(7);
 
 /// Time for the answer to a signal or a count, which takes the init well below a millisecond.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// Time for the answer to a pause: the init gives it 1 s.
+const PAUSE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Why killing everything could not be confirmed.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +126,38 @@ impl Sandbox {
     pub(crate) fn kill_group(&self) {
         if let Some(group) = &self.group {
             let _ = group.kill();
+            // What is frozen in version 1 takes no signal.
+            let _ = group.thaw();
+        }
+    }
+
+    /// Lets every process stand still until [`Sandbox::resume`], and says by what. Where a control group does it, the in-sandbox
+    /// init may stand still as well: nothing else of this sandbox is answered meanwhile. Blocks, at most 4 s.
+    ///
+    /// # Errors
+    /// When neither a group nor the init can do it; then everything goes on.
+    pub fn pause(&self) -> io::Result<PauseMeans> {
+        if let Some(means) = self.group.as_ref().and_then(ControlGroup::freeze) {
+            return Ok(means);
+        }
+        match self.ask(InitRequest::Pause, PAUSE_LIMIT)? {
+            InitAnswer::Done => Ok(PauseMeans::Signals),
+            other => Err(refusal(&other)),
+        }
+    }
+
+    /// Lets go on what [`Sandbox::pause`] stopped.
+    ///
+    /// # Errors
+    /// When the group cannot be thawed, or the init does not answer.
+    pub fn resume(&self, means: PauseMeans) -> io::Result<()> {
+        match (means, &self.group) {
+            (PauseMeans::CgroupV2 | PauseMeans::CgroupV1, Some(group)) => return group.thaw(),
+            (PauseMeans::CgroupV2 | PauseMeans::CgroupV1, None) | (PauseMeans::Signals, _) => {}
+        }
+        match self.ask(InitRequest::Resume, ANSWER_LIMIT)? {
+            InitAnswer::Done => Ok(()),
+            other => Err(refusal(&other)),
         }
     }
 

@@ -255,4 +255,7 @@ pub trait Agent: Send {
     ///
     /// The session drops the future when the run has to end, so it must be cancel safe.
     fn next(&mut self, observation: Observation) -> NextSteps<'_>;
+
+    /// Tells the agent that the run stood still for a time, which counts for no limit of its own.
+    fn stood(&mut self, _time: Duration) {}
 }

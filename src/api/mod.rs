@@ -25,6 +25,7 @@ pub mod listener;
 pub mod metrics;
 mod openapi;
 mod page;
+mod pause;
 pub mod problem;
 mod pulse;
 mod range;

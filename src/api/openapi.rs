@@ -12,7 +12,7 @@ use utoipa::openapi::{Components, SecurityRequirement};
 
 use super::problem::{Problem, ProblemCode};
 use super::status::JSON;
-use super::{artifacts, events, health, page, session, status, stop};
+use super::{artifacts, events, health, page, pause, session, status, stop};
 
 /// The specification of the status API.
 #[derive(Debug, OpenApi)]
@@ -27,6 +27,8 @@ use super::{artifacts, events, health, page, session, status, stop};
         status::status,
         events::events,
         stop::stop,
+        pause::pause,
+        pause::resume,
         session::session,
         artifacts::artifacts,
         artifacts::artifact,

@@ -33,6 +33,8 @@ pub enum ProblemCode {
     MethodNotAllowed,
     /// The body took too long to arrive.
     RequestTimeout,
+    /// The run is being taken down, or has ended.
+    RunOver,
     /// The body is too large.
     PayloadTooLarge,
     /// The range lies outside the artifact.
@@ -41,6 +43,8 @@ pub enum ProblemCode {
     MisdirectedHost,
     /// Something failed on our side.
     Internal,
+    /// The workload could not be paused or resumed; nothing has changed.
+    PauseFailed,
     /// The agent was not started yet, or the run has ended.
     NotReady,
     /// The listener has as many connections as it may have.
@@ -51,7 +55,7 @@ pub enum ProblemCode {
 
 impl ProblemCode {
     /// Every code, in the order of the table in `docs/api.md`.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::BadRequest,
         Self::InvalidEventId,
         Self::Unauthorized,
@@ -60,10 +64,12 @@ impl ProblemCode {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::RunOver,
         Self::PayloadTooLarge,
         Self::RangeNotSatisfiable,
         Self::MisdirectedHost,
         Self::Internal,
+        Self::PauseFailed,
         Self::NotReady,
         Self::TooManyConnections,
         Self::TimedOut,
@@ -89,12 +95,14 @@ impl ProblemCode {
             Self::NotFound => ("NOT_FOUND", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => ("METHOD_NOT_ALLOWED", StatusCode::METHOD_NOT_ALLOWED),
             Self::RequestTimeout => ("REQUEST_TIMEOUT", StatusCode::REQUEST_TIMEOUT),
+            Self::RunOver => ("RUN_OVER", StatusCode::CONFLICT),
             Self::PayloadTooLarge => ("PAYLOAD_TOO_LARGE", StatusCode::PAYLOAD_TOO_LARGE),
             Self::RangeNotSatisfiable => {
                 ("RANGE_NOT_SATISFIABLE", StatusCode::RANGE_NOT_SATISFIABLE)
             }
             Self::MisdirectedHost => ("MISDIRECTED_HOST", StatusCode::MISDIRECTED_REQUEST),
             Self::Internal => ("INTERNAL", StatusCode::INTERNAL_SERVER_ERROR),
+            Self::PauseFailed => ("PAUSE_FAILED", StatusCode::SERVICE_UNAVAILABLE),
             Self::NotReady => ("NOT_READY", StatusCode::SERVICE_UNAVAILABLE),
             Self::TooManyConnections => ("TOO_MANY_CONNECTIONS", StatusCode::SERVICE_UNAVAILABLE),
             Self::TimedOut => ("TIMED_OUT", StatusCode::SERVICE_UNAVAILABLE),

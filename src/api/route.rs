@@ -32,6 +32,10 @@ pub enum Route {
     Events,
     /// A request to stop.
     Stop,
+    /// A request to let the workload stand still.
+    Pause,
+    /// A request to let it go on.
+    Resume,
     /// Token into cookie.
     Session,
     /// The manifest.
@@ -54,12 +58,14 @@ pub enum Route {
 
 impl Route {
     /// Every route, in the order of the table in `docs/api.md`.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Healthz,
         Self::Readyz,
         Self::Status,
         Self::Events,
         Self::Stop,
+        Self::Pause,
+        Self::Resume,
         Self::Session,
         Self::Artifacts,
         Self::Artifact,
@@ -79,6 +85,8 @@ impl Route {
             "/healthz" => Self::Healthz,
             "/readyz" => Self::Readyz,
             "/stop" => Self::Stop,
+            "/pause" => Self::Pause,
+            "/resume" => Self::Resume,
             "/session" => Self::Session,
             "/artifacts" => Self::Artifacts,
             "/recording/manifest" => Self::RecordingManifest,
@@ -111,6 +119,8 @@ impl Route {
             Self::Status => "/status",
             Self::Events => "/events",
             Self::Stop => "/stop",
+            Self::Pause => "/pause",
+            Self::Resume => "/resume",
             Self::Session => "/session",
             Self::Artifacts => "/artifacts",
             Self::Artifact => "/artifacts/{*path}",
@@ -138,14 +148,14 @@ impl Route {
             | Self::Metrics
             | Self::Openapi => Access::Read,
             Self::Session => Access::Token,
-            Self::Stop => Access::Control,
+            Self::Stop | Self::Pause | Self::Resume => Access::Control,
         }
     }
 
     /// True when the route has that method.
     pub fn allows(self, method: &Method) -> bool {
         match self {
-            Self::Stop | Self::Session => method == Method::POST,
+            Self::Stop | Self::Pause | Self::Resume | Self::Session => method == Method::POST,
             Self::Healthz
             | Self::Readyz
             | Self::Status

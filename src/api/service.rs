@@ -22,7 +22,7 @@ use super::limits::{Limits, MAX_WAIT};
 use super::metrics::Metrics;
 use super::problem::{Problem, ProblemCode};
 use super::route::Route;
-use super::{artifacts, events, health, openapi, page, session, status, stop};
+use super::{artifacts, events, health, openapi, page, pause, session, status, stop};
 use crate::control::Control;
 use crate::log::Source;
 use crate::recordings::RunDir;
@@ -172,6 +172,8 @@ fn handler(route: Route) -> MethodRouter<Arc<Shared>> {
         Route::Status => get(status::status),
         Route::Events => get(events::events),
         Route::Stop => post(stop::stop),
+        Route::Pause => post(pause::pause),
+        Route::Resume => post(pause::resume),
         Route::Session => post(session::session),
         Route::Artifacts => get(artifacts::artifacts),
         Route::Artifact => get(artifacts::artifact),

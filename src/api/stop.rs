@@ -73,7 +73,7 @@ pub(super) async fn stop(
     Ok((code, Json(report)).into_response())
 }
 
-async fn read_body(body: Body, limit: Duration) -> Result<bytes::Bytes, Problem> {
+pub(super) async fn read_body(body: Body, limit: Duration) -> Result<bytes::Bytes, Problem> {
     let collecting = Limited::new(body, MAX_BODY_BYTES).collect();
     match tokio::time::timeout(limit, collecting).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
@@ -89,6 +89,16 @@ async fn read_body(body: Body, limit: Duration) -> Result<bytes::Bytes, Problem>
     }
 }
 
+/// Refuses a reason that is too long.
+pub(super) fn check_reason(reason: Option<&str>) -> Result<(), Problem> {
+    let n_chars = reason.map_or(0, |reason| reason.chars().count());
+    if n_chars > MAX_REASON_CHARS {
+        let detail = format!("reason has {n_chars} characters, more than {MAX_REASON_CHARS}");
+        return Err(Problem::new(ProblemCode::BadRequest, detail));
+    }
+    Ok(())
+}
+
 fn parse(body: &[u8]) -> Result<StopRequest, Problem> {
     let bad = |detail: String| Problem::new(ProblemCode::BadRequest, detail);
     let asked: StopBody = if body.trim_ascii().is_empty() {
@@ -97,15 +107,7 @@ fn parse(body: &[u8]) -> Result<StopRequest, Problem> {
         serde_json::from_slice(body)
             .map_err(|error| bad(format!("the body is not a stop request: {error}")))?
     };
-    let n_chars = asked
-        .reason
-        .as_deref()
-        .map_or(0, |reason| reason.chars().count());
-    if n_chars > MAX_REASON_CHARS {
-        return Err(bad(format!(
-            "reason has {n_chars} characters, more than {MAX_REASON_CHARS}"
-        )));
-    }
+    check_reason(asked.reason.as_deref())?;
     let grace = match asked.grace_seconds {
         None => None,
         Some(seconds) if (0.0..=MAX_GRACE_SECONDS).contains(&seconds) => {

@@ -31,6 +31,8 @@ pub mod exec;
 #[cfg(feature = "operator")]
 pub mod manual;
 #[cfg(feature = "operator")]
+pub mod pause;
+#[cfg(feature = "operator")]
 pub mod pin;
 #[cfg(feature = "operator")]
 pub mod policy;

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 pub(super) use commands::Command;
 
 /// The names of these commands.
-pub const COMMANDS: [&str; 12] = [
+pub const COMMANDS: [&str; 14] = [
+    "pause",
+    "resume",
     "exec",
     "config",
     "doctor",
@@ -41,10 +43,15 @@ mod commands {
 
     use clap::Subcommand;
 
+    use crate::cli::pause::{self, Wish};
     use crate::cli::{config, diff, doctor, exec, manual, pin, policy, replay, schema, show, tail};
 
     #[derive(Subcommand)]
     pub(in crate::cli) enum Command {
+        /// Let everything in a run's sandbox stand still, and its deadline with it
+        Pause(pause::Arguments),
+        /// Let a paused run go on
+        Resume(pause::Arguments),
         /// Run a command in a sandbox and keep no record
         #[command(after_help = exec::AFTER_HELP)]
         Exec(Box<exec::Arguments>),
@@ -76,6 +83,8 @@ mod commands {
         /// Does what the arguments say.
         pub(in crate::cli) fn main(self) -> ExitCode {
             match self {
+                Self::Pause(arguments) => pause::main(Wish::Pause, &arguments),
+                Self::Resume(arguments) => pause::main(Wish::Resume, &arguments),
                 Self::Exec(arguments) => exec::main(*arguments),
                 Self::Config(arguments) => config::main(arguments),
                 Self::Doctor(arguments) => doctor::main(*arguments),

@@ -162,6 +162,12 @@ fn lines(
         (false, None) => format!("last known: {status}"),
     };
     row("status", status);
+    if let Some(paused) = &document.paused {
+        row(
+            "paused",
+            format!("by {} since {}", short(&paused.by), short(&paused.since)),
+        );
+    }
     match source {
         Source::Live(address) => row("source", format!("the status API at {address}")),
         Source::Recorded => row("source", "the recording; the run has ended".to_owned()),
@@ -212,9 +218,10 @@ fn lines(
 }
 
 fn stopping(document: &StatusDocument) -> &'static str {
-    match document.phase {
-        Some(crate::run::Phase::Stopping) => ", stopping",
-        Some(_) | None => "",
+    match (document.phase, &document.paused) {
+        (Some(crate::run::Phase::Stopping), _) => ", stopping",
+        (_, Some(_)) => ", paused",
+        (_, None) => "",
     }
 }
 

@@ -65,7 +65,8 @@ enum Stopped {
     NotYet(Duration),
 }
 
-fn reason(text: &str) -> Result<String, String> {
+/// Takes a reason, unless it is too long.
+pub(super) fn reason(text: &str) -> Result<String, String> {
     match text.chars().count() {
         n_chars if n_chars > MAX_REASON_CHARS => Err(format!(
             "it has {n_chars} characters; give at most {MAX_REASON_CHARS}"

@@ -180,6 +180,6 @@ pub struct ProcessUsage {
     pub throttled_ms: u64,
 }
 
-pub(super) fn is_zero(number: &u64) -> bool {
+pub(crate) fn is_zero(number: &u64) -> bool {
     *number == 0
 }

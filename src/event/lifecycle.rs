@@ -33,6 +33,26 @@ pub struct RunPhase {
     pub listen: Option<Listen>,
 }
 
+/// The workload stands still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPaused {
+    /// By what: `cgroup-v2`, `cgroup-v1` or `signals`.
+    pub by: String,
+    /// Why, in the words of who asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// The workload goes on after a pause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunResumed {
+    /// How long it stood still, milliseconds.
+    pub paused_ms: u64,
+    /// Why, in the words of who asked; of a run that is ended, that it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
 /// Where the status API can be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Listen {

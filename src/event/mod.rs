@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use action::{Action, ActionStarted, Retry, ToolKind};
 pub use guardrail::{Guardrail, GuardrailDecision, GuardrailRule};
 pub use hook::{Hook, HookName};
-pub use lifecycle::{Complete, Isolation, LogOpened, RunPhase, Usage};
+pub use lifecycle::{Complete, Isolation, LogOpened, RunPaused, RunPhase, RunResumed, Usage};
 pub use network::{Network, NetworkDecision};
 pub use output::{
     ActionOutput, ArtifactAdded, Diagnostic, Level, Limit, LimitDecision, LimitRule, Raw, Stream,
@@ -34,6 +34,12 @@ pub enum Event {
     /// The run entered a phase.
     #[serde(rename = "run.phase")]
     RunPhase(RunPhase),
+    /// The workload stands still.
+    #[serde(rename = "run.paused")]
+    RunPaused(RunPaused),
+    /// The workload goes on after a pause.
+    #[serde(rename = "run.resumed")]
+    RunResumed(RunResumed),
     /// What the sandbox was asked for and what it enforces.
     #[serde(rename = "isolation")]
     Isolation(Isolation),
@@ -95,6 +101,10 @@ pub enum EventType {
     LogOpened,
     /// `run.phase`
     RunPhase,
+    /// `run.paused`
+    RunPaused,
+    /// `run.resumed`
+    RunResumed,
     /// `isolation`
     Isolation,
     /// `action.started`
@@ -133,9 +143,11 @@ pub enum EventType {
 
 impl EventType {
     /// Every type, in the order of the table in `docs/api.md`.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::LogOpened,
         Self::RunPhase,
+        Self::RunPaused,
+        Self::RunResumed,
         Self::Isolation,
         Self::ActionStarted,
         Self::ActionOutput,
@@ -160,6 +172,8 @@ impl EventType {
         match self {
             Self::LogOpened => "log.opened",
             Self::RunPhase => "run.phase",
+            Self::RunPaused => "run.paused",
+            Self::RunResumed => "run.resumed",
             Self::Isolation => "isolation",
             Self::ActionStarted => "action.started",
             Self::ActionOutput => "action.output",
@@ -211,6 +225,8 @@ impl Event {
         match self {
             Self::LogOpened(_) => EventType::LogOpened,
             Self::RunPhase(_) => EventType::RunPhase,
+            Self::RunPaused(_) => EventType::RunPaused,
+            Self::RunResumed(_) => EventType::RunResumed,
             Self::Isolation(_) => EventType::Isolation,
             Self::ActionStarted(_) => EventType::ActionStarted,
             Self::ActionOutput(_) => EventType::ActionOutput,
@@ -239,6 +255,8 @@ impl Event {
         match self {
             Self::LogOpened(payload) => serde_json::to_writer(out, payload),
             Self::RunPhase(payload) => serde_json::to_writer(out, payload),
+            Self::RunPaused(payload) => serde_json::to_writer(out, payload),
+            Self::RunResumed(payload) => serde_json::to_writer(out, payload),
             Self::Isolation(payload) => serde_json::to_writer(out, payload),
             Self::ActionStarted(payload) => serde_json::to_writer(out, payload),
             Self::ActionOutput(payload) => serde_json::to_writer(out, payload),

@@ -137,6 +137,18 @@ impl Teller {
             ),
             Event::LogOpened(_) => return None,
             Event::RunPhase(entered) => self.phase(entered)?,
+            Event::RunPaused(paused) => {
+                let why = paused.reason.as_deref().map(&short);
+                let why = why.map_or(String::new(), |why| format!(": {why}"));
+                let text = format!("paused by {}{why}", short(&paused.by));
+                paint(Tone::Warning, &text)
+            }
+            Event::RunResumed(resumed) => {
+                let why = resumed.reason.as_deref().map(&short);
+                let why = why.map_or(String::new(), |why| format!(": {why}"));
+                let time = quantity::duration(resumed.paused_ms);
+                paint(Tone::Warning, &format!("resumed after {time}{why}"))
+            }
             Event::Isolation(isolation) => self.isolation(isolation)?,
             Event::ActionStarted(started) => match self.detail {
                 Detail::Past => return None,

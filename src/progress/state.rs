@@ -39,6 +39,8 @@ pub struct State {
     bounds: Bounds,
     began: Instant,
     phase: Phase,
+    /// Since when the run stands still.
+    paused: Option<Instant>,
     n_actions: u64,
     output_bytes: u64,
     tokens: u64,
@@ -61,6 +63,7 @@ impl State {
             bounds,
             began,
             phase: Phase::Starting,
+            paused: None,
             n_actions: 0,
             output_bytes: 0,
             tokens: 0,
@@ -74,6 +77,12 @@ impl State {
     pub fn note(&mut self, event: &Event, now: Instant) {
         match event {
             Event::RunPhase(entered) => self.phase = entered.phase,
+            Event::RunPaused(_) => self.paused = Some(now),
+            // The deadline has stood still as well.
+            Event::RunResumed(resumed) => {
+                self.paused = None;
+                self.began += Duration::from_millis(resumed.paused_ms);
+            }
             Event::ActionStarted(started) if self.open.len() < MAX_OPEN_ACTIONS => {
                 self.open.push(OpenAction {
                     call_id: started.call_id.clone(),
@@ -139,12 +148,14 @@ impl State {
     }
 
     fn summary(&self, now: Instant) -> Row {
-        let (tone, word) = match self.phase {
-            Phase::Starting => (Tone::Strong, "starting"),
-            Phase::Running => (Tone::Good, "running"),
-            Phase::Stopping => (Tone::Warning, "stopping"),
-            Phase::Finished => (Tone::Strong, "finished"),
+        let (tone, word) = match (self.phase, self.paused) {
+            (Phase::Starting | Phase::Running, Some(_)) => (Tone::Warning, "paused"),
+            (Phase::Starting, None) => (Tone::Strong, "starting"),
+            (Phase::Running, None) => (Tone::Good, "running"),
+            (Phase::Stopping, _) => (Tone::Warning, "stopping"),
+            (Phase::Finished, _) => (Tone::Strong, "finished"),
         };
+        let now = self.paused.unwrap_or(now);
         let elapsed = now.saturating_duration_since(self.began).as_secs();
         let mut facts = format!(
             "  {} of {}",
@@ -211,6 +222,29 @@ mod tests {
         ] {
             state.note(&serde_json::from_str(json).unwrap(), began);
         }
+        // While it is paused its time stands still, and so does its deadline.
+        let note = |state: &mut State, json: &str, at| {
+            state.note(&serde_json::from_str(json).unwrap(), at);
+        };
+        let since = began + Duration::from_secs(5);
+        note(&mut state, r#"{"type":"run.paused","by":"signals"}"#, since);
+        let rows = text(&state.rows("", since + Duration::from_secs(100)));
+        assert!(
+            rows[0].starts_with("paused  fox  0:05 of 10:00"),
+            "{rows:?}"
+        );
+        let until = since + Duration::from_secs(100);
+        note(
+            &mut state,
+            r#"{"type":"run.resumed","paused_ms":100000}"#,
+            until,
+        );
+        let rows = text(&state.rows("", until));
+        assert!(
+            rows[0].starts_with("running  fox  0:05 of 10:00"),
+            "{rows:?}"
+        );
+        state.began = began;
         let later = began + Duration::from_secs(65);
         assert_eq!(
             text(&state.rows("50%", later)),

@@ -76,6 +76,18 @@ impl Watched {
     }
 }
 
+impl Watched {
+    /// Its times are later by what the run has stood still.
+    pub(super) fn stood(&mut self, time: Duration) {
+        if let Some((at, _)) = &mut self.due {
+            *at += time;
+        }
+        if let Some(at) = &mut self.kill_at {
+            *at += time;
+        }
+    }
+}
+
 impl Launched {
     fn watched(&mut self) -> Option<&mut Watched> {
         self.watched.as_mut()

@@ -125,7 +125,9 @@ impl Session {
         let now = Instant::now();
         let by_grace = now + self.settings.grace.saturating_sub(PERSIST_RESERVE * 2);
         // The guardian's clock behind the deadline goes on while files are copied.
-        let by_deadline = self.settings.began + self.settings.timeout + self.settings.grace / 2;
+        let stood = self.clock.borrow().stood_at(now);
+        let by_deadline =
+            self.settings.began + self.settings.timeout + stood + self.settings.grace / 2;
         match end {
             End::Verdict(_)
             | End::TooManySteps

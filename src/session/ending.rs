@@ -2,7 +2,8 @@
 //!
 //! Owns the order and the time limits:
 //! 1. the intent is on disk (`stop.json` for a request) and the phase is `stopping`; whoever asked is answered;
-//! 2. the hook of a stop runs, then SIGTERM and SIGCONT to every process of the workload but services, while there is grace;
+//! 2. a workload that is paused goes on; the hook of a stop runs, then SIGTERM and SIGCONT to every process of the workload
+//!    but services, while there is grace;
 //! 3. all of that is killed and reaped, and what had to be killed is counted; without anything beside the agent the egress
 //!    proxy ends here;
 //! 4. output that is left is read, open actions are ended as cancelled, the result is taken;
@@ -57,6 +58,8 @@ impl Session {
     /// Takes the workload down and ends the run on record.
     pub async fn wind_down(mut self, end: End) -> Ended {
         let begun = Instant::now();
+        // Whoever asks for a pause from here on is told that the run is over.
+        self.pauses = None;
         let collect_until = self.collect_until(&end);
         // What passed a limit of memory or disk is dead already, as is all in a sandbox that is gone.
         let is_stopped = !matches!(
@@ -77,6 +80,7 @@ impl Session {
             let reason = cause.error.as_ref().map(|(_, message)| message.clone());
             self.recorder.enter(Transition::StopBegan, reason).await;
         }
+        self.end_pause(Some("the run is ended".to_owned())).await;
         let was_running = self.is_running();
         if is_stopped && self.launched.is_some() {
             // The agent keeps half of its time for its own end.

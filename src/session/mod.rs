@@ -22,6 +22,7 @@ mod ladder;
 mod launched;
 pub mod limits;
 pub mod output;
+mod pausing;
 mod probing;
 pub mod recorder;
 pub mod result;
@@ -43,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::agent::{Agent, Observation, Step, Verdict};
-use crate::control::StopCall;
+use crate::control::{Calls, PauseCall, StopCall};
 use crate::description::Hooks;
 use crate::egress::Egress;
 use crate::event::Level;
@@ -55,6 +56,7 @@ use journal::{Journal, Recorded};
 use launched::{LaunchFailure, Launched};
 use limits::{LOOK_INTERVAL, LimitWatch};
 use output::OutputBudget;
+use pausing::RunClock;
 use recorder::Recorder;
 use sampling::{Exceeded, Sampled};
 use services::Services;
@@ -150,6 +152,12 @@ pub struct Session {
     pub journal: Journal,
     /// Requests to stop.
     pub calls: mpsc::Receiver<StopCall>,
+    /// Requests to pause and to go on; none once the run is taken down.
+    pauses: Option<mpsc::Receiver<PauseCall>>,
+    /// For how long the run has stood still.
+    clock: watch::Sender<RunClock>,
+    /// What lets the workload stand still now.
+    standing_by: Option<stockade_sandbox::PauseMeans>,
     /// Replaces secrets in output.
     pub redactor: Redactor,
     /// Bounds the recorded output.
@@ -175,8 +183,8 @@ pub struct Session {
     /// What the agent is told next, beside what comes from outside.
     waiting: VecDeque<Observation>,
     /// Until when the agent lets time pass.
-    pause: Option<Instant>,
-    /// Until when silence is what the agent asked for: a pause, or a look that waits for its answer.
+    wait_until: Option<Instant>,
+    /// Until when silence is what the agent asked for: a wait, or a look that waits for its answer.
     quiet_until: watch::Sender<Instant>,
     looking: Option<probing::Looking>,
     /// What the kernel counts against the limits.
@@ -208,7 +216,7 @@ impl Session {
         workload: Workload,
         recorder: Recorder,
         journal: Journal,
-        calls: mpsc::Receiver<StopCall>,
+        calls: Calls,
         redactor: Redactor,
         budget: Arc<OutputBudget>,
         guardian: Option<GuardianLink>,
@@ -219,7 +227,10 @@ impl Session {
             workload,
             recorder,
             journal,
-            calls,
+            calls: calls.stops,
+            pauses: Some(calls.pauses),
+            clock: watch::Sender::default(),
+            standing_by: None,
             redactor,
             budget,
             guardian,
@@ -234,7 +245,7 @@ impl Session {
             observations: None,
             lines: None,
             waiting: VecDeque::from([Observation::Begun]),
-            pause: None,
+            wait_until: None,
             quiet_until: watch::Sender::new(Instant::now()),
             looking: None,
             limits: LimitWatch::default(),
@@ -246,6 +257,7 @@ impl Session {
     /// Drives the agent until the run is over; what then has to be done is in [`ending`].
     pub async fn drive(&mut self) -> End {
         let deadline = self.settings.began + self.settings.timeout;
+        let (clock, idle_clock) = (self.clock.subscribe(), self.clock.subscribe());
         let budget = Arc::clone(&self.budget);
         let (idle_timeout, log) = (self.settings.idle_timeout, self.recorder.log().clone());
         let mut health = log.health();
@@ -255,7 +267,8 @@ impl Session {
         let mut calls = std::mem::replace(&mut self.calls, no_calls);
         let interrupt = self.interrupt.clone();
         let killer = self.workload.signaller();
-        let sampled = std::mem::take(&mut self.sampled).exceeded(self.workload.signaller());
+        let sampled = std::mem::take(&mut self.sampled)
+            .exceeded(self.workload.signaller(), self.clock.subscribe());
         let console = self.settings.console.clone().follow(
             self.workload.signaller(),
             log.clone(),
@@ -268,8 +281,8 @@ impl Session {
             let interrupted = tokio::select! {
                 biased;
                 Some(call) = calls.recv() => Err(End::Stop(call)),
-                () = tokio::time::sleep_until(deadline) => Err(End::Deadline),
-                () = idle(idle_timeout, &log, &quiet_until) => Err(End::Idle),
+                () = pausing::deadline(deadline, clock) => Err(End::Deadline),
+                () = pausing::idle(idle_timeout, &log, &quiet_until, idle_clock) => Err(End::Idle),
                 () = budget.exceeded() => Err(End::TooMuchOutput),
                 exceeded = sampled => Err(End::Exceeded(exceeded)),
                 error = log_failure(&mut health), if stops_on_failure => Err(End::LogFailed(error)),
@@ -310,12 +323,13 @@ impl Session {
                     return Some(end);
                 }
             }
-            let (pause, attempt_due) = (self.pause, self.attempt_due());
+            let (wait_until, attempt_due) = (self.wait_until, self.attempt_due());
             let look_due = self.looking.as_ref().map(probing::Looking::due);
             let (limits_due, services_due) = (self.limits_due, self.services.due());
             tokio::select! {
                 biased;
                 () = interrupt.cancelled() => return None,
+                Some(call) = pausing::next_call(&mut self.pauses) => self.take_pause_call(call).await,
                 Some(observation) = next_observation(&mut self.observations) => self.waiting.push_back(observation),
                 report = self.workload.next_report() => match report {
                     Ok(report) => {
@@ -360,8 +374,8 @@ impl Session {
                 }
                 () = until(look_due) => self.end_look().await,
                 () = until(limits_due) => self.look_at_limits(),
-                () = until(pause) => {
-                    self.pause = None;
+                () = until(wait_until) => {
+                    self.wait_until = None;
                     self.waiting.push_back(Observation::Waited);
                 }
             }
@@ -395,7 +409,7 @@ impl Session {
                 Step::Probe(_) | Step::Wait(_) if self.interrupt.is_cancelled() => return None,
                 Step::Wait(time) => {
                     let until = Instant::now() + time;
-                    self.pause = Some(until);
+                    self.wait_until = Some(until);
                     self.quiet_until.send_replace(until);
                     Ok(Recorded::GoOn)
                 }
@@ -447,25 +461,6 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Ends when no event was appended for the whole limit, behind the time for which silence was asked for; never without one.
-async fn idle(
-    limit: Option<Duration>,
-    log: &crate::log::ActionLog,
-    quiet_until: &watch::Receiver<Instant>,
-) {
-    let Some(limit) = limit else {
-        return std::future::pending().await;
-    };
-    loop {
-        let silent_since = Instant::from_std(log.last_append_at()).max(*quiet_until.borrow());
-        let due = silent_since + limit;
-        if due <= Instant::now() {
-            return;
-        }
-        tokio::time::sleep_until(due).await;
     }
 }
 

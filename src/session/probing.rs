@@ -46,6 +46,11 @@ impl Looking {
     pub(super) fn due(&self) -> Instant {
         self.due
     }
+
+    /// Its time is later by what the run has stood still.
+    pub(super) fn stood(&mut self, time: Duration) {
+        self.due += time;
+    }
 }
 
 impl Session {

@@ -154,6 +154,11 @@ impl Recorder {
         self.checkpoint(limit).await;
     }
 
+    /// Puts what was appended, and the status that follows from it, on the disk while the run goes on.
+    pub async fn note(&self) {
+        self.checkpoint(CHECKPOINT_LIMIT).await;
+    }
+
     /// Appends an event, without waiting for space; behind the terminal event there is nobody to tell.
     pub fn append(&self, event: Event) {
         if let Err(error) = self.log.append_at_once(event) {

@@ -7,9 +7,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::growth::{Growth, MAX_ENTRIES};
+use super::pausing::{RunClock, while_standing};
 use super::workload::Signaller;
 use crate::event::lifecycle::Isolation;
 use crate::event::{Limit, LimitDecision, LimitRule};
@@ -129,9 +131,13 @@ impl Sampled {
     }
 
     /// Looks until a limit is passed; for ever if none is. Safe to cancel.
-    pub(super) async fn exceeded(self, workload: Signaller) -> Exceeded {
+    pub(super) async fn exceeded(
+        self,
+        workload: Signaller,
+        clock: watch::Receiver<RunClock>,
+    ) -> Exceeded {
         tokio::select! {
-            exceeded = self.clone().processes(&workload) => exceeded,
+            exceeded = self.clone().processes(&workload, clock) => exceeded,
             exceeded = self.clone().files() => exceeded,
             exceeded = self.of_run().files() => exceeded,
         }
@@ -147,7 +153,11 @@ impl Sampled {
         }
     }
 
-    async fn processes(self, workload: &Signaller) -> Exceeded {
+    async fn processes(
+        self,
+        workload: &Signaller,
+        mut clock: watch::Receiver<RunClock>,
+    ) -> Exceeded {
         if self.memory.is_none() && self.pids.is_none() {
             return std::future::pending().await;
         }
@@ -155,6 +165,8 @@ impl Sampled {
         let mut pause = PROCESS_INTERVAL;
         loop {
             tokio::time::sleep(pause).await;
+            // What stands still takes no more than before, and its init may stand still with it.
+            while_standing(&mut clock).await;
             let begun = Instant::now();
             let bound = self.memory.unwrap_or(u64::MAX);
             match workload.taken(bound).await {

@@ -243,6 +243,22 @@ impl Workload {
         self.signal(Target::All, signo).await
     }
 
+    /// Lets everything stand still, and says by what.
+    ///
+    /// # Errors
+    /// When that cannot be done; then everything goes on.
+    pub async fn pause(&self) -> io::Result<stockade_sandbox::PauseMeans> {
+        self.ask(Sandbox::pause).await
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When the sandbox is gone or does not answer.
+    pub async fn resume(&self, means: stockade_sandbox::PauseMeans) -> io::Result<()> {
+        self.ask(move |sandbox| sandbox.resume(means)).await
+    }
+
     /// A handle that signals, and keeps nothing alive.
     pub fn signaller(&self) -> Signaller {
         Signaller {

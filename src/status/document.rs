@@ -59,6 +59,12 @@ pub struct StatusDocument {
     /// Where the run is; null in documents of the seed system.
     #[serde(default)]
     pub phase: Option<Phase>,
+    /// Since when the workload stands still, and by what; absent while it does not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub paused: Option<Paused>,
+    /// How long it stood still in the pauses that have ended, milliseconds.
+    #[serde(skip_serializing_if = "crate::event::action::is_zero", default)]
+    pub paused_ms: u64,
     /// Why the run ended; null before.
     #[serde(default)]
     pub outcome: Option<Outcome>,
@@ -101,6 +107,15 @@ pub struct StatusDocument {
     /// Head of the log, where its writer gave it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub log: Option<LogHead>,
+}
+
+/// A pause that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    /// When it began, RFC 3339.
+    pub since: String,
+    /// By what: `cgroup-v2`, `cgroup-v1` or `signals`.
+    pub by: String,
 }
 
 fn one() -> u64 {

@@ -12,7 +12,7 @@ use super::bounds::{
     bounded_action, bounded_isolation, bounded_json, cut, cut_ref,
 };
 use super::document::{
-    LogHead, PhaseChange, RecordedAction, RecordingsHealth, SCHEMA_VERSION, ServiceStatus,
+    LogHead, Paused, PhaseChange, RecordedAction, RecordingsHealth, SCHEMA_VERSION, ServiceStatus,
     StatusDocument, StatusError,
 };
 use crate::event::lifecycle::{Isolation, Listen, Survivors};
@@ -66,6 +66,8 @@ pub struct StatusFold {
     epoch: Option<String>,
     isolation: Option<Isolation>,
     services: Vec<ServiceStatus>,
+    paused: Option<Paused>,
+    paused_ms: u64,
     usage: Usage,
     survivors: Option<Survivors>,
     recordings: RecordingsHealth,
@@ -111,6 +113,8 @@ impl StatusFold {
             epoch: None,
             isolation: None,
             services: Vec::new(),
+            paused: None,
+            paused_ms: 0,
             usage: Usage::default(),
             survivors: None,
             recordings: RecordingsHealth::good(),
@@ -124,6 +128,8 @@ impl StatusFold {
         match event_type {
             EventType::LogOpened
             | EventType::RunPhase
+            | EventType::RunPaused
+            | EventType::RunResumed
             | EventType::Isolation
             | EventType::Service
             | EventType::ActionStarted
@@ -155,6 +161,16 @@ impl StatusFold {
         }
         match event {
             Event::RunPhase(entered) => self.apply_phase(ts, entered),
+            Event::RunPaused(paused) => {
+                self.paused = Some(Paused {
+                    since: cut_ref(ts, TIME_BYTES),
+                    by: cut_ref(&paused.by, NAME_BYTES),
+                });
+            }
+            Event::RunResumed(resumed) => {
+                self.paused = None;
+                self.paused_ms = self.paused_ms.saturating_add(resumed.paused_ms);
+            }
             Event::Isolation(isolation) => self.isolation = Some(bounded_isolation(isolation)),
             Event::ActionStarted(started) => self.apply_action_started(ts, started),
             Event::ActionOutput(output) => {
@@ -297,6 +313,7 @@ impl StatusFold {
         }
         self.start(ts);
         self.phase = Phase::Finished;
+        self.paused = None;
         self.status = complete.status;
         self.push_transition(ts, None);
         self.ended_at = Some(cut_ref(ts, TIME_BYTES));
@@ -443,6 +460,8 @@ impl StatusFold {
             epoch: self.epoch.clone(),
             isolation: self.isolation.clone(),
             services: self.services.clone(),
+            paused: self.paused.clone(),
+            paused_ms: self.paused_ms,
             usage: self.usage,
             survivors: self.survivors.clone(),
             recordings: self.recordings.clone(),

@@ -383,9 +383,12 @@ enum Urgency {
 /// A run has few events of the urgent types, so they cannot flood.
 fn urgency_of(event_type: EventType) -> Urgency {
     match event_type {
-        EventType::LogOpened | EventType::RunPhase | EventType::Isolation | EventType::Complete => {
-            Urgency::AtOnce
-        }
+        EventType::LogOpened
+        | EventType::RunPhase
+        | EventType::RunPaused
+        | EventType::RunResumed
+        | EventType::Isolation
+        | EventType::Complete => Urgency::AtOnce,
         EventType::ActionStarted
         | EventType::ActionOutput
         | EventType::Action

@@ -14,7 +14,7 @@ use super::record::Record;
 use super::report_file::ReportFile;
 use super::{LOG_CLOSE_LIMIT, Supervisor, collecting, egress, filming, setup, showing};
 use crate::api::{self, Readiness};
-use crate::control::StopCall;
+use crate::control::Calls;
 use crate::event::lifecycle::Listen;
 use crate::run::ErrorCode;
 use crate::session::limits::LimitWatch;
@@ -29,7 +29,7 @@ impl Supervisor {
     pub(super) async fn session(
         &self,
         mut recorder: Recorder,
-        mut calls: tokio::sync::mpsc::Receiver<StopCall>,
+        mut calls: Calls,
         ready: watch::Sender<Readiness>,
         descriptors: Descriptors,
         listen: &Listen,
@@ -56,7 +56,7 @@ impl Supervisor {
         let started = tokio::select! {
             biased;
             // A request that comes before there is anything to stop.
-            Some(call) = calls.recv() => Err(EarlyEnd::stopped(call)),
+            Some(call) = calls.stops.recv() => Err(EarlyEnd::stopped(call)),
             () = tokio::time::sleep_until(deadline) => Err(EarlyEnd::timeout(description.timeout)),
             started = Workload::start(&self.program, policy, Choice::of(description), Arc::clone(&self.run_dir)) => {
                 started.map_err(|error| EarlyEnd::not_started(&error, description))

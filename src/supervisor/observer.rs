@@ -53,6 +53,8 @@ impl RunObserver {
                     self.metrics.set_phase(Phase::Finished);
                 }
                 Event::LogOpened(_)
+                | Event::RunPaused(_)
+                | Event::RunResumed(_)
                 | Event::Isolation(_)
                 | Event::ActionStarted(_)
                 | Event::ActionOutput(_)

@@ -161,7 +161,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_delivery_over_two_ways_is_one_request() {
-        let (control, mut calls) = Control::channel();
+        let (control, calls) = Control::channel();
+        let mut calls = calls.stops;
         let over = CancellationToken::new();
         let impatience = Impatience::new(over.clone());
         let request = request_of(15, Some(Sender { pid: 7, uid: 0 })).unwrap();

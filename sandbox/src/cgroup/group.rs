@@ -6,7 +6,8 @@
 use super::host::Host;
 use super::place::{self, refused};
 use super::reading::{self, GroupReading};
-use super::{Controller, EnforcedLimit, GROUP_PREFIX, LimitKind, Means, remains};
+use super::{Controller, EnforcedLimit, GROUP_PREFIX, LimitKind, Means, freezer, remains};
+use crate::pausing::PauseMeans;
 use crate::policy::{Isolation, Limits, Movable};
 use crate::text::Text;
 use nix::fcntl::OFlag;
@@ -135,9 +136,12 @@ impl ControlGroup {
         let (old, new): (Vec<_>, Vec<_>) = wanted
             .into_iter()
             .partition(|controller| host.legacy.contains_key(controller));
-        // The tree of version 2 counts processor time without any controller.
-        let counted = host.unified.is_none().then_some(Controller::CpuAccounting);
-        for controller in old.into_iter().chain(counted) {
+        // The tree of version 2 counts processor time and freezes without any controller.
+        let always: &[_] = match host.unified {
+            Some(_) => &[],
+            None => &[Controller::CpuAccounting, Controller::Freezer],
+        };
+        for controller in old.into_iter().chain(always.iter().copied()) {
             let Some(parent) = host.legacy.get(&controller) else {
                 continue;
             };
@@ -271,6 +275,35 @@ impl ControlGroup {
             .iter()
             .filter(|member| member.version == Version::Two);
         two.any(|member| member.write("cgroup.kill", "1").is_ok())
+    }
+
+    /// Lets every process in it stand still, the in-sandbox init where that is in it; none where the kernel cannot, or not in
+    /// time, and then everything goes on.
+    pub(crate) fn freeze(&self) -> Option<PauseMeans> {
+        let means = |member: &&Member| match member.version {
+            Version::Two => Some(PauseMeans::CgroupV2),
+            Version::One => member
+                .has(Controller::Freezer)
+                .then_some(PauseMeans::CgroupV1),
+        };
+        let mut members = self.members.iter();
+        let (member, means) = members.find_map(|member| Some((member, means(&member)?)))?;
+        match freezer::freeze(&member.directory, means) {
+            Ok(()) => Some(means),
+            Err(_) => {
+                let _ = freezer::thaw(&member.directory);
+                None
+            }
+        }
+    }
+
+    /// Lets it go on, wherever it stands still.
+    pub(crate) fn thaw(&self) -> io::Result<()> {
+        let thawed = self
+            .members
+            .iter()
+            .map(|member| freezer::thaw(&member.directory));
+        thawed.fold(Ok(()), Result::and)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The control group of a sandbox: limits that the kernel enforces for a whole tree, and what it counted.
 //!
 //! `host` finds what the host gives, `place` where groups may be made, `group` makes, kills and removes one, `reading`
-//! reads what the kernel counted, `remains` removes what a dead run left,
+//! reads what the kernel counted, `freezer` lets one stand still, `remains` removes what a dead run left,
 //! `surroundings` is the group that an engine made around the program. Never decides what a limit means for a run.
 //! Invariant: neither the supervisor nor the launch helper is ever in a sandbox's group, and a process is in it before it
 //! runs anything of the workload.
@@ -16,6 +16,7 @@
 //! CLONE_INTO_CGROUP attaches what nobody else sees yet, and a thread that writes `0` to the list `tasks` of version 1 moves
 //! itself alone, for which the kernel takes no lock over all threads (`cgroup_procs_write_start`).
 
+mod freezer;
 mod group;
 mod host;
 mod place;
@@ -23,6 +24,7 @@ mod reading;
 mod remains;
 mod surroundings;
 
+pub(crate) use freezer::thaw as thaw_directory;
 pub(crate) use group::{ControlGroup, GroupSpec, Joins};
 pub use reading::GroupReading;
 pub(crate) use remains::remove as remove_directory;
@@ -42,10 +44,17 @@ pub(crate) enum Controller {
     Pids,
     Cpu,
     CpuAccounting,
+    Freezer,
 }
 
 impl Controller {
-    pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Pids, Self::Cpu, Self::CpuAccounting];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Memory,
+        Self::Pids,
+        Self::Cpu,
+        Self::CpuAccounting,
+        Self::Freezer,
+    ];
 
     /// The kernel's name.
     pub(crate) fn name(self) -> &'static str {
@@ -54,6 +63,7 @@ impl Controller {
             Self::Pids => "pids",
             Self::Cpu => "cpu",
             Self::CpuAccounting => "cpuacct",
+            Self::Freezer => "freezer",
         }
     }
 

@@ -5,6 +5,7 @@
 //! [`LEAST_AGE`] where nobody says that its run is dead.
 
 use super::GROUP_PREFIX;
+use super::freezer;
 use super::host::Host;
 use super::place;
 use crate::sys::signal;
@@ -63,16 +64,19 @@ pub(super) fn kill(directory: &Path) {
             let _ = signal::send(pid, libc::SIGKILL);
         }
     }
+    // What is frozen in version 1 dies when it is thawed, and no sooner.
+    let _ = freezer::thaw(directory);
 }
 
 /// Kills what is left in the groups that the record of a dead run names, and removes them. Anything that is no group of ours
 /// is passed over. Returns how many are gone.
 pub fn remove_recorded_groups(directories: &[PathBuf], limit: Duration) -> usize {
-    let ours = directories.iter().filter(|path| is_ours(path));
-    let removed = ours.filter(|directory| {
+    let ours: Vec<_> = directories.iter().filter(|path| is_ours(path)).collect();
+    // All of them before the first is waited for: what one of them froze is in the others as well.
+    for directory in &ours {
         kill(directory);
-        remove(directory, limit).is_ok()
-    });
+    }
+    let removed = ours.iter().filter(|path| remove(path, limit).is_ok());
     removed.count()
 }
 

@@ -214,6 +214,11 @@ impl Server {
                 let _ = signal::send(pid, libc::SIGKILL);
             }
         }
+        // A supervisor that dies while its sandbox stands still lets nothing go on any more: what is frozen in version 1 dies
+        // when it is thawed, and an init hears of the end.
+        for directory in self.groups.iter().flatten() {
+            let _ = cgroup::thaw_directory(directory.as_path());
+        }
         sweep::kill_descendants(&[], &[], None, deadline, &mut |_| {})?;
         for directory in self.groups.drain(..).flatten() {
             let _ = cgroup::remove_directory(directory.as_path(), deadline.left());

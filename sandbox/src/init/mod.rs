@@ -14,9 +14,11 @@ mod keeper;
 mod launching;
 mod null;
 mod rest;
+mod standstill;
 
 use self::keeper::Keeper;
 use self::launching::{Birthplace, Started};
+use self::standstill::Standstill;
 use crate::failure::{Failure, Step};
 use crate::layer::MissingLayer;
 use crate::policy::Isolation;
@@ -77,6 +79,8 @@ pub(crate) struct Init {
     keepers: HashMap<i32, Keeper>,
     unsent: VecDeque<Report>,
     next_launch: u64,
+    /// The pause by signals, while there is one.
+    standstill: Option<Standstill>,
 }
 
 impl Init {
@@ -108,6 +112,7 @@ impl Init {
             keepers: HashMap::new(),
             unsent: VecDeque::new(),
             next_launch: 1,
+            standstill: None,
         })
     }
 
@@ -215,6 +220,8 @@ impl Init {
             }
             InitRequest::LetGo(launch) => self.let_go(launch).map(|()| InitAnswer::Done),
             InitRequest::Measure { bound } => self.measure(bound).map(InitAnswer::Measured),
+            InitRequest::Pause => self.pause().map(|()| InitAnswer::Done),
+            InitRequest::Resume => self.resume().map(|()| InitAnswer::Done),
             InitRequest::KillAll { limit } => self.kill_all(limit).map(InitAnswer::Killed),
             InitRequest::KillRest { limit } => self.kill_rest(limit).map(InitAnswer::Killed),
         };
@@ -276,6 +283,9 @@ impl Init {
     }
 
     fn signal(&mut self, target: Target, signo: i32) -> io::Result<()> {
+        if target == Target::All && self.is_for_later(signo) {
+            return Ok(());
+        }
         let wakes = !matches!(
             signo,
             0 | libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU | libc::SIGCONT

@@ -17,7 +17,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Agent, NextSteps, Observation, Report, ResultFile, Step, Verdict};
 use crate::event::Level;
@@ -48,6 +48,8 @@ pub struct PlaybookAgent {
     progress: Progress,
     running: Option<StepRun>,
     cases: Vec<junit::Case>,
+    /// For how long the run has stood still, which no time of a step counts.
+    stood: Duration,
 }
 
 impl PlaybookAgent {
@@ -60,6 +62,7 @@ impl PlaybookAgent {
             from,
             running: None,
             cases: Vec::new(),
+            stood: Duration::ZERO,
         }
     }
 
@@ -247,8 +250,13 @@ impl PlaybookAgent {
 
 impl Agent for PlaybookAgent {
     fn next(&mut self, observation: Observation) -> NextSteps<'_> {
-        let steps = self.react(observation, Instant::now());
+        let now = Instant::now();
+        let steps = self.react(observation, now.checked_sub(self.stood).unwrap_or(now));
         Box::pin(std::future::ready(steps))
+    }
+
+    fn stood(&mut self, time: Duration) {
+        self.stood += time;
     }
 }
 

@@ -143,7 +143,7 @@ impl Fixture {
             log,
             source,
             board,
-            calls,
+            calls: calls.stops,
             readiness,
             metrics,
             address,

@@ -16,6 +16,7 @@
 
 pub(super) mod readiness;
 pub mod restarting;
+mod standing;
 mod stopping;
 
 use std::sync::Arc;

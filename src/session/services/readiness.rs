@@ -83,6 +83,15 @@ impl Looks {
         }
     }
 
+    /// Its times are later by what the run has stood still.
+    pub(super) fn stood(&mut self, time: Duration) {
+        self.deadline += time;
+        self.next += time;
+        if let Some(look) = &mut self.under_way {
+            look.due += time;
+        }
+    }
+
     /// Why the service is given up.
     pub(super) fn fault(&self) -> String {
         let seconds = self.timeout.as_secs();
