@@ -141,16 +141,18 @@ fn a_directory_that_vanishes_does_not_hold_the_run() {
 
 /// Compiles the shim; none, said aloud, without a C compiler.
 pub fn shim(directory: &Path) -> Option<PathBuf> {
+    compiled(directory, "fsync_shim")
+}
+
+/// A library of the fixtures, to be loaded by LD_PRELOAD; none where no compiler is.
+pub fn compiled(directory: &Path, name: &str) -> Option<PathBuf> {
     let cc = need("cc")?;
-    let library = directory.join("fsync_shim.so");
-    let source = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/e2e/fixtures/fsync_shim.c"
-    );
+    let library = directory.join(format!("{name}.so"));
+    let source = format!("{}/tests/e2e/fixtures/{name}.c", env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(cc)
         .args(["-shared", "-fPIC", "-O1", "-o"])
         .arg(&library)
-        .args([source, "-ldl"])
+        .args([&source, "-ldl"])
         .output()
         .unwrap();
     assert!(

@@ -60,6 +60,9 @@ mod services;
 mod hooks;
 mod crash_finalize;
 mod watchdog;
+mod held;
+mod deaths;
+mod kill_matrix;
 mod disk_names;
 #[cfg(feature = "operator")]
 mod recordings;
