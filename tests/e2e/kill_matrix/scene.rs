@@ -235,8 +235,10 @@ impl Scene {
             }
             Moment::Action => {
                 self.until_ticking();
+                self.until("status.json says so", || {
+                    (self.phase().as_deref() == Some("running")).then_some(())
+                });
                 wait_until(Instant::now() + random.duration(LATEST));
-                assert_eq!(self.phase().as_deref(), Some("running"));
                 self.present(cell.victim)
             }
             Moment::Flush => {
