@@ -11,7 +11,6 @@ use super::keys::{KEYS, Key};
 use super::layers::{Faults, Layer};
 use super::origin::Origin;
 use super::resolution::Sources;
-use super::settings::Network;
 use super::value::{Given, Value};
 use super::{RunDescription, checker};
 use crate::run::RunId;
@@ -90,12 +89,6 @@ pub(crate) fn resolve_alone(
         stdin: StandardInput::Unread,
     };
     let description = checker.description(RunId::mint(), origins, None);
-    if let (Network::Allow(_), true) = (&description.network, faults.is_empty()) {
-        let origin = description.origin_of("network").clone();
-        let given = Given::text("allow", origin);
-        let expected = "rules need the proxy of a supervisor; give \"none\" or \"host\", or start the command by `stockade run`";
-        faults.add(ErrorKind::Unsupported, "network", &given, expected);
-    }
     if faults.is_empty() {
         return Ok(description);
     }

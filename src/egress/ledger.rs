@@ -1,4 +1,4 @@
-//! What was decided on connections, on its way into the action log.
+//! What was decided on connections, on its way into the action log, or to a person where there is none.
 //!
 //! Owns the adding up of equal decisions. Never decides. Invariants: the first decision of a kind is told at once; what is
 //! added up is told after [`WINDOW`] at the latest and at the end; a flood of connections, equal or different, makes a
@@ -119,18 +119,27 @@ impl Tallies {
     }
 }
 
-/// The way into the log.
+/// Where decisions go.
+#[derive(Debug, Clone)]
+pub enum Record {
+    /// Into the log of a run.
+    Log(ActionLog),
+    /// To whoever is there, where there is no run; called by the task that decided, so it must not wait.
+    Witness(fn(&Network)),
+}
+
+/// The way into the record.
 #[derive(Debug, Clone)]
 pub(super) struct Ledger {
-    log: ActionLog,
+    record: Record,
     /// Held for the time of a few additions, never across an await.
     tallies: Arc<Mutex<Tallies>>,
 }
 
 impl Ledger {
-    pub(super) fn new(log: ActionLog) -> Self {
+    pub(super) fn new(record: Record) -> Self {
         Self {
-            log,
+            record,
             tallies: Arc::default(),
         }
     }
@@ -165,8 +174,13 @@ impl Ledger {
 
     fn append(&self, events: impl IntoIterator<Item = Network>) {
         for event in events {
-            if let Err(error) = self.log.append_at_once(Event::Network(event)) {
-                tracing::debug!(%error, "an event was not recorded");
+            match &self.record {
+                Record::Log(log) => {
+                    if let Err(error) = log.append_at_once(Event::Network(event)) {
+                        tracing::debug!(%error, "an event was not recorded");
+                    }
+                }
+                Record::Witness(witness) => witness(&event),
             }
         }
     }

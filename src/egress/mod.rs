@@ -27,5 +27,6 @@ mod relay;
 mod connection;
 pub mod proxy;
 
+pub use ledger::Record;
 pub use proxy::Egress;
 pub use rule::{AllowList, BlockList, Policy};

@@ -17,10 +17,9 @@ use tracing::Instrument;
 
 use super::answer;
 use super::connection::{self, Shared};
-use super::ledger::{Ledger, WINDOW};
+use super::ledger::{Ledger, Record, WINDOW};
 use super::resolver::Resolver;
 use super::rule::Policy;
-use crate::log::ActionLog;
 
 /// Connections that are served at a time. Each has two sockets, and buffers of 150 KiB at most.
 pub const MAX_CONNECTIONS: usize = 256;
@@ -59,12 +58,12 @@ impl Egress {
         policy: Policy,
         resolver: Resolver,
         own_api: Option<SocketAddr>,
-        log: ActionLog,
+        record: Record,
     ) -> io::Result<Self> {
         let listener = std::net::TcpListener::from(listener);
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        let ledger = Ledger::new(log);
+        let ledger = Ledger::new(record);
         let egress = Self {
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -1,9 +1,11 @@
 //! A command alone in a sandbox, as `stockade exec` runs it: no log, no API, no recordings.
 //!
 //! Owns the order from a checked description to the exit status, and what is said when there is no command to speak for
-//! itself. It has one thread and no runtime: the sandbox is born from this very process. Invariant: whatever ends this process
+//! itself. It has one thread and no runtime, for the sandbox is born from this
+//! very process; the egress proxy, where there are rules, gets a thread behind that. Invariant: whatever ends this process
 //! ends all that was started, and the exit status is the command's own unless a line on stderr says why not.
 
+mod egress;
 mod home;
 mod terminal;
 mod watch;
@@ -11,6 +13,7 @@ mod watch;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, stderr, stdin, stdout};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,6 +24,7 @@ use nix::unistd::{dup2_stdin, dup2_stdout};
 use stockade_sandbox as sandbox;
 use stockade_sandbox::{LaunchError, Layer};
 
+use self::egress::Proxy;
 use self::home::{Home, HomeError};
 use self::terminal::Console;
 use self::watch::{Ended, Watch};
@@ -29,6 +33,7 @@ use crate::description::RunDescription;
 use crate::session::environment::{self, ACTIONS_FD_VARIABLE, Inherited};
 use crate::session::start::Choice;
 use crate::session::workload::chain;
+use crate::supervisor::egress::variables as variables_of_proxy;
 use crate::supervisor::setup;
 
 /// Exit status when the timeout ended the command, timeout(1).
@@ -47,6 +52,9 @@ enum ExecError {
     /// There is no sandbox.
     #[error(transparent)]
     Home(HomeError),
+    /// There are rules for the network, and no proxy that applies them.
+    #[error("the egress proxy cannot be started")]
+    Egress(#[source] io::Error),
     /// A standard stream cannot be handed on.
     #[error("the standard streams cannot be handed on")]
     Streams(#[source] io::Error),
@@ -71,6 +79,7 @@ impl ExecError {
             )
             | Self::Signals(_)
             | Self::Home(_)
+            | Self::Egress(_)
             | Self::Streams(_)
             | Self::Lost(_) => FAILURE,
         }
@@ -110,6 +119,8 @@ fn execute(description: &RunDescription, argv: Vec<OsString>) -> Result<Ended, E
     let signals = SignalFd::with_flags(&all, flags).map_err(ExecError::Signals)?;
     let home = Home::build(policy(description), Choice::of(description));
     let home = home.map_err(ExecError::Home)?;
+    let proxy = Proxy::begin(description, home.sandbox()).map_err(ExecError::Egress)?;
+    let address = proxy.as_ref().map(Proxy::address);
     let (mut console, stdio) = if description.tty {
         let opened = Console::open(home.sandbox()).map_err(ExecError::Streams)?;
         (Some(opened.0), opened.1)
@@ -118,7 +129,7 @@ fn execute(description: &RunDescription, argv: Vec<OsString>) -> Result<Ended, E
     };
     let launch = sandbox::Launch {
         argv,
-        env: variables(description, &inherited, home.scratch()),
+        env: variables(description, &inherited, home.scratch(), address),
         cwd: description.chdir.clone(),
         stdio,
         extra: Vec::new(),
@@ -166,11 +177,14 @@ fn variables(
     description: &RunDescription,
     inherited: &Inherited,
     scratch: Option<&Path>,
+    proxy: Option<SocketAddr>,
 ) -> Vec<(OsString, OsString)> {
     let declared = description.env.clone();
+    let of_proxy = variables_of_proxy(description, proxy);
     let of_preset = setup::variables_of_preset(description);
     let declared = environment::temporary(scratch)
         .into_iter()
+        .chain(of_proxy)
         .chain(of_preset)
         .chain(declared);
     let home = setup::home_of_workload(description, inherited, scratch);

@@ -10,7 +10,7 @@ use crate::description::RunDescription;
 use crate::description::settings::Network;
 use crate::egress::proxy::DESCRIPTORS;
 use crate::egress::resolver::Resolver;
-use crate::egress::{AllowList, Egress, Policy};
+use crate::egress::{AllowList, Egress, Policy, Record};
 use crate::log::ActionLog;
 use crate::session::workload::Workload;
 
@@ -43,23 +43,37 @@ pub(super) fn begin(
     listen: Option<&str>,
     log: &ActionLog,
 ) -> io::Result<Option<Egress>> {
-    let Network::Allow(allow) = &description.network else {
+    let Some(policy) = policy(description) else {
         return Ok(None);
     };
     let listener = workload
         .listener()
         .ok_or_else(|| io::Error::other("the sandbox gave no listener"))?
         .try_clone_to_owned()?;
-    let policy = Policy {
-        allow: allow.clone(),
-        block: description.blocked_domains.clone(),
-    };
     let own_api = listen.and_then(|address| address.parse::<SocketAddr>().ok());
-    Egress::start(listener, policy, Resolver::default(), own_api, log.clone()).map(Some)
+    Egress::start(
+        listener,
+        policy,
+        Resolver::default(),
+        own_api,
+        Record::Log(log.clone()),
+    )
+    .map(Some)
+}
+
+/// What the description lets out.
+pub(crate) fn policy(description: &RunDescription) -> Option<Policy> {
+    match &description.network {
+        Network::Allow(allow) => Some(Policy {
+            allow: allow.clone(),
+            block: description.blocked_domains.clone(),
+        }),
+        Network::None | Network::Host => None,
+    }
 }
 
 /// The variables that a workload with a proxy gets.
-pub(super) fn variables(
+pub(crate) fn variables(
     description: &RunDescription,
     address: Option<SocketAddr>,
 ) -> Vec<(String, String)> {
@@ -92,7 +106,7 @@ fn without_proxy(allow: &AllowList) -> String {
 }
 
 /// Descriptors that the proxy of this description needs.
-pub(super) fn descriptors(description: &RunDescription) -> usize {
+pub(crate) fn descriptors(description: &RunDescription) -> usize {
     match description.network {
         Network::Allow(_) => DESCRIPTORS,
         Network::None | Network::Host => 0,

@@ -13,7 +13,7 @@ mod collecting;
 pub mod descriptors;
 mod driving;
 pub mod early_end;
-mod egress;
+pub(crate) mod egress;
 pub mod filming;
 mod hearing;
 pub mod link;

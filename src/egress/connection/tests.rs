@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::egress::proxy::MAX_CONNECTIONS;
 use crate::egress::resolver::Resolver;
-use crate::egress::{Egress, Policy};
+use crate::egress::{Egress, Policy, Record};
 use crate::event::{Event, Network, NetworkDecision};
 use crate::log::{ActionLog, LogOptions, LogThreads, Observer, Written, create};
 use crate::redact::Redactor;
@@ -67,7 +67,13 @@ impl Fixture {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let own_api = Some("127.0.0.1:8090".parse().unwrap());
-        let egress = Egress::start(listener.into(), policy, resolver, own_api, log.clone());
+        let egress = Egress::start(
+            listener.into(),
+            policy,
+            resolver,
+            own_api,
+            Record::Log(log.clone()),
+        );
         Self {
             egress: Some(egress.unwrap()),
             address,

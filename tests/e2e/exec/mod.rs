@@ -1,6 +1,7 @@
 //! `stockade exec`: a command alone in a sandbox.
 
 mod leaks;
+mod network;
 mod places;
 mod signals;
 mod status;

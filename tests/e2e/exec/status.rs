@@ -86,7 +86,7 @@ fn every_exit_code_of_a_run_arrives() {
 
 #[test]
 fn what_cannot_be_started_is_told_on_stderr_with_its_code() {
-    let cases: [(&[&str], &[&str], i32, &str); 8] = [
+    let cases: [(&[&str], &[&str], i32, &str); 7] = [
         (
             &[],
             &["no-such-program"],
@@ -122,12 +122,6 @@ fn what_cannot_be_started_is_told_on_stderr_with_its_code() {
             &["true"],
             2,
             "tmpfs[0] = \"/x:much\" from --tmpfs is invalid",
-        ),
-        (
-            &["--net", "allow=example.com"],
-            &["true"],
-            2,
-            "network = \"allow\" from --net is UNSUPPORTED",
         ),
         (
             &["--isolation", "none", "--uid", "0"],
