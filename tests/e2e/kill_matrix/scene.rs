@@ -26,6 +26,7 @@ pub struct Seen {
     pub n_struck: usize,
     pub n_events: usize,
     pub is_first_process: bool,
+    pub is_in_container: bool,
 }
 
 /// A run of the matrix.
@@ -37,6 +38,7 @@ struct Scene {
     workspace: PathBuf,
     mark: String,
     is_first_process: bool,
+    is_in_container: bool,
     _files: (RunBuilder, tempfile::TempDir),
 }
 
@@ -92,6 +94,11 @@ impl Scene {
             let prefix = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
             builder = builder.within(prefix.map(Into::into).into());
         }
+        // Where no pid namespace ends what is left, the sweeps must.
+        let is_in_container = !is_first_process && random.below(3) == 0;
+        if is_in_container {
+            builder = builder.flag("--isolation=container");
+        }
         let workspace = builder.workspace();
         let directory = workspace.parent().unwrap().to_owned();
         let child = builder
@@ -109,6 +116,7 @@ impl Scene {
             workspace,
             mark,
             is_first_process,
+            is_in_container,
             _files: (builder, recordings),
         }
     }
@@ -417,5 +425,6 @@ pub fn one_round(cell: Cell, holds: &Holds, seed: u64) -> Seen {
         n_struck,
         n_events: seen.len(),
         is_first_process: scene.is_first_process,
+        is_in_container: scene.is_in_container,
     }
 }
