@@ -282,4 +282,12 @@ mod tests {
         endless.stop_requested(sent_by(7), now);
         assert_eq!(endless.next_at(), None);
     }
+
+    #[test]
+    fn the_picture_of_a_stop_has_the_time_of_the_guardian() {
+        let page = include_str!("../../docs/operations.md");
+        let at = (GRACE + MARGIN).as_secs();
+        let line = format!("\n{at:>3} s ┴ guardian     kills a supervisor that has not ended");
+        assert!(page.contains(&line), "{line}");
+    }
 }

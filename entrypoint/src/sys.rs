@@ -54,6 +54,59 @@ impl ArgumentVector {
     }
 }
 
+/// Room for the digits of any pid (proc_pid(5): at most 2^22).
+const PID_DIGITS: usize = 10;
+
+/// The number in `LISTEN_PID`, by which a service manager says for which process its descriptors are (sd_listen_fds(3)).
+#[derive(Debug)]
+pub(crate) struct ListenPid {
+    /// The value in the environment: [`PID_DIGITS`] bytes and a null byte.
+    digits: *mut c_char,
+}
+
+impl ListenPid {
+    /// The variable where it names this process, with room for any other number. The caller has one thread.
+    pub(crate) fn of_this_process() -> Option<Self> {
+        const NAME: &CStr = c"LISTEN_PID";
+        let own = std::process::id().to_string();
+        if std::env::var_os(NAME.to_str().ok()?)?.to_str() != Some(&own) {
+            return None;
+        }
+        let room = CString::new(format!("{own:0>PID_DIGITS$}")).ok()?;
+        // SAFETY: both are null-terminated and are copied, and there is one thread, so that nobody reads the environment while
+        // it changes.
+        if unsafe { libc::setenv(NAME.as_ptr(), room.as_ptr(), 1) } != 0 {
+            return None;
+        }
+        // SAFETY: the name is null-terminated, and nobody changes the environment meanwhile.
+        let digits = unsafe { libc::getenv(NAME.as_ptr()) };
+        (!digits.is_null()).then_some(Self { digits })
+    }
+
+    /// Names the calling process. It allocates nothing, so that a child may call it before it executes a program.
+    pub(crate) fn name_this_process(&self) {
+        let mut digits = [0_u8; PID_DIGITS];
+        let mut rest = std::process::id();
+        let mut n_digits = 0;
+        for place in digits.iter_mut().rev() {
+            *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+            n_digits += 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        let first = digits.iter().skip(PID_DIGITS - n_digits);
+        for (idx, digit) in first.chain([&0]).enumerate() {
+            let place = self.digits.wrapping_add(idx).cast::<u8>();
+            // SAFETY: `digits` has room for PID_DIGITS bytes and a null byte, of which no more are written, and lives in the
+            // environment, which nobody changes or reads meanwhile: this process has one thread, and so has the one whose
+            // memory it may share.
+            unsafe { place.write(*digit) };
+        }
+    }
+}
+
 /// Whether SIGPIPE was ignored when the program began. The runtime ignores it before `main`, and cannot be asked afterwards.
 static BROKEN_PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 

@@ -211,4 +211,35 @@ mod tests {
         ladder.note(&request(StopCause::Api, Some(Duration::ZERO)));
         assert_eq!(ladder.left(None), None);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_picture_of_a_stop_has_the_times_of_the_code() {
+        let page = include_str!("../../docs/operations.md");
+        let grace = Duration::from_secs(8);
+        let ladder = Ladder::new(Instant::now(), grace);
+        let kill = ladder.left(None).unwrap();
+        let least = ladder.left_before(grace, None).unwrap();
+        let persisted = grace - PERSIST_RESERVE;
+        assert_eq!(persisted, kill + KILL_LIMIT);
+        for (at, what) in [
+            (Duration::ZERO, "┬ guardian     passes the signal on"),
+            (least, "┼ sandbox      the agent's time is over, if"),
+            (kill, "┼ sandbox      everything is killed"),
+            (persisted, "┼ supervisor   nothing is left"),
+            (grace, "┼ supervisor   tells the exit code"),
+        ] {
+            let line = format!("\n{:>3} s {what}", at.as_secs());
+            assert!(page.contains(&line), "{line}");
+        }
+        let step = format!(
+            "a step takes at most {} s",
+            super::super::recorder::PERSIST_STEP_LIMIT.as_secs_f64()
+        );
+        assert!(page.contains(&step), "{step}");
+        let second = format!(
+            "A second signal leaves {} s",
+            SECOND_REQUEST_GRACE.as_secs()
+        );
+        assert!(page.contains(&second), "{second}");
+    }
 }

@@ -12,7 +12,7 @@ use nix::unistd::{Pid, fchdir, getpgrp, setpgid, setsid, tcsetpgrp};
 use super::settings::{Foreground, Place, Settings, SignalState, Unexecutable};
 use super::signal_set::{has, set_of};
 use super::speech::{Happening, Speech};
-use crate::sys::{self, ArgumentVector};
+use crate::sys::{self, ArgumentVector, ListenPid};
 
 /// The signals whose dispositions dumb-init replaces, so that an exec makes them the default.
 const RESET: std::ops::RangeInclusive<i32> = 1..=31;
@@ -57,6 +57,8 @@ pub(super) struct Birth<'a> {
     pub(super) directory: Option<BorrowedFd<'a>>,
     /// Whether the child puts its group into the foreground of the terminal.
     pub(super) takes_foreground: bool,
+    /// Descriptors of a service manager that were for the init are for the child.
+    pub(super) listen_pid: Option<ListenPid>,
 }
 
 /// A step of the child that failed.
@@ -94,6 +96,9 @@ impl Birth<'_> {
         let Some(program) = self.settings.command.first() else {
             return self.settings.failure;
         };
+        if let Some(listen_pid) = &self.listen_pid {
+            listen_pid.name_this_process();
+        }
         let error = sys::execute_by_name(program, arguments);
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
         self.speech.tell(Happening::Unexecutable { name, errno });

@@ -55,7 +55,7 @@ pub use form::Form;
 pub use options::{FLAGS, Flag};
 
 use crate::guardian::leave_directory;
-use crate::sys;
+use crate::sys::{self, ListenPid};
 use birth::{Birth, Original};
 use duty::Duty;
 use foreground::Lent;
@@ -224,6 +224,10 @@ fn serve(
         original,
         directory: directory.as_ref().map(OwnedFd::as_fd),
         takes_foreground: lends || settings.foreground == Foreground::Taken,
+        listen_pid: match settings.form {
+            Form::Own => ListenPid::of_this_process(),
+            Form::Tini | Form::DumbInit => None,
+        },
     };
     let child = birth.start().map_err(failed("fork"))?;
     drop(directory);

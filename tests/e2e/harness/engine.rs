@@ -68,10 +68,15 @@ impl Engine {
             .unwrap();
         let path = |name: &str| directory.path().join(name);
         let groups = format!("/stockade-engine-{}", std::process::id());
+        let init = path("docker-init");
+        std::fs::copy(binary(), &init).unwrap();
         let log = std::fs::File::create(path("log")).unwrap();
         let daemon = Command::new("dockerd")
             .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
             .arg(format!("--cgroup-parent={groups}"))
+            // What `--init` puts before a command; the libraries that it asks for are in the image.
+            .arg("--init-path")
+            .arg(&init)
             .arg("--data-root")
             .arg(path("data"))
             .arg("--exec-root")

@@ -7,6 +7,7 @@ mod signals;
 mod reaping;
 mod rest;
 mod footprint;
+mod listening;
 mod job_control;
 mod side_by_side;
 mod containers;

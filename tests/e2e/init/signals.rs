@@ -99,6 +99,75 @@ fn no_stop_is_lost_while_the_init_and_its_child_come_up() {
 }
 
 #[test]
+fn a_stop_to_pid_1_counts_from_its_first_statement_on() {
+    let Some(words) = as_pid_1() else {
+        return;
+    };
+    for mut subject in [
+        Subject::own(&[]),
+        Subject::instead_of("tini"),
+        Subject::instead_of("dumb-init"),
+    ] {
+        subject.words = [words.clone(), subject.words].concat();
+        for round in 0..20 {
+            let mut started = Started::new(subject.command(["--", "sleep", "600"]));
+            // The kernel drops a stop until PID 1 has said that it takes one.
+            let init = started.main_child();
+            until("the init blocks signals", || {
+                // What starts it may block them before it is the init.
+                if field(init, "Name") != "stockade" {
+                    return None;
+                }
+                // While it waits for signals the kernel shows them as not blocked; then it has its command.
+                let blocked = u64::from_str_radix(&field(init, "SigBlk"), 16).ok()?;
+                let is_blocked = blocked & (1 << (libc::SIGTERM - 1)) != 0;
+                (is_blocked || process_table::live_child(init).is_some()).then_some(())
+            });
+            send(init, libc::SIGTERM);
+            assert_eq!(started.end(), 143, "{} {round}", subject.name);
+        }
+    }
+}
+
+#[test]
+fn a_stop_that_is_repeated_is_passed_on_each_time_and_ends_nobody_who_does_not_want_to() {
+    let script = "trap 'n=$((n+1)); echo term$n; [ $n -lt 3 ] || exit 5' TERM; echo ready; while :; do sleep 0.02; done";
+    for subject in [
+        Subject::own(&[]),
+        Subject::instead_of("tini"),
+        Subject::instead_of("dumb-init"),
+    ] {
+        let mut started = Started::new(subject.command(["--", "sh", "-c", script]));
+        started.until_line("ready");
+        for n in 1..=3 {
+            started.signal(libc::SIGTERM);
+            started.until_line(&format!("term{n}"));
+        }
+        assert_eq!(started.end(), 5, "{}", subject.name);
+    }
+}
+
+#[test]
+fn a_stop_that_is_repeated_gives_no_more_time() {
+    let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+    let flags = ["--stop-timeout", "2s"];
+    let mut started = Started::new(Subject::own(&flags).command(["sh", "-c", script]));
+    started.until_line("ready");
+    let began = Instant::now();
+    started.signal(libc::SIGTERM);
+    until("half of the time is over", || {
+        (began.elapsed() > Duration::from_secs(1)).then_some(())
+    });
+    started.signal(libc::SIGTERM);
+    assert_eq!(started.end(), 137);
+    let took = began.elapsed();
+    assert!(
+        took >= Duration::from_secs(2) && took < Duration::from_millis(2_900),
+        "{took:?}"
+    );
+}
+
+#[test]
 fn a_stopped_command_ends_by_a_stop() {
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
         let mut started = Started::new(Subject::own(&[]).command([
