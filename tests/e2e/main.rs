@@ -58,6 +58,7 @@ mod vm;
 mod process;
 mod services;
 mod hooks;
+mod misbehaving;
 mod crash_finalize;
 mod watchdog;
 mod held;
