@@ -35,6 +35,7 @@ mod size;
 mod start;
 mod status;
 mod stockade_server;
+mod stop;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -46,8 +47,8 @@ use size::StaticBinaries;
 use start::Program;
 
 /// The rows, in the order in which they are measured.
-const ROWS: [&str; 8] = [
-    "append", "fanout", "replay", "status", "start", "launch", "init", "size",
+const ROWS: [&str; 9] = [
+    "append", "fanout", "replay", "status", "start", "stop", "launch", "init", "size",
 ];
 
 fn main() {
@@ -99,7 +100,7 @@ fn measure(scale: &Scale, named: &[&str]) -> (Vec<String>, Report) {
         dir
     };
     let is_wanted = |row: &str| named.is_empty() || named.contains(&row);
-    let takes_static = ["size", "start", "launch", "init"];
+    let takes_static = ["size", "start", "stop", "launch", "init"];
     let static_binaries = takes_static
         .into_iter()
         .any(is_wanted)
@@ -112,6 +113,12 @@ fn measure(scale: &Scale, named: &[&str]) -> (Vec<String>, Report) {
             "replay" => replay::run(&mut report, scale, &dir(row)),
             "status" => status::run(&mut report, scale, &dir(row)),
             "start" => start::run(
+                &mut report,
+                scale,
+                &dir(row),
+                &programs(&stockade, static_binaries.as_ref()),
+            ),
+            "stop" => stop::run(
                 &mut report,
                 scale,
                 &dir(row),

@@ -1,6 +1,6 @@
 //! Rows "launch": a sandbox and its first program, and a program in a sandbox that stands already.
 
-mod floor;
+pub(crate) mod floor;
 mod rounds;
 
 use std::os::unix::fs::PermissionsExt;
