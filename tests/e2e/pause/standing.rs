@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::crash_follower::over_socket;
+use crate::harness::need::need;
 use crate::harness::{Run, RunBuilder, http, until};
 use crate::pause::{ALL, Means, ask, assert_stands, in_tier, pause, ticks, workload};
 
@@ -101,6 +102,41 @@ fn what_forks_all_the_while_stands_still_and_goes_on() {
         let before = ticks(&run);
         assert_eq!(ask(&run, "/resume").0, 200);
         until("they fork again", || (ticks(&run) != before).then_some(()));
+        assert_eq!(ask(&run, "/stop").0, 202);
+        let run = run.finish();
+        assert_eq!(run.code(), 143, "{}", run.stderr);
+        run.recording.assert_whole();
+    }
+}
+
+#[test]
+fn what_is_always_another_process_stands_still_and_goes_on() {
+    if need("perl").is_none() {
+        return;
+    }
+    // One process at a time: each begins the next one and ends. Who looks first and signals then finds nobody.
+    let script = "perl -e 'setpgrp; while (1) { my $next = fork; exit 0 if $next; }' & echo ready; exec sleep 600";
+    for means in ALL {
+        let Some(run) = means.of(RunBuilder::sh(script).flag("--pids").flag("40")) else {
+            continue;
+        };
+        let run = run.start();
+        run.until_stdout("ready");
+        let hopper = || {
+            let mut own = workload(&run).into_iter();
+            own.find(|process| process.name == "perl")
+                .map(|process| process.pid)
+        };
+        let first = until("it hops", &hopper);
+        until("it is another one", || {
+            hopper().is_some_and(|pid| pid != first).then_some(())
+        });
+        pause(&run, means);
+        assert!(hopper().is_some());
+        assert_stands(&run, Duration::from_millis(200));
+        let before = hopper();
+        assert_eq!(ask(&run, "/resume").0, 200);
+        until("it hops again", || (hopper() != before).then_some(()));
         assert_eq!(ask(&run, "/stop").0, 202);
         let run = run.finish();
         assert_eq!(run.code(), 143, "{}", run.stderr);
