@@ -305,3 +305,18 @@ fn nothing_of_a_hook_survives_a_supervisor_or_a_guardian_that_is_killed() {
         }
     }
 }
+
+#[test]
+fn what_a_hook_leaves_behind_ends_with_it_and_is_no_survivor_of_the_agent() {
+    let hooked = "setsid sh -c 'trap \"\" TERM; echo > left; exec sleep 600' > /dev/null 2>&1 & until [ -e left ]; do sleep 0.02; done";
+    for tier in ["best", "container", "none"] {
+        let run = with_description("true", &hook("post_run", hooked))
+            .flag("--isolation")
+            .flag(tier)
+            .finish();
+        assert_eq!(run.code(), 0, "{tier}: {}", run.stderr);
+        assert_eq!(event(&run, "post_run")["success"], true, "{tier}");
+        assert_eq!(run.recording.status()["survivors"]["killed"], 0, "{tier}");
+        assert_nothing_left(&run);
+    }
+}
