@@ -8,17 +8,19 @@
     reason = "signal sets with real-time signals, fork, exec and wait4 have no safe wrapper in std or nix"
 )]
 
+mod children;
+
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::libc;
+
+pub(crate) use children::{next_change, reap_any};
 
 /// Bytes in the kernel's own signal set: 64 signals. The C library's `sigset_t` is larger and its functions hide two of them.
 const KERNEL_SIGNAL_SET_BYTES: usize = size_of::<u64>();
@@ -427,29 +429,6 @@ pub(crate) fn close_range(first: u32, last: u32) -> io::Result<()> {
     // owns, before it creates any other.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     check(result).map(drop)
-}
-
-/// Reaps one child that has ended, whatever its exit signal: `None` when all children are alive, `ECHILD` when there is none.
-///
-/// nix cannot be used: it refuses the status of a death by a real-time signal.
-pub(crate) fn reap_any() -> io::Result<Option<(i32, ExitStatus)>> {
-    wait_for_any(libc::WNOHANG | libc::__WALL)
-}
-
-/// The same, and tells of children that were stopped or go on.
-pub(crate) fn next_change() -> io::Result<Option<(i32, ExitStatus)>> {
-    wait_for_any(libc::WNOHANG | libc::__WALL | libc::WUNTRACED | libc::WCONTINUED)
-}
-
-/// One call of wait4(2).
-fn wait_for_any(options: c_int) -> io::Result<Option<(i32, ExitStatus)>> {
-    let mut raw_status: c_int = 0;
-    // SAFETY: `raw_status` is a live int for the status, and a null pointer means that resource use is not wanted.
-    let result = unsafe { libc::wait4(-1, &raw mut raw_status, options, ptr::null_mut()) };
-    match check(c_long::from(result))? {
-        0 => Ok(None),
-        _ => Ok(Some((result, ExitStatus::from_raw(raw_status)))),
-    }
 }
 
 /// Opens a descriptor that refers to the process and not to its number.

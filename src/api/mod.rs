@@ -26,6 +26,7 @@ pub mod metrics;
 mod openapi;
 mod page;
 mod pause;
+mod peer;
 pub mod problem;
 mod pulse;
 mod range;

@@ -23,8 +23,9 @@ use tokio_util::task::TaskTracker;
 use super::connection::Connection;
 use super::gate::Entrance;
 use super::limits::{self, Limits};
-use super::listener::{Listener, Names};
+use super::listener::{Listener, ListenerTrust, Names};
 use super::metrics::Metrics;
+use super::peer;
 use super::problem::{PROBLEM_JSON, Problem, ProblemCode};
 use super::pulse::Progress;
 use super::service::{Api, Service};
@@ -136,6 +137,8 @@ enum Socket {
 struct Listening {
     socket: Socket,
     entrance: Arc<Entrance>,
+    /// For a workload of any run that reaches a Unix socket: nothing without a token.
+    side_entrance: Arc<Entrance>,
     /// Connections of this listener.
     n_open: Arc<AtomicUsize>,
     /// Refusals of this listener that are under way.
@@ -178,6 +181,10 @@ impl Listening {
         Ok(Self {
             socket,
             entrance: Arc::new(Entrance { trust, names }),
+            side_entrance: Arc::new(Entrance {
+                trust: ListenerTrust::Nothing,
+                names: Names::Any,
+            }),
             n_open: Arc::default(),
             n_refusing: Arc::default(),
         })
@@ -226,17 +233,21 @@ impl Listening {
                     .map(|address: SocketAddr| address.ip());
                 let write_stall = serving.service.api().limits.write_stall;
                 tune(&stream, write_stall);
-                self.take(stream, local, serving);
+                self.take(stream, &self.entrance, local, serving);
             }
             Socket::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                self.take(stream, None, serving);
+                let entrance = match peer::is_confined(&stream) {
+                    true => &self.side_entrance,
+                    false => &self.entrance,
+                };
+                self.take(stream, entrance, None, serving);
             }
         }
         Ok(())
     }
 
-    fn take<T>(&self, stream: T, local: Option<IpAddr>, serving: &Serving)
+    fn take<T>(&self, stream: T, entrance: &Arc<Entrance>, local: Option<IpAddr>, serving: &Serving)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -245,7 +256,7 @@ impl Listening {
         if let Some(place) = Place::take(&self.n_open, max) {
             let connection = Connection {
                 service: serving.service.clone(),
-                entrance: Arc::clone(&self.entrance),
+                entrance: Arc::clone(entrance),
                 local,
                 progress: Arc::clone(&serving.progress),
                 shutdown: serving.shutdown.clone(),

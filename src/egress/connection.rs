@@ -191,6 +191,10 @@ async fn connect(shared: &Shared, target: &Target) -> Result<(TcpStream, IpAddr)
         }
         let dialled = TcpStream::connect(SocketAddr::new(address, target.port));
         match timeout(DIAL_LIMIT, dialled).await {
+            // An address of this host that is on none of its lists: both ends are the same one.
+            Ok(Ok(origin)) if shared.is_own_port(&origin, target.port) => {
+                return Err(Refusal::Denied(Denial::OwnApi));
+            }
             Ok(Ok(origin)) => {
                 // Small pieces go at once: whoever batches has done so before.
                 let _ = origin.set_nodelay(true);
@@ -245,6 +249,16 @@ impl Shared {
     fn failed(&self, target: &Target, rule: String, reason: &'static str) {
         let kind = record(NetworkDecision::Error, target, Some(rule), Some(reason));
         self.ledger.decided(kind, None);
+    }
+
+    /// Whether a connection that was made leads to the status API, which listens on all addresses of this host.
+    fn is_own_port(&self, origin: &TcpStream, port: u16) -> bool {
+        let is_here = || match (origin.local_addr(), origin.peer_addr()) {
+            (Ok(local), Ok(peer)) => local.ip() == peer.ip(),
+            (Err(_), _) | (_, Err(_)) => true,
+        };
+        self.own_api
+            .is_some_and(|own| own.ip().is_unspecified() && own.port() == port && is_here())
     }
 
     /// Whether this is where the status API of the run listens, by whatever address of this host.

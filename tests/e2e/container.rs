@@ -165,3 +165,33 @@ fn a_caller_without_a_word_over_its_mounts_gets_the_tier_container_and_no_other_
     );
     assert!(run.stderr.contains("--isolation"), "{}", run.stderr);
 }
+
+#[test]
+fn the_socket_of_another_run_gives_nothing_without_a_token() {
+    if need("curl").is_none() {
+        return;
+    }
+    let token = "a-token-of-the-other-run-0123456789";
+    let other = RunBuilder::sh("sleep 600")
+        .env("STOCKADE_TOKEN", token)
+        .start();
+    other.until_running();
+    let socket = other.socket();
+    let script = format!(
+        "ask() {{ curl -s -o /dev/null -w '%{{http_code}} ' --unix-socket {} \"$@\"; }}; \
+         ask http://localhost/healthz; ask http://localhost/status; ask 'http://localhost/events?follow=false'; \
+         ask -X POST http://localhost/stop; ask -H 'authorization: Bearer {token}' http://localhost/status",
+        socket.display()
+    );
+    let inside = in_container(&script).finish();
+    assert_eq!(inside.stdout, "200 401 401 401 200 ", "{}", inside.stderr);
+    // Beside the sandbox the same socket is open, and nobody stopped the run.
+    for line in ["GET /status HTTP/1.1", "POST /stop HTTP/1.1"] {
+        assert!(matches!(
+            ask(&socket, line.trim_end_matches(" HTTP/1.1")),
+            200 | 202
+        ));
+    }
+    let status = other.finish().recording.status();
+    assert_eq!(status["outcome"]["by"], "api", "{status}");
+}

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::crash_follower::is_terminal;
-use crate::harness::need::skip;
+use crate::harness::need::{need, skip};
 use crate::harness::run::kill;
 use crate::harness::{DEADLINE, Recording, RunBuilder, stream, until};
 use crate::process_table::{self, Process};
@@ -307,4 +307,32 @@ fn orphans_leave_no_zombie() {
         go(&workspace);
         assert_eq!(run.finish().code(), 0);
     }
+}
+
+#[test]
+fn a_command_that_asks_to_be_traced_is_not_dead_when_it_stops() {
+    if need("python3").is_none() {
+        return;
+    }
+    let traced = "import ctypes, os, sys; ctypes.CDLL(None).ptrace(0, 0, 0, 0)";
+    for isolation in ["full", "container", "none"] {
+        for (then, code) in [
+            ("os.kill(os.getpid(), 10)", 138),
+            ("os.execv('/bin/sh', ['sh', '-c', 'exit 7'])", 7),
+            ("os.kill(os.getpid(), 28); sys.exit(5)", 5),
+        ] {
+            let script = format!("{traced}; {then}");
+            let run = RunBuilder::new(["python3", "-c", &script])
+                .flag(format!("--isolation={isolation}"))
+                .finish();
+            assert_eq!(run.code(), code, "{isolation}: {then}: {}", run.stderr);
+            let status = run.recording.status();
+            assert_eq!(status["survivors"]["killed"], 0, "{isolation}: {then}");
+        }
+    }
+    let script = format!("{traced}; os.kill(os.getpid(), 28); sys.exit(5)");
+    let ended = Command::new(crate::harness::run::binary())
+        .args(["init", "--", "python3", "-c", &script])
+        .output();
+    assert_eq!(ended.unwrap().status.code(), Some(5));
 }

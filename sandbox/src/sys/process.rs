@@ -196,12 +196,35 @@ pub(crate) fn reap(wait: Wait) -> io::Result<Option<Ended>> {
     let mut status = 0;
     // SAFETY: rusage is plain old data, for which all zeros is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to live, writable values of the types that wait4 fills in.
-    let pid = check_int(unsafe { libc::wait4(-1, &raw mut status, flags, &raw mut usage) })?;
-    if pid == 0 {
-        return Ok(None);
+    loop {
+        // SAFETY: both pointers are to live, writable values of the types that wait4 fills in.
+        let pid = check_int(unsafe { libc::wait4(-1, &raw mut status, flags, &raw mut usage) })?;
+        if pid == 0 {
+            return Ok(None);
+        }
+        if !libc::WIFSTOPPED(status) {
+            return Ok(Some(Ended::new(pid, status, &usage)));
+        }
+        let_go(pid, libc::WSTOPSIG(status));
     }
-    Ok(Some(Ended::new(pid, status, &usage)))
+}
+
+/// Ends the tracing of a child that made this process its tracer, and gives it the signal at which it stopped. Stops of such
+/// a child are told by every wait, whatever was asked for (ptrace(2), PTRACE_TRACEME). SIGTRAP is what an exec then means.
+fn let_go(pid: i32, signal: i32) {
+    let signal = match signal {
+        libc::SIGTRAP => 0,
+        signal => signal,
+    };
+    // SAFETY: PTRACE_DETACH takes a pid and a number, and no pointer. A child that is gone by now is ESRCH, and reaped next.
+    let _ = unsafe {
+        libc::ptrace(
+            libc::PTRACE_DETACH,
+            pid,
+            0_usize,
+            libc::c_long::from(signal),
+        )
+    };
 }
 
 /// Waits for the end of any child and leaves the child unreaped, so that its pid names nobody else. ECHILD tells that there
@@ -209,21 +232,27 @@ pub(crate) fn reap(wait: Wait) -> io::Result<Option<Ended>> {
 pub(crate) fn await_end() -> io::Result<Ended> {
     // SAFETY: siginfo and rusage are plain old data, for which all zeros is a value.
     let (mut told, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to live, writable values of the types that waitid fills in.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_waitid,
-            libc::P_ALL,
-            0,
-            &raw mut told,
-            libc::WEXITED | libc::WNOWAIT | libc::__WALL,
-            &raw mut usage,
-        )
-    })?;
-    // SAFETY: waitid succeeded without WNOHANG, so it filled in the fields that a SIGCHLD has.
-    let pid = unsafe { told.si_pid() };
-    // SAFETY: as above.
-    let status = unsafe { told.si_status() };
+    let (pid, status) = loop {
+        // SAFETY: both pointers are to live, writable values of the types that waitid fills in.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_waitid,
+                libc::P_ALL,
+                0,
+                &raw mut told,
+                libc::WEXITED | libc::WNOWAIT | libc::__WALL,
+                &raw mut usage,
+            )
+        })?;
+        // SAFETY: waitid succeeded without WNOHANG, so it filled in the fields that a SIGCHLD has.
+        let pid = unsafe { told.si_pid() };
+        // SAFETY: as above.
+        let status = unsafe { told.si_status() };
+        match told.si_code {
+            libc::CLD_TRAPPED | libc::CLD_STOPPED => let_go(pid, status),
+            _ => break (pid, status),
+        }
+    };
     let status = match told.si_code {
         libc::CLD_EXITED => (status & 0xff) << 8,
         libc::CLD_DUMPED => status | 0x80,
@@ -238,8 +267,15 @@ pub(crate) fn await_end_of(pid: i32) -> io::Result<()> {
     // SAFETY: siginfo is plain old data, for which all zeros is a value.
     let mut told: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let flags = libc::WEXITED | libc::WNOWAIT | libc::__WALL;
-    // SAFETY: the pointer is to a live, writable siginfo.
-    check_int(unsafe { libc::waitid(libc::P_PID, id, &raw mut told, flags) }).map(drop)
+    loop {
+        // SAFETY: the pointer is to a live, writable siginfo.
+        check_int(unsafe { libc::waitid(libc::P_PID, id, &raw mut told, flags) })?;
+        match told.si_code {
+            // SAFETY: waitid succeeded without WNOHANG, so it filled in the fields that a SIGCHLD has.
+            libc::CLD_TRAPPED | libc::CLD_STOPPED => let_go(pid, unsafe { told.si_status() }),
+            _ => return Ok(()),
+        }
+    }
 }
 
 /// Reaps this child, which has ended.
