@@ -92,7 +92,7 @@ pub struct RunFlags {
     #[command(flatten)]
     pub sandbox: SandboxFlags,
 
-    /// Let the workload change the workspace or not: read-write or read-only [default: read-write]
+    /// What becomes of changes to the workspace: read-write, read-only or overlay [default: read-write]
     #[arg(long, value_name = "MODE", help_heading = "What the workload sees")]
     pub workspace_mode: Option<String>,
 

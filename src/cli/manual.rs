@@ -104,16 +104,22 @@ fn page(name: Option<&str>, mut command: Command) -> Option<io::Result<Vec<u8>>>
     command.build();
     let command = match name {
         None => command,
-        Some(name) => {
-            let found = command
-                .get_subcommands()
-                .find(|known| known.get_name() == name)?;
-            found.clone()
-        }
+        Some(name) => named(name, &command)?.clone(),
     };
     let mut page = Vec::new();
     let rendered = clap_mangen::Man::new(command).render(&mut page);
     Some(rendered.map(|()| page))
+}
+
+/// The command of that name; one of another command by both, as `config-check`.
+fn named<'a>(name: &str, command: &'a Command) -> Option<&'a Command> {
+    command.get_subcommands().find_map(|known| {
+        let rest = name.strip_prefix(known.get_name())?;
+        match rest.strip_prefix('-') {
+            None => rest.is_empty().then_some(known),
+            Some(rest) => named(rest, known),
+        }
+    })
 }
 
 fn written(bytes: &[u8]) -> ExitCode {
@@ -127,19 +133,23 @@ mod tests {
     use super::*;
     use crate::cli::command;
 
-    /// Every visible flag of every command, and the commands themselves.
+    /// Every visible flag of every command, and the commands themselves, by the names of their pages.
     fn words() -> Vec<(String, Vec<String>)> {
         let mut command = command();
         command.build();
-        let visible = |command: &Command| {
-            let flags = command.get_arguments().filter(|flag| !flag.is_hide_set());
-            flags
-                .filter_map(|flag| flag.get_long().map(str::to_owned))
-                .collect()
-        };
-        command
-            .get_subcommands()
-            .map(|sub| (sub.get_name().to_owned(), visible(sub)))
+        words_below("", &command)
+    }
+
+    fn words_below(prefix: &str, command: &Command) -> Vec<(String, Vec<String>)> {
+        let subcommands = command.get_subcommands().flat_map(|sub| {
+            let name = format!("{prefix}{}", sub.get_name());
+            let flags = sub.get_arguments().filter(|flag| !flag.is_hide_set());
+            let flags = flags.filter_map(|flag| flag.get_long().map(str::to_owned));
+            let below = words_below(&format!("{name}-"), sub);
+            std::iter::once((name, flags.collect())).chain(below)
+        });
+        subcommands
+            .filter(|(name, _)| !name.split('-').any(|word| word == "help"))
             .collect()
     }
 
@@ -154,7 +164,8 @@ mod tests {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let script = String::from_utf8(completion(shell, command())).unwrap();
             for (name, flags) in &words {
-                assert!(script.contains(name.as_str()), "{shell:?} lacks {name}");
+                let last = name.rsplit('-').next().unwrap();
+                assert!(script.contains(last), "{shell:?} lacks {name}");
                 for flag in flags {
                     assert!(
                         script.contains(flag.as_str()),
@@ -171,7 +182,8 @@ mod tests {
         let top = page(None, command()).unwrap().unwrap();
         let top = String::from_utf8(top).unwrap();
         for (name, flags) in words() {
-            assert!(top.contains(&name), "stockade(1) lacks {name}");
+            let is_below = name.starts_with("config-") || name.starts_with("policy-");
+            assert!(is_below || top.contains(&name), "stockade(1) lacks {name}");
             let page = page(Some(&name), command()).unwrap().unwrap();
             // roff writes a hyphen as `\-`.
             let page = String::from_utf8(page).unwrap().replace("\\-", "-");
@@ -182,6 +194,9 @@ mod tests {
                 );
             }
         }
-        assert!(page(Some("sing"), command()).is_none());
+        assert!(words().iter().any(|(name, _)| name == "config-check"));
+        for unknown in ["sing", "config-", "configcheck", "run-check"] {
+            assert!(page(Some(unknown), command()).is_none(), "{unknown}");
+        }
     }
 }

@@ -236,6 +236,14 @@ impl Teller {
                 Tone::Quiet,
                 &format!("not understood: {}", short(&raw.line)),
             ),
+            Event::Artifact(artifact) if let Some(reason) = artifact.withheld => paint(
+                Tone::Warning,
+                &format!(
+                    "artifact {} is withheld: {}",
+                    short(&artifact.path),
+                    reason.as_str()
+                ),
+            ),
             Event::Artifact(artifact) => format!(
                 "artifact {} ({})",
                 short(&artifact.path),

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::alignment::{Pair, align};
 use super::step::StepView;
+use crate::agent::playbook::{REPORT_PATH, TOOL as PLAYBOOK_TOOL};
 use crate::event::{ArtifactAdded, Event, EventType};
 use crate::log::scan::{Hashes, parse_event, scan};
 use crate::recordings::RunDir;
@@ -121,9 +122,15 @@ pub fn read(run: &RunDir) -> io::Result<Side> {
 }
 
 impl Side {
-    /// What was withheld counts with its reason: a run that left a secret is not the same as one that did not.
+    /// What was withheld counts with its reason: a run that left a secret is not the same as one that did not. The report of
+    /// a playbook counts by its presence: it has times, and says nothing else that the steps do not.
     fn artifact(&mut self, added: ArtifactAdded) {
+        let is_playbook = self
+            .steps
+            .last()
+            .is_some_and(|step| step.tool == PLAYBOOK_TOOL);
         let digest = match added.withheld {
+            None if is_playbook && added.path == REPORT_PATH => String::new(),
             None => added.sha256,
             Some(reason) => format!("withheld: {}", reason.as_str()),
         };

@@ -279,7 +279,7 @@ impl Fold {
         }
         let text = |key: &str| event.get(key).and_then(serde_json::Value::as_str);
         let mut note = format!("guardrail {}", text("rule").unwrap_or("?"));
-        for key in ["decision", "reason", "message"] {
+        for key in ["decision", "detail"] {
             if let Some(value) = text(key) {
                 note.push_str(": ");
                 note.push_str(value);
@@ -290,9 +290,11 @@ impl Fold {
 
     fn note(&mut self, note: String) {
         self.n_notes += 1;
-        if self.notes.len() < MAX_NOTES {
-            self.notes.push(plain::line(&note));
+        // The last one may be what ended the run.
+        if self.notes.len() == MAX_NOTES {
+            self.notes.pop();
         }
+        self.notes.push(plain::line(&note));
     }
 
     fn account(

@@ -197,7 +197,9 @@ impl Screen {
             self.toned("left", Tone::Warning, &plain::line(&text));
         }
         self.beside(account);
-        for note in account.notes.iter().take(2) {
+        // What ended the run comes last.
+        let (first, rest) = account.notes.split_at(account.notes.len().min(1));
+        for note in first.iter().chain(rest.last()) {
             self.toned("limit", Tone::Warning, note);
         }
         let n_more = account.n_notes.saturating_sub(2);

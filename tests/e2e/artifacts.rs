@@ -121,6 +121,15 @@ fn a_hostile_tree_leaves_only_its_good_files() {
     let run = hostile("full").finish();
     assert_eq!(run.code(), 0, "{}", run.stderr);
     assert_hostile_tree_is_tamed(&run.recording);
+    let told = [
+        "artifact secret.txt is withheld: secret",
+        "artifact report.txt (7 B)",
+    ];
+    assert!(
+        told.iter().all(|line| run.stderr.contains(line)),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]

@@ -235,6 +235,30 @@ fn a_log_of_many_events_is_shown_in_bounded_memory() {
 }
 
 #[test]
+fn two_runs_of_a_playbook_are_the_same_whatever_time_they_took() {
+    let recordings = tempfile::tempdir().unwrap();
+    let book =
+        |text: &str| format!("version: 1\nname: test\nsteps:\n  - {{id: one, run: {text}}}\n");
+    let books = [book("sleep 0.1"), book("sleep 0.1"), book("sleep 0.2")];
+    for (id, book) in ["a", "b", "c"].into_iter().zip(&books) {
+        let run = RunBuilder::playbook(book)
+            .with_recordings(recordings.path())
+            .flag(format!("--run-id={id}"))
+            .finish();
+        assert_eq!(run.code(), 0, "{}", run.stderr);
+    }
+    let report = |id: &str| {
+        let path = recordings.path().join(id).join("artifacts/junit.xml");
+        std::fs::read(path).unwrap()
+    };
+    assert_ne!(report("a"), report("b"), "reports have times");
+    let place = recordings.path().to_str().unwrap();
+    let diff = |second: &str| stockade(["diff", "a", second, "--recordings", place]);
+    assert_eq!(diff("b").status.code(), Some(0), "{}", text(&diff("b")));
+    assert_eq!(diff("c").status.code(), Some(1), "{}", text(&diff("c")));
+}
+
+#[test]
 fn two_runs_are_compared_step_by_step() {
     let directory = tempfile::tempdir().unwrap();
     let recordings = directory.path().join("recordings");

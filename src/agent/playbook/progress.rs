@@ -160,6 +160,15 @@ impl Progress {
         step_at(playbook, place).map(|step| (place, step))
     }
 
+    /// Whether the current step was attempted before.
+    pub(super) fn has_run(&self, playbook: &Playbook) -> bool {
+        let current = self.current(playbook);
+        current.is_some_and(|(_, step)| {
+            let record = self.records.get(&step.id);
+            record.is_some_and(|record| record.attempts > 0)
+        })
+    }
+
     /// The outputs that a step left, if it left any.
     pub(super) fn outputs(&self, id: &str) -> Option<&BTreeMap<String, String>> {
         self.states.get(id).map(|state| &state.outputs)

@@ -17,6 +17,24 @@ fn interrupted(book: &str, observations: Vec<Observation>) -> Verdict {
 }
 
 #[test]
+fn a_step_that_is_to_run_again_and_does_not_keeps_what_it_had() {
+    let book = "steps:\n  - {id: one, run: a, outputs: {o: stdout.trim()}}\n  - {id: two, run: b, on_failure: goto:one}\n";
+    let one = Observation::Attempted(attempted(0, "kept\n"));
+    let two = Observation::Attempted(attempted(1, ""));
+    let verdict = interrupted(book, vec![one, two, Observation::NotBegun]);
+    let step = &verdict.data.as_ref().unwrap()["steps"]["one"];
+    assert_eq!(
+        (&step["status"], &step["attempts"], &step["outputs"]["o"]),
+        (&json!("succeeded"), &json!(1), &json!("kept"))
+    );
+    let junit = &verdict.files[0].text;
+    assert!(
+        junit.contains("failures=\"1\" errors=\"0\" skipped=\"0\""),
+        "{junit}"
+    );
+}
+
+#[test]
 fn a_step_that_never_began_is_no_failed_attempt() {
     let two = "steps:\n  - {id: one, run: a}\n  - {id: two, run: b}\n";
     let one_ended = Observation::Attempted(attempted(0, ""));
