@@ -35,6 +35,19 @@ pub(super) fn system() -> Vec<PathBuf> {
     masks
 }
 
+/// Returns every other place at which a bind shows one of `secrets`. One that is named itself is shown: that is what was asked
+/// for.
+pub(super) fn shown_elsewhere(secrets: &[PathBuf], binds: &[BindSpec]) -> Vec<Text> {
+    let places = binds.iter().flat_map(|bind| {
+        secrets.iter().filter_map(|secret| {
+            let rest = secret.strip_prefix(bind.source.as_path()).ok()?;
+            let place = bind.target.as_path().join(rest);
+            (!rest.as_os_str().is_empty() && place != *secret).then(|| Text::from(place))
+        })
+    });
+    places.collect()
+}
+
 /// Returns every place inside at which a bind would show a masked path of the host.
 pub(super) fn translate(masks: &[PathBuf], binds: &[BindSpec]) -> Result<Vec<Text>, PlanError> {
     let mut inside = Vec::new();

@@ -202,7 +202,6 @@ impl Plan {
         if policy.network == Network::Host {
             plan.add_resolver()?;
         }
-        plan.spec.system_masks = mask::system().into_iter().map(Text::from).collect();
         let mut wanted: Vec<(Role, Bind)> = policy
             .binds
             .iter()
@@ -239,6 +238,10 @@ impl Plan {
             });
         }
         plan.spec.masks = mask::translate(&policy.masks, &plan.spec.binds)?;
+        let secrets = mask::system();
+        let elsewhere = mask::shown_elsewhere(&secrets, &plan.spec.binds);
+        let system = secrets.into_iter().map(Text::from);
+        plan.spec.system_masks = system.chain(elsewhere).collect();
         if !is_full {
             plan.check_without_mounts()?;
         }

@@ -13,8 +13,10 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Details of the host, and switches that act on it.
-const MASKED: [&str; 11] = [
+const MASKED: [&str; 13] = [
     "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
     "/proc/kallsyms",
     "/proc/kcore",
     "/proc/keys",

@@ -211,3 +211,15 @@ fn an_overlay_takes_every_change_and_leaves_the_workspace_as_it_was() {
     let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
 }
+
+#[test]
+fn secrets_of_the_system_stay_hidden_wherever_their_directory_is_shown() {
+    for flag in ["--ro", "--rw"] {
+        for (place, below) in [("/etc:/shown", "/shown"), ("/:/host", "/host/etc")] {
+            let script =
+                format!("cat {below}/shadow {below}/gshadow; test -r {below}/passwd && echo shown");
+            let output = output(&[flag, place], &["sh", "-c", &script]);
+            assert_eq!(text(&output), "shown\n", "{flag} {place}: {output:?}");
+        }
+    }
+}
