@@ -192,6 +192,8 @@ fn set_attributes() -> Result<(), GuardianError> {
     }
     let attributes = |error: Errno| GuardianError::Attributes(error.into());
     prctl::set_dumpable(false).map_err(attributes)?;
+    // It was executed as `/proc/self/exe`, which is no name for whoever looks at a list of processes.
+    prctl::set_name(c"stockade").map_err(attributes)?;
     if getpid().as_raw() != 1 {
         prctl::set_child_subreaper(true).map_err(attributes)?;
     }

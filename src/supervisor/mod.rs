@@ -86,6 +86,8 @@ pub fn main(_arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(CANNOT_BEGIN);
         }
     };
+    // It was executed as `/proc/self/exe`, which is no name for whoever looks at a list of processes; without one it works, too.
+    let _ = prctl::set_name(c"stockade");
     // Nobody may look into this process: it holds the secrets.
     if let Err(error) = prctl::set_dumpable(false) {
         crate::cli::notice::error(&format!("the supervisor stays dumpable: {error}"));

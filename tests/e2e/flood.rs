@@ -26,6 +26,9 @@ const STALL: Duration = Duration::from_secs(8);
 /// the two makes a factor of two; a run that waits for its reader never gets there.
 const MAX_DELAY: u32 = 3;
 
+/// What the rest of the machine may take of a flood beside that; it is less than [`STALL`].
+const NOISE: Duration = Duration::from_secs(4);
+
 fn go(workspace: &Path, name: &str) {
     std::fs::write(workspace.join(name), b"").unwrap();
 }
@@ -141,7 +144,10 @@ fn a_stalled_reader_delays_nobody_and_gets_every_event() {
         lines.len(),
         peak >> 20
     );
-    assert!(took <= alone * MAX_DELAY, "{took:?}, alone {alone:?}");
+    assert!(
+        took <= alone * MAX_DELAY + NOISE,
+        "{took:?}, alone {alone:?}"
+    );
     flood.recording.assert_whole();
 }
 

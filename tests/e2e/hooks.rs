@@ -256,7 +256,9 @@ fn hooks_an_agent_and_services_that_hear_nothing_together_take_no_longer_than_th
         run.signal(Signal::SIGTERM);
         let run = run.finish();
         let took = begun.elapsed();
-        assert!(took < Duration::from_secs(8), "{tier}: {took:?}");
+        // The supervisor keeps to its grace by itself; the rest is the time of a busy machine.
+        assert!(!run.stderr.contains("is killed"), "{tier}: {}", run.stderr);
+        assert!(took < Duration::from_secs(10), "{tier}: {took:?}");
         assert_eq!(run.code(), 143, "{tier}: {}", run.stderr);
         for name in ["pre_stop", "post_run"] {
             let event = event(&run, name);

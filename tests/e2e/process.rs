@@ -336,3 +336,20 @@ fn a_command_that_asks_to_be_traced_is_not_dead_when_it_stops() {
         .output();
     assert_eq!(ended.unwrap().status.code(), Some(5));
 }
+
+#[test]
+fn a_list_of_processes_names_what_belongs_to_a_run() {
+    let run = RunBuilder::sh(WAITING);
+    let workspace = run.workspace();
+    let run = run.start();
+    run.until_stdout("ready");
+    let supervisor = run.supervisor_pid();
+    let helper = process_table::live_child(supervisor).unwrap();
+    let init = process_table::live_child(helper).unwrap();
+    let names = [run.guardian_pid(), supervisor, helper, init]
+        .map(|pid| process_table::read(pid).unwrap().name);
+    let expected = ["stockade", "stockade", "stockade-helper", "stockade-init"];
+    assert_eq!(names, expected);
+    go(&workspace);
+    assert_eq!(run.finish().code(), 0);
+}

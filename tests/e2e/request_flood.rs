@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::wait::until_within;
-use crate::harness::{DEADLINE, RunBuilder, get};
+use crate::harness::{RunBuilder, get};
 use crate::process_table;
 
 /// Requests on the one connection.
@@ -15,6 +15,9 @@ const N_REQUESTS: usize = 50_000;
 
 /// Requests of one write.
 const GROUP: usize = 100;
+
+/// Longest time until one answer beside the flood; alone it takes a millisecond.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest wait for a part of the flood; a debug build on a busy machine takes a tenth of it.
 const FLOOD_LIMIT: Duration = Duration::from_secs(120);
@@ -35,7 +38,7 @@ fn a_flood_of_requests_whose_answers_nobody_reads_delays_nobody_and_takes_no_mem
     let ask = || {
         let asked = Instant::now();
         assert_eq!(get(&address, "/status").status, 200);
-        assert!(asked.elapsed() < DEADLINE, "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < ANSWER_LIMIT, "{:?}", asked.elapsed());
     };
     for _ in 0..20 {
         ask();

@@ -21,7 +21,7 @@ const WILLING: &str = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; d
 const STUBBORN: &str = "trap '' TERM INT HUP; echo ready; while :; do sleep 0.05; done";
 
 /// What a stop may take beyond what it has to wait for, on a machine that is busy with other tests.
-const SLACK: Duration = Duration::from_millis(1500);
+const SLACK: Duration = Duration::from_millis(3500);
 
 fn started(builder: RunBuilder) -> Run {
     let run = builder.start();

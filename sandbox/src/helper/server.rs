@@ -42,6 +42,8 @@ pub(super) struct Living {
 /// Runs the launch helper on the socket at standard input until the supervisor is gone.
 #[must_use]
 pub fn helper_main() -> ExitCode {
+    // A name hides nothing and protects nothing, so a kernel that refuses it changes nothing.
+    let _ = credential::set_name(c"stockade-helper");
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
