@@ -104,19 +104,25 @@ impl Step {
     }
 
     /// Returns what the operator can do about it where that is not plain, with what joins it to the errno.
-    fn remedy(self) -> &'static str {
-        match self == Self::MapOwners {
-            true => {
+    fn remedy(self, errno: Errno) -> &'static str {
+        match (self, errno) {
+            (Self::MapOwners, _) => {
                 "; files of another owner need an id map, which is not to be had there: name a directory of an ordinary user, or let the workload only read it"
             }
-            false => "",
+            (Self::MakeEntry, Errno::ENOENT | Errno::EROFS | Errno::EACCES) => {
+                "; it is not in what is shown there, where nothing is made: make it on the host first, or choose a place that nothing else is shown at"
+            }
+            (Self::MakeEntry, Errno::ENOTDIR | Errno::ELOOP) => {
+                "; a part of the path is a file or a link in what is shown there, and links are not followed: choose a path of directories alone"
+            }
+            _ => "",
         }
     }
 }
 
 /// A step that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("cannot {} {object}: {}{}", .step.attempt(), Errno::from_raw(*.errno), .step.remedy())]
+#[error("cannot {} {object}: {}{}", .step.attempt(), Errno::from_raw(*.errno), .step.remedy(Errno::from_raw(*.errno)))]
 pub struct Failure {
     /// What was tried.
     pub step: Step,

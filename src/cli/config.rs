@@ -7,10 +7,9 @@ mod view;
 
 use std::process::ExitCode;
 
-use super::flags::{Explained, RunFlags, explain};
+use super::described::described;
+use super::flags::RunFlags;
 use super::results::Results;
-use super::run::{refuse_writable_recordings, tell_faults};
-use super::{FAILURE, notice};
 use view::View;
 
 /// Which question.
@@ -45,7 +44,7 @@ struct ShowArguments {
 /// Answers: 0 when the description is valid, else the exit status that `stockade run` would give.
 pub fn main(arguments: Arguments) -> ExitCode {
     match arguments.question {
-        Question::Check(flags) => match resolved(*flags) {
+        Question::Check(flags) => match described(*flags) {
             Ok(explained) => {
                 let n_set = explained.description.n_explicit_keys();
                 let keys = if n_set == 1 { "key" } else { "keys" };
@@ -55,7 +54,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
             }
             Err(code) => code,
         },
-        Question::Show(arguments) => match resolved(arguments.run) {
+        Question::Show(arguments) => match described(arguments.run) {
             Ok(explained) => {
                 let view = View::of(&explained);
                 let text = if arguments.as_json {
@@ -74,19 +73,4 @@ fn answer(text: &str) -> ExitCode {
     let mut results = Results::stdout();
     results.line(text);
     results.end(ExitCode::SUCCESS)
-}
-
-pub(super) fn resolved(flags: RunFlags) -> Result<Explained, ExitCode> {
-    let current_dir = std::env::current_dir().map_err(|error| {
-        notice::error(&format!("the current directory cannot be used: {error}"));
-        ExitCode::from(FAILURE)
-    })?;
-    let explained = explain(flags, std::env::vars_os(), &current_dir)
-        .map_err(|errors| ExitCode::from(tell_faults(&errors)))?;
-    let recordings = &explained.options.recordings;
-    refuse_writable_recordings(&explained.description, recordings).map_err(|refusal| {
-        notice::error(&refusal.to_string());
-        ExitCode::from(FAILURE)
-    })?;
-    Ok(explained)
 }

@@ -6,8 +6,7 @@
 use std::process::ExitCode;
 
 use super::flags::RunFlags;
-use super::results::Results;
-use super::show::size;
+use super::results::{Results, size};
 use super::{FAILURE, notice};
 use crate::doctor;
 
@@ -36,7 +35,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     if run.playbook.is_none() && run.command.is_empty() {
         run.command.push("true".into());
     }
-    let explained = match super::config::resolved(run) {
+    let explained = match super::described::described(run) {
         Ok(explained) => explained,
         Err(code) => return code,
     };

@@ -3,6 +3,8 @@
 //! Owns the commands and their exit statuses. The binary is several processes in one: `guardian`, `supervisor` and
 //! `sandbox-helper` are started by the program itself and never by people.
 
+mod described;
+pub mod doctor;
 mod dry_run;
 pub mod finalize;
 pub mod flags;
@@ -24,8 +26,6 @@ pub mod verify;
 pub mod config;
 #[cfg(feature = "operator")]
 pub mod diff;
-#[cfg(feature = "operator")]
-pub mod doctor;
 #[cfg(feature = "operator")]
 pub mod exec;
 #[cfg(feature = "operator")]
@@ -101,6 +101,8 @@ enum Command {
     Stop(stop::Arguments),
     /// Say whether the run of this container answers, for health checks
     Health(health::Arguments),
+    /// Show what this host allows of the sandbox, layer by layer, and what to change
+    Doctor(Box<doctor::Arguments>),
     #[cfg(feature = "operator")]
     #[command(flatten)]
     Operator(operator::Command),
@@ -177,6 +179,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Status(arguments) => status::main(&arguments),
         Command::Stop(arguments) => stop::main(&arguments),
         Command::Health(arguments) => health::main(&arguments),
+        Command::Doctor(arguments) => doctor::main(*arguments),
         #[cfg(feature = "operator")]
         Command::Operator(command) => command.main(),
         Command::Verify(arguments) => verify::main(&arguments),

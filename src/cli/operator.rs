@@ -1,7 +1,7 @@
 //! The commands for people beside the sandbox, which the build for sandboxes (`--no-default-features`) is without.
 //!
 //! Owns their names, in both builds: a build that lacks a command says so, and says which build has it. What belongs to a
-//! run (starting it, its end, its record, `status` and `stop` for health checks) is no command of this list.
+//! run (whether it gets a sandbox, starting it, its end, its record, `status` and `stop` for health checks) is no command of this list.
 
 use std::process::ExitCode;
 
@@ -9,12 +9,11 @@ use std::process::ExitCode;
 pub(super) use commands::Command;
 
 /// The names of these commands.
-pub const COMMANDS: [&str; 14] = [
+pub const COMMANDS: [&str; 13] = [
     "pause",
     "resume",
     "exec",
     "config",
-    "doctor",
     "tail",
     "replay",
     "show",
@@ -44,7 +43,7 @@ mod commands {
     use clap::Subcommand;
 
     use crate::cli::pause::{self, Wish};
-    use crate::cli::{config, diff, doctor, exec, manual, pin, policy, replay, schema, show, tail};
+    use crate::cli::{config, diff, exec, manual, pin, policy, replay, schema, show, tail};
 
     #[derive(Subcommand)]
     pub(in crate::cli) enum Command {
@@ -57,8 +56,6 @@ mod commands {
         Exec(Box<exec::Arguments>),
         /// Check or show the description of a run, and start nothing
         Config(config::Arguments),
-        /// Show what this host allows of the sandbox, layer by layer, and what to change
-        Doctor(Box<doctor::Arguments>),
         /// Follow a run, live and from its recording
         Tail(tail::Arguments),
         /// Play a recording, as it was seen or as lines
@@ -87,7 +84,6 @@ mod commands {
                 Self::Resume(arguments) => pause::main(Wish::Resume, &arguments),
                 Self::Exec(arguments) => exec::main(*arguments),
                 Self::Config(arguments) => config::main(arguments),
-                Self::Doctor(arguments) => doctor::main(*arguments),
                 Self::Tail(arguments) => tail::main(&arguments),
                 Self::Replay(arguments) => replay::main(&arguments),
                 Self::Show(arguments) => show::main(&arguments),

@@ -3,10 +3,11 @@
 //! Invariant: a result that could not be written whole is never told as success. A reader that has gone away is no error: it
 //! has seen what it wanted, as behind `stockade tail | head`.
 
-use std::io::{self, ErrorKind, Stdout, Write};
+use std::io::{self, ErrorKind, IsTerminal as _, Stdout, Write};
 use std::process::ExitCode;
 
 use super::{FAILURE, notice};
+use crate::review::screen::Size;
 
 /// A result that is being written. What cannot be written is kept until the end.
 #[derive(Debug)]
@@ -75,6 +76,19 @@ pub fn unwritten(error: &io::Error, code: ExitCode) -> ExitCode {
     }
     notice::error(&format!("the result was not written whole: {error}"));
     ExitCode::from(FAILURE)
+}
+
+/// The size of the terminal; what is assumed where standard output is none.
+pub(super) fn size() -> Size {
+    let is_terminal = io::stdout().is_terminal();
+    match terminal_size::terminal_size().filter(|_| is_terminal) {
+        Some((columns, rows)) => Size {
+            columns: usize::from(columns.0),
+            // The shell's next prompt takes a row.
+            rows: usize::from(rows.0).saturating_sub(1),
+        },
+        None => Size::default(),
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! `stockade show`
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use super::place::Place;
-use super::results::Results;
+use super::results::{Results, size};
 use super::{FAILURE, notice};
 use crate::review::account::Account;
 use crate::review::reading;
-use crate::review::screen::{self, Size};
+use crate::review::screen;
 use crate::session::recorder::now_ms;
 use crate::session::workload::chain;
 
@@ -48,17 +47,4 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 fn read(arguments: &Arguments) -> Result<Account, String> {
     let run = arguments.place.recording(&arguments.run)?;
     reading::read(&run, now_ms()).map_err(|error| chain(&error))
-}
-
-/// The size of the terminal; what is assumed where standard output is none.
-pub(super) fn size() -> Size {
-    let is_terminal = std::io::stdout().is_terminal();
-    match terminal_size::terminal_size().filter(|_| is_terminal) {
-        Some((columns, rows)) => Size {
-            columns: usize::from(columns.0),
-            // The shell's next prompt takes a row.
-            rows: usize::from(rows.0).saturating_sub(1),
-        },
-        None => Size::default(),
-    }
 }

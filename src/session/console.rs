@@ -157,16 +157,16 @@ impl Console {
                 } else {
                     (SIGCONT, "the run goes on")
                 };
-                if let Err(error) = job.signal_all(signo).await {
-                    tracing::debug!(%error, "nothing was there to be suspended or continued");
-                }
                 let diagnostic = Diagnostic {
                     level: Level::Info,
                     message: message.to_owned(),
                     source: "supervisor".to_owned(),
                 };
-                // Behind the terminal event there is nobody to tell.
+                // First, for what goes on may end at once, and this with it. Behind the terminal event there is nobody to tell.
                 let _ = log.append_at_once(Event::Log(diagnostic));
+                if let Err(error) = job.signal_all(signo).await {
+                    tracing::debug!(%error, "nothing was there to be suspended or continued");
+                }
             }
             if demand.n_resized != done.n_resized {
                 self.resize(&cast);

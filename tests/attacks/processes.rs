@@ -204,6 +204,12 @@ pub const ATTEMPTS: &[Attempt] = &[
         "read /proc/stat",
     )
     .unproven(HOST_DEPENDS),
+    process(
+        "pressure",
+        "open-to-write /proc/pressure/memory",
+        "read /proc/loadavg",
+    )
+    .unproven(HOST_DEPENDS),
     process("kernel-memory", "read /proc/kcore", "read /proc/version").unproven(HOST_DEPENDS),
     process("kernel-addresses", "kernel-addresses", "read /proc/cpuinfo").unproven(HOST_DEPENDS),
     process("kernel-log", "read /proc/kmsg", "read /proc/loadavg").unproven(HOST_DEPENDS),

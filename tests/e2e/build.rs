@@ -51,7 +51,9 @@ fn every_build_runs_asks_stops_and_looks_after_the_record() {
 #[test]
 fn help_lists_what_this_build_has_and_nothing_else() {
     let help = ok(&["--help"]);
-    for name in ["run", "status", "stop", "verify", "finalize", "prune"] {
+    for name in [
+        "run", "status", "stop", "doctor", "verify", "finalize", "prune",
+    ] {
         assert!(help.contains(&format!("\n  {name} ")), "{name}: {help}");
         assert!(ok(&["help", name]).contains("Usage"), "{name}");
     }

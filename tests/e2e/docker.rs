@@ -230,6 +230,44 @@ fn an_overlay_of_the_workspace_is_refused_where_there_are_no_mounts() {
 }
 
 #[test]
+fn the_doctor_says_in_a_container_what_a_run_there_gets() {
+    let Some(engine) = Engine::shared() else {
+        return;
+    };
+    for kind in KINDS {
+        let recordings = engine.recordings();
+        let volume = volume(recordings.path());
+        let flags: Vec<&str> = kind.iter().copied().chain(["--rm", &volume]).collect();
+        let doctor = [
+            "/bin/stockade",
+            "doctor",
+            "--json",
+            "--recordings=/recordings",
+        ];
+        let output = engine.run(&flags, &doctor);
+        assert_eq!(output.status.code(), Some(0), "{kind:?}: {}", text(&output));
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (&found["holds"], &found["host"]["engine"]),
+            (&true.into(), &"docker".into())
+        );
+        let enforced = &found["sandbox"]["enforced"];
+        assert_eq!(enforced["tier"], "container", "{kind:?}: {found}");
+        let trials = found["trials"].as_array().unwrap();
+        let namespace = trials
+            .iter()
+            .find(|one| one["trial"] == "user-namespace")
+            .unwrap();
+        assert_eq!(namespace["refusal"]["errno"], nix::libc::EPERM, "{kind:?}");
+        assert!(!found["advice"].as_array().unwrap().is_empty(), "{kind:?}");
+        // The exit code is that of the question: a run that must have all layers gets no sandbox here.
+        let full: Vec<&str> = doctor.iter().copied().chain(["--isolation=full"]).collect();
+        let output = engine.run(&flags, &full);
+        assert_eq!(output.status.code(), Some(1), "{kind:?}: {}", text(&output));
+    }
+}
+
+#[test]
 fn the_end_of_a_command_is_the_end_of_the_container() {
     let Some(engine) = Engine::shared() else {
         return;

@@ -49,7 +49,6 @@ mod stop;
 mod pause;
 mod preparation;
 mod presets;
-#[cfg(feature = "operator")]
 mod doctor;
 mod flood;
 mod request_flood;

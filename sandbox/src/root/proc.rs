@@ -30,7 +30,13 @@ const MASKED: [&str; 13] = [
 ];
 
 /// Subtrees that stay readable. They are copied and restricted so that not even a wrong id map makes them writable.
-const READ_ONLY: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"];
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/pressure",
+    "/proc/sys",
+];
 
 /// Makes /proc.
 pub(super) fn make(place: &mut Place, scratch: &Scratch, proc: Proc) -> Result<(), Failure> {

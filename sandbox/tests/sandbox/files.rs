@@ -299,6 +299,31 @@ fn tmp_has_a_limit() {
 }
 
 #[test]
+fn a_target_behind_a_link_is_refused_with_what_to_do() {
+    for_each_starter(|starter| {
+        let host = workspace(starter);
+        std::os::unix::fs::symlink("/usr/bin", host.path().join("link")).expect("links");
+        let mut policy = with_workspace(host.path(), Access::ReadWrite);
+        let inside = policy
+            .workspace
+            .as_ref()
+            .expect("a workspace")
+            .inside
+            .clone();
+        policy.binds = vec![Bind {
+            source: "/usr/bin".into(),
+            target: inside.join("link/place"),
+            access: Access::ReadOnly,
+        }];
+        let error = spawn_helper(starter)
+            .build(policy.plan().expect("plans"), LIMIT)
+            .expect_err("refused");
+        let told = error.failure().expect("a step").to_string();
+        assert!(told.contains("links are not followed"), "{told}");
+    });
+}
+
+#[test]
 fn devices_are_minimal_and_terminals_are_own() {
     for_each_starter(|starter| {
         let run = full(starter);
@@ -328,6 +353,9 @@ fn every_mount_is_restricted() {
             table.lines().any(|line| line.contains(" /proc/sys ")),
             "{table}"
         );
+        if std::path::Path::new("/proc/pressure").exists() {
+            run.shell(": > /proc/pressure/memory").refused();
+        }
         for line in table.lines() {
             let fields: Vec<&str> = line.split(' ').collect();
             let (target, options) = (fields[4], fields[5]);
@@ -407,6 +435,8 @@ fn a_target_that_is_missing_below_a_bind_is_not_made_in_the_host() {
                 .expect_err("refused");
             let failure = error.failure().expect("a step");
             assert_eq!(failure.step, Step::MakeEntry, "{failure}");
+            let told = failure.to_string();
+            assert!(told.contains("make it on the host first"), "{told}");
             let mut entries = fs::read_dir(host.path()).expect("lists");
             assert!(entries.next().is_none(), "{starter:?}: {target} was made");
         }

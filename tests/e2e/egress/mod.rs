@@ -257,6 +257,27 @@ fn an_address_of_this_host_is_reached_by_a_rule_that_is_it_and_the_status_api_ne
 }
 
 #[test]
+fn the_status_api_is_not_reached_by_a_public_address_of_its_host() {
+    let (Some(world), Some(_)) = (World::start(), need("curl")) else {
+        return;
+    };
+    let script =
+        format!("{CURL} ask http://{PUBLIC}:8090/healthz; ask http://site.test:8090/healthz");
+    let run = RunBuilder::sh(&script)
+        .flag("--listen=0.0.0.0:8090")
+        .env("STOCKADE_TOKEN", "token-of-twenty-four-let");
+    let rules = format!("{PUBLIC}:8090,site.test:8090");
+    let run = world.run(&rules, run).finish();
+    assert_eq!(run.stdout, "403 000\n403 000\n", "{}", run.stderr);
+    let events = network_events(&run);
+    assert_eq!(events.len(), 2);
+    assert!(
+        events.iter().all(|event| event["reason"] == "status-api"),
+        "{events:?}"
+    );
+}
+
+#[test]
 fn blocked_names_are_denied_and_an_empty_list_denies_all() {
     let (Some(world), Some(_)) = (World::start(), need("curl")) else {
         return;

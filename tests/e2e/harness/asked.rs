@@ -1,7 +1,9 @@
 //! The commands that ask about recordings, and what they answer.
 
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+#[cfg(feature = "operator")]
+use std::process::Child;
+use std::process::{Command, Output, Stdio};
 
 use super::run::binary;
 
@@ -20,8 +22,10 @@ pub fn asked(recordings: &Path, arguments: &[&str]) -> Command {
 }
 
 /// A command that was started; ended by SIGKILL when it is dropped before its end.
+#[cfg(feature = "operator")]
 pub struct Asked(pub Child);
 
+#[cfg(feature = "operator")]
 impl Drop for Asked {
     fn drop(&mut self) {
         if let Ok(None) = self.0.try_wait() {

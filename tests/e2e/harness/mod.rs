@@ -1,6 +1,5 @@
 //! What every end-to-end test uses: a run of the real binary, a terminal, a small HTTP client, waiting, and skipping aloud.
 
-#[cfg(feature = "operator")]
 pub mod asked;
 pub mod engine;
 pub mod http;
