@@ -302,7 +302,7 @@ fn tmp_has_a_limit() {
 fn a_target_behind_a_link_is_refused_with_what_to_do() {
     for_each_starter(|starter| {
         let host = workspace(starter);
-        std::os::unix::fs::symlink("/usr/bin", host.path().join("link")).expect("links");
+        symlink("/usr/bin", host.path().join("link")).expect("links");
         let mut policy = with_workspace(host.path(), Access::ReadWrite);
         let inside = policy
             .workspace
@@ -353,7 +353,7 @@ fn every_mount_is_restricted() {
             table.lines().any(|line| line.contains(" /proc/sys ")),
             "{table}"
         );
-        if std::path::Path::new("/proc/pressure").exists() {
+        if Path::new("/proc/pressure").exists() {
             run.shell(": > /proc/pressure/memory").refused();
         }
         for line in table.lines() {
