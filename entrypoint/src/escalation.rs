@@ -6,7 +6,7 @@
 //! no clock of a stop.
 //!
 //! ```text
-//! running --stop--> stopping (grace + 2 s) --stop--> hurried (1 s + 1 s) --stop--> last (0 s + 0.5 s)
+//! running --stop--> stopping (grace + 1 s) --stop--> hurried (1 s + 1 s) --stop--> last (0 s + 0.5 s)
 //!    |                  |                               |                             |
 //!    +---- backstop ----+------------ time up ----------+-----------------------------+--> kill
 //! ```
@@ -15,8 +15,16 @@ use std::time::{Duration, Instant};
 
 use crate::message::{SAME_SIGNAL_INTERVAL, SignalNotice};
 
-/// What the guardian waits beyond the grace: the supervisor keeps the grace itself, and must have the time to be right.
-const MARGIN: Duration = Duration::from_secs(2);
+/// What the guardian waits at least beyond the grace: the supervisor keeps the grace itself, and has most of its last second
+/// for what a busy disk takes longer.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// What it waits beyond the grace where the engine's patience leaves as much.
+const WIDE_MARGIN: Duration = Duration::from_secs(2);
+
+/// What of an engine's patience a stop may take before the supervisor is given up: Docker kills the container after 10 s, and
+/// the sweep and `finalize` need a part of the last one.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(9);
 
 /// What a second stop request leaves of the grace.
 const HURRIED_GRACE: Duration = Duration::from_secs(1);
@@ -92,7 +100,7 @@ impl Escalation {
         self.last_counted = Some((signal, now));
         self.stop_requests = self.stop_requests.saturating_add(1);
         let patience = match self.stop_requests {
-            1 => self.grace.saturating_add(MARGIN),
+            1 => patience_of(self.grace),
             2 => HURRIED_GRACE + HURRIED_MARGIN,
             _ => LAST_MARGIN,
         };
@@ -102,7 +110,7 @@ impl Escalation {
 
     /// The supervisor says that it is stopping on its own account.
     pub(crate) fn stop_begun(&mut self, grace: Duration, now: Instant) {
-        self.end_stop_within(grace.saturating_add(MARGIN), now);
+        self.end_stop_within(patience_of(grace), now);
     }
 
     /// The run is paused: the deadline stands still.
@@ -155,6 +163,12 @@ impl Escalation {
     }
 }
 
+/// How long a supervisor may take that has been given that grace.
+fn patience_of(grace: Duration) -> Duration {
+    let wide = grace.saturating_add(WIDE_MARGIN).min(ENGINE_PATIENCE);
+    wide.max(grace.saturating_add(MARGIN))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,7 +193,7 @@ mod tests {
             (escalation.next_at(), escalation.stop_was_requested()),
             (None, false)
         );
-        for (sender, ms) in [(1, 10_000), (2, 2_000), (3, 500), (4, 500)] {
+        for (sender, ms) in [(1, 9_000), (2, 2_000), (3, 500), (4, 500)] {
             escalation.stop_requested(sent_by(sender), now);
             assert_eq!(escalation.next_at(), Some(now + Duration::from_millis(ms)));
         }
@@ -229,12 +243,28 @@ mod tests {
     }
 
     #[test]
+    fn the_guardian_is_done_within_the_patience_of_an_engine_where_the_supervisor_may_be() {
+        let ms = Duration::from_millis;
+        for (grace, patience) in [
+            (0, 2_000),
+            (500, 2_500),
+            (7_000, 9_000),
+            (7_500, 9_000),
+            (8_000, 9_000),
+            (9_000, 10_000),
+            (30_000, 31_000),
+        ] {
+            assert_eq!(patience_of(ms(grace)), ms(patience), "{grace} ms");
+        }
+    }
+
+    #[test]
     fn a_late_second_request_does_not_prolong_the_stop() {
         let now = Instant::now();
         let mut escalation = Escalation::new(now, None, GRACE);
         escalation.stop_requested(sent_by(7), now);
-        escalation.stop_requested(sent_by(7), now + Duration::from_secs(9));
-        assert_eq!(escalation.next_at(), Some(now + Duration::from_secs(10)));
+        escalation.stop_requested(sent_by(7), now + Duration::from_secs(8));
+        assert_eq!(escalation.next_at(), Some(now + Duration::from_secs(9)));
     }
 
     #[test]
@@ -286,7 +316,7 @@ mod tests {
     #[test]
     fn the_picture_of_a_stop_has_the_time_of_the_guardian() {
         let page = include_str!("../../docs/operations.md");
-        let at = (GRACE + MARGIN).as_secs();
+        let at = patience_of(GRACE).as_secs();
         let line = format!("\n{at:>3} s ┴ guardian     kills a supervisor that has not ended");
         assert!(page.contains(&line), "{line}");
     }

@@ -15,10 +15,10 @@ use stockade_sandbox::Overlay;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::ending::{PERSIST_RESERVE, SECOND_REQUEST_GRACE};
+use super::ending::{PERSIST_RESERVE, SECOND_SIGNAL_GRACE};
 use super::recorder::PERSIST_STEP_LIMIT;
 use super::{End, Session};
-use crate::control::{StopAnswer, StopCall};
+use crate::control::{StopAnswer, StopCall, StopCause};
 use crate::event::{ArtifactAdded, Event, Level};
 use crate::recordings::RunDir;
 use crate::recordings::collect::changes::{self, Changed, Comparison, Sides};
@@ -141,8 +141,8 @@ impl Session {
         }
     }
 
-    /// Takes the files that the workload left. A request to stop that comes meanwhile shortens it.
-    pub(super) async fn collect(&mut self, mut until: Instant) {
+    /// Takes the files that the workload left. A request to stop that comes meanwhile shortens it; `n_signals` came before.
+    pub(super) async fn collect(&mut self, mut until: Instant, mut n_signals: u32) {
         let Some(collection) = self.collection.take() else {
             return;
         };
@@ -163,16 +163,17 @@ impl Session {
         };
         let work = tokio::task::spawn_blocking(work);
         let mut kept = Vec::new();
-        let mut n_requests = 0;
         loop {
             // All arms are cancel safe: requests and files wait in their channels.
             tokio::select! {
                 biased;
                 Some(StopCall { request, answer }) = self.calls.recv() => {
-                    n_requests += 1;
-                    let grace = match n_requests {
-                        1 => request.grace.unwrap_or(self.settings.grace),
-                        _ => SECOND_REQUEST_GRACE,
+                    n_signals += u32::from(request.cause != StopCause::Api);
+                    let grace = match (request.cause, n_signals) {
+                        (StopCause::Api, _) | (StopCause::Signal { .. }, 0 | 1) => {
+                            request.grace.unwrap_or(self.settings.grace)
+                        }
+                        (StopCause::Signal { .. }, _) => SECOND_SIGNAL_GRACE,
                     };
                     until = until.min(Instant::now() + grace.saturating_sub(PERSIST_RESERVE));
                     let _ = answer.send(StopAnswer::Stopping);

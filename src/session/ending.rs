@@ -11,7 +11,7 @@
 //! 6. artifacts are taken and closed;
 //! 7. the recorder ends the run on record.
 //!
-//! A second request shortens what is left to [`SECOND_REQUEST_GRACE`], a third kills at once. Invariant: the steps before
+//! A second signal shortens what is left to [`SECOND_SIGNAL_GRACE`], a third kills at once. Invariant: the steps before
 //! the record never take longer than the grace less [`PERSIST_RESERVE`].
 
 use std::time::Duration;
@@ -35,8 +35,8 @@ use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Status, Transition};
 /// Part of a stop's time that is kept for putting the end on the disk.
 pub const PERSIST_RESERVE: Duration = Duration::from_secs(1);
 
-/// What a second request leaves of the grace.
-pub const SECOND_REQUEST_GRACE: Duration = Duration::from_secs(1);
+/// What a second signal leaves of the grace.
+pub const SECOND_SIGNAL_GRACE: Duration = Duration::from_secs(1);
 
 /// Longest time for killing everything; milliseconds for a thousand processes.
 pub const KILL_LIMIT: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ impl Session {
             let reason = cause.error.as_ref().map(|(_, message)| message.clone());
             self.recorder.enter(Transition::StopBegan, reason).await;
         }
-        self.end_pause(Some("the run is ended".to_owned())).await;
+        self.end_pause_for_good("the run is ended").await;
         let was_running = self.is_running();
         if is_stopped && self.launched.is_some() {
             // The agent keeps half of its time for its own end.
@@ -121,7 +121,7 @@ impl Session {
             killed.add(self.kill_everything().await);
             self.services.close_output().await;
         }
-        self.collect(collect_until).await;
+        self.collect(collect_until, ladder.n_signals()).await;
         // The last look: what was killed is counted, and the group is still there.
         self.look_at_limits();
         let complete = self.complete(cause, killed, begun);
@@ -140,7 +140,7 @@ impl Session {
     }
 
     /// How much of a stop's time is kept for what follows the end of the agent.
-    fn time_behind_agent(&self) -> Duration {
+    pub(super) fn time_behind_agent(&self) -> Duration {
         let hook = self.settings.hooks.post_run.as_ref();
         self.stop_time_of_services() + hook.map(|hook| hook.timeout).unwrap_or_default()
     }

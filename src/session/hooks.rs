@@ -208,9 +208,15 @@ impl Session {
         };
         let of = Awaited::Hook(name);
         let begun = Instant::now();
+        let reserve = self.time_behind_agent();
         self.await_end(of, ladder, |ladder, _| {
             let own = limit.saturating_sub(begun.elapsed());
-            ladder.left(None).map(|left| left.min(own))
+            let left = match name {
+                // Also of what a second signal leaves.
+                HookName::PreStop => ladder.left_before_agent(reserve),
+                HookName::PostRun => ladder.left(None),
+            };
+            left.map(|left| left.min(own))
         })
         .await;
         let was_in_time = self.hook.is_some_and(|hook| hook.exit.is_some());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ending::{COUNT_INTERVAL, KILL_LIMIT, PERSIST_RESERVE, SECOND_REQUEST_GRACE};
+use super::ending::{COUNT_INTERVAL, KILL_LIMIT, PERSIST_RESERVE, SECOND_SIGNAL_GRACE};
 use super::{IN_HAND_LIMIT, Session};
 use crate::control::{StopAnswer, StopCall, StopCause, StopRequest};
 use crate::event::HookName;
@@ -18,9 +18,10 @@ const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
 /// How long the workload may take to end by itself.
 #[derive(Debug)]
 pub(super) struct Ladder {
-    begun: Instant,
+    /// When that time was set: at the beginning, or when it was made shorter.
+    set_at: Instant,
     kill_at: Instant,
-    n_requests: u32,
+    n_signals: u32,
 }
 
 impl Ladder {
@@ -30,25 +31,44 @@ impl Ladder {
             .saturating_sub(PERSIST_RESERVE + KILL_LIMIT)
             .max(grace / 2);
         Self {
-            begun,
+            set_at: begun,
             kill_at: begun + asking,
-            n_requests: 0,
+            n_signals: 0,
         }
     }
 
-    /// Takes a request; time only becomes shorter.
+    /// Takes a request; time only becomes shorter. Signals are counted alone, as the guardian counts them: a caller of the API
+    /// who asks again asks the same, a signal that is repeated is impatience.
     pub(super) fn note(&mut self, request: &StopRequest) {
-        self.n_requests += 1;
-        let shortened = match self.n_requests {
-            // A request through the API that is repeated is the same request; a signal that is repeated is impatience.
-            1 => request.grace,
-            2 if request.cause != StopCause::Api => Some(SECOND_REQUEST_GRACE),
-            _ if request.cause != StopCause::Api => Some(Duration::ZERO),
-            _ => request.grace,
+        let shortened = match request.cause {
+            StopCause::Api => request.grace,
+            StopCause::Signal { .. } => {
+                self.n_signals += 1;
+                match self.n_signals {
+                    1 => request.grace,
+                    2 => Some(SECOND_SIGNAL_GRACE),
+                    _ => Some(Duration::ZERO),
+                }
+            }
         };
-        if let Some(grace) = shortened {
-            self.kill_at = self.kill_at.min(Instant::now() + grace);
+        let now = Instant::now();
+        if let Some(kill_at) = shortened.map(|grace| now + grace)
+            && kill_at < self.kill_at
+        {
+            self.kill_at = kill_at;
+            self.set_at = now;
         }
+    }
+
+    /// How many signals were taken.
+    pub(super) fn n_signals(&self) -> u32 {
+        self.n_signals
+    }
+
+    /// When the agent's time ends if it keeps `reserve` for what comes later, at most half of the whole.
+    fn agent_until(&self, reserve: Duration) -> Instant {
+        let whole = self.kill_at.saturating_duration_since(self.set_at);
+        self.kill_at - reserve.min(whole / 2)
     }
 
     /// As [`Ladder::left`], of a time that keeps `reserve` for what comes later, at most half of the whole.
@@ -57,13 +77,24 @@ impl Ladder {
         reserve: Duration,
         main_ended_at: Option<Instant>,
     ) -> Option<Duration> {
-        let kill_at = self.kill_at.max(self.begun);
-        let reserve = reserve.min((kill_at - self.begun) / 2);
         let earlier = Self {
-            kill_at: kill_at - reserve,
+            kill_at: self.agent_until(reserve),
             ..*self
         };
         earlier.left(main_ended_at)
+    }
+
+    /// What is left for a hook that runs before the agent is asked, by the time as it stands now: the agent keeps half of its
+    /// own, however much of it was taken away meanwhile.
+    pub(super) fn left_before_agent(&self, reserve: Duration) -> Option<Duration> {
+        let agents = self
+            .agent_until(reserve)
+            .saturating_duration_since(self.set_at);
+        let earlier = Self {
+            kill_at: self.set_at + agents / 2,
+            ..*self
+        };
+        earlier.left(None)
     }
 
     /// What is left of the grace; none when it is over. Processes that outlive the command get less.
@@ -195,9 +226,59 @@ mod tests {
         ladder.note(&request(SIGNAL, None));
         assert_eq!(ladder.left(None), Some(Duration::from_secs(6)));
         ladder.note(&request(SIGNAL, None));
-        assert_eq!(ladder.left(None), Some(SECOND_REQUEST_GRACE));
+        assert_eq!(ladder.left(None), Some(SECOND_SIGNAL_GRACE));
         ladder.note(&request(SIGNAL, None));
         assert_eq!(ladder.left(None), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn signals_are_counted_and_requests_through_the_api_are_not() {
+        let api = |grace| request(StopCause::Api, grace);
+        let six = Some(Duration::from_secs(6));
+        let mut ladder = Ladder::new(Instant::now(), Duration::from_secs(8));
+        for (request, left) in [
+            (api(None), six),
+            (api(None), six),
+            (request(SIGNAL, None), six),
+            (api(None), six),
+            (
+                api(Some(Duration::from_secs(5))),
+                Some(Duration::from_secs(5)),
+            ),
+            (request(SIGNAL, None), Some(SECOND_SIGNAL_GRACE)),
+            (api(None), Some(SECOND_SIGNAL_GRACE)),
+            (request(SIGNAL, None), None),
+        ] {
+            ladder.note(&request);
+            assert_eq!(ladder.left(None), left, "{request:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hook_before_the_agent_leaves_it_half_of_its_time_also_when_that_is_shortened() {
+        let seconds = Duration::from_secs_f64;
+        for (reserve, agent, hook, hurried_agent, hurried_hook) in
+            [(0.0, 6.0, 3.0, 1.0, 0.5), (2.0, 4.0, 2.0, 0.5, 0.25)]
+        {
+            let reserve = seconds(reserve);
+            let mut ladder = Ladder::new(Instant::now(), Duration::from_secs(8));
+            assert_eq!(ladder.left_before(reserve, None), Some(seconds(agent)));
+            assert_eq!(ladder.left_before_agent(reserve), Some(seconds(hook)));
+            tokio::time::advance(seconds(1.5)).await;
+            ladder.note(&request(SIGNAL, None));
+            ladder.note(&request(SIGNAL, None));
+            assert_eq!(
+                ladder.left_before(reserve, None),
+                Some(seconds(hurried_agent))
+            );
+            assert_eq!(
+                ladder.left_before_agent(reserve),
+                Some(seconds(hurried_hook))
+            );
+            tokio::time::advance(seconds(hurried_hook)).await;
+            assert_eq!(ladder.left_before_agent(reserve), None);
+            assert!(ladder.left_before(reserve, None).is_some());
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -236,10 +317,7 @@ mod tests {
             super::super::recorder::PERSIST_STEP_LIMIT.as_secs_f64()
         );
         assert!(page.contains(&step), "{step}");
-        let second = format!(
-            "A second signal leaves {} s",
-            SECOND_REQUEST_GRACE.as_secs()
-        );
+        let second = format!("A second signal leaves {} s", SECOND_SIGNAL_GRACE.as_secs());
         assert!(page.contains(&second), "{second}");
     }
 }

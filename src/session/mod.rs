@@ -329,7 +329,11 @@ impl Session {
             tokio::select! {
                 biased;
                 () = interrupt.cancelled() => return None,
-                Some(call) = pausing::next_call(&mut self.pauses) => self.take_pause_call(call).await,
+                Some(call) = pausing::next_call(&mut self.pauses) => {
+                    if let Some(end) = self.take_pause_call(call).await {
+                        return Some(end);
+                    }
+                }
                 Some(observation) = next_observation(&mut self.observations) => self.waiting.push_back(observation),
                 report = self.workload.next_report() => match report {
                     Ok(report) => {

@@ -4,15 +4,17 @@
 //! attempts, looks, services, and the guardian's backstop. By what the workload stands still is the sandbox's business. There is
 //! no longest pause: who pauses a run resumes or stops it. Invariants: a pause begins between two things that the session does,
 //! never in the middle of a launch; nothing is launched, signalled or counted until it ends; a run that is taken down goes on
-//! first, so that what is asked to end can.
+//! first, so that what is asked to end can; a sandbox that dies meanwhile ends the run.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::Session;
 use super::journal::millis;
+use super::workload::HelperWatch;
+use super::{End, Session};
 use crate::control::{PauseAnswer, PauseCall, PauseRequest};
 use crate::event::{Event, Level, RunPaused, RunResumed};
 use crate::log::ActionLog;
@@ -88,9 +90,18 @@ pub(super) async fn next_call(calls: &mut Option<mpsc::Receiver<PauseCall>>) -> 
     }
 }
 
+/// Ends when the launch helper has; never where it cannot be watched.
+async fn ended(helper: &io::Result<HelperWatch>) {
+    match helper {
+        Ok(helper) => helper.ended().await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
 impl Session {
-    /// Does what a request says. A pause lasts until it is ended by a request, or by the end of the run, which thaws by itself.
-    pub(super) async fn take_pause_call(&mut self, call: PauseCall) {
+    /// Does what a request says. A pause lasts until it is ended by a request, by the end of the run, which thaws by itself, or
+    /// by that of the sandbox, which is the end that is given.
+    pub(super) async fn take_pause_call(&mut self, call: PauseCall) -> Option<End> {
         let PauseCall { request, answer } = call;
         // Who does not wait for an answer any more has not asked for one.
         let _ = answer.send(match request {
@@ -98,12 +109,24 @@ impl Session {
             PauseRequest::Pause { reason } => self.begin_pause(reason).await,
         });
         let interrupt = self.interrupt.clone();
+        let helper = self.workload.watch_helper();
         while let Some(by) = self.standing_by {
-            // Every arm is cancel safe: requests wait in their channel.
+            // Every arm is cancel safe: requests and reports wait in their channels.
             let call = tokio::select! {
                 biased;
-                () = interrupt.cancelled() => return,
+                () = interrupt.cancelled() => return None,
                 Some(call) = next_call(&mut self.pauses) => call,
+                report = self.workload.new_report() => match report {
+                    // One that was killed from outside. What follows from it is done when the run goes on.
+                    Ok(report) => {
+                        self.workload.keep_report(report);
+                        continue;
+                    }
+                    Err(error) => return Some(self.lose_sandbox(error.to_string()).await),
+                },
+                () = ended(&helper) => {
+                    return Some(self.lose_sandbox("its launch helper has ended".to_owned()).await);
+                }
             };
             let PauseCall { request, answer } = call;
             let _ = answer.send(match request {
@@ -114,6 +137,13 @@ impl Session {
                 PauseRequest::Resume { reason } => self.end_pause(reason).await,
             });
         }
+        None
+    }
+
+    /// Ends a pause in which the sandbox went.
+    async fn lose_sandbox(&mut self, why: String) -> End {
+        self.end_pause_for_good("the sandbox is gone").await;
+        End::SandboxGone(why)
     }
 
     async fn begin_pause(&mut self, reason: Option<String>) -> PauseAnswer {
@@ -136,7 +166,7 @@ impl Session {
     }
 
     /// Lets the workload go on, if it stands still, and every clock with it.
-    pub(super) async fn end_pause(&mut self, reason: Option<String>) -> PauseAnswer {
+    async fn end_pause(&mut self, reason: Option<String>) -> PauseAnswer {
         let Some(means) = self.standing_by else {
             return PauseAnswer::Running { paused_ms: None };
         };
@@ -145,6 +175,23 @@ impl Session {
             self.recorder.diagnose(Level::Error, message.clone());
             return PauseAnswer::Failed(message);
         }
+        self.go_on(reason).await
+    }
+
+    /// Ends the pause of a run that ends: what cannot go on any more is killed with the rest, and the clocks go on anyway.
+    pub(super) async fn end_pause_for_good(&mut self, reason: &str) {
+        let Some(means) = self.standing_by else {
+            return;
+        };
+        // Of a sandbox that is gone this still thaws what is frozen, which could not die else.
+        if let Err(error) = self.workload.resume(means).await {
+            tracing::debug!(%error, "what stands still is killed as it is");
+        }
+        self.go_on(Some(reason.to_owned())).await;
+    }
+
+    /// Lets every clock go on, and says so.
+    async fn go_on(&mut self, reason: Option<String>) -> PauseAnswer {
         self.standing_by = None;
         let now = Instant::now();
         let mut time = Duration::ZERO;

@@ -4,7 +4,11 @@
 //! when to signal and when to kill is the session's business. Dropping it kills what is left.
 
 mod apart;
+mod reports;
 
+pub use reports::HelperWatch;
+
+use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +20,6 @@ use stockade_sandbox::{
     DestroyError, End, GroupReading, Helper, KillError, LaunchError, LaunchId, Policy, Report,
     Sandbox, Surroundings, Taken, Target, Terminal, TerminalSize,
 };
-use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
 use crate::agent::{Exit, NotStarted, SandboxState};
@@ -53,6 +56,8 @@ pub struct Workload {
     helper: Arc<Helper>,
     /// Only watched; the sandbox reads from its own descriptor of the same socket.
     reports: UnixDatagram,
+    /// Taken while the run was paused, for whoever asks next; at most one of each launch that lives.
+    kept: VecDeque<Report>,
     /// The group that an engine made around this process; none where the sandbox has one of its own.
     surroundings: Option<Surroundings>,
 }
@@ -86,6 +91,7 @@ impl Workload {
             sandbox: Arc::new(sandbox),
             helper: Arc::new(helper),
             reports,
+            kept: VecDeque::new(),
         };
         Ok((workload, staging))
     }
@@ -225,19 +231,6 @@ impl Workload {
         }
     }
 
-    /// Waits for the end of a launch. Cancel safe.
-    ///
-    /// # Errors
-    /// When the sandbox is gone; no report will come.
-    pub async fn next_report(&self) -> io::Result<Report> {
-        let take = || {
-            self.sandbox
-                .try_report()?
-                .ok_or_else(|| io::ErrorKind::WouldBlock.into())
-        };
-        self.reports.async_io(Interest::READABLE, take).await
-    }
-
     /// Sends a signal to every process of the workload, and SIGCONT behind it.
     pub async fn signal_all(&self, signo: i32) -> io::Result<()> {
         self.signal(Target::All, signo).await
@@ -347,6 +340,7 @@ impl Workload {
             sandbox,
             helper,
             reports,
+            kept: _,
             surroundings: _,
         } = self;
         drop(reports);

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::process::Output;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::engine::{Engine, until_file};
 use crate::harness::need::need;
-use crate::harness::run::binary;
+use crate::harness::run::{binary, kill};
 use crate::harness::{Recording, until};
+use crate::process_table;
 
 /// Kinds of ordinary containers; the last word of each names it.
 const KINDS: [&[&str]; 6] = [
@@ -385,6 +387,49 @@ fn a_container_that_is_stopped_ends_its_run_in_order_and_one_that_is_killed_is_f
         }
         assert!(engine.docker(["rm", name]).status.success());
     }
+}
+
+#[test]
+fn a_supervisor_that_hangs_leaves_a_true_record_within_the_patience_of_docker_stop() {
+    let Some(engine) = Engine::shared() else {
+        return;
+    };
+    let recordings = engine.recordings();
+    let volume = volume(recordings.path());
+    let command = [
+        "/bin/stockade",
+        "run",
+        "--recordings=/recordings",
+        "--run-id=run",
+    ];
+    let script = "echo ready; while :; do sleep 1; done";
+    let started = engine.run(
+        &["--detach", "--name=hung", &volume],
+        &[&command[..], &["--", "sh", "-c", script]].concat(),
+    );
+    assert!(started.status.success(), "{}", text(&started));
+    let directory = recordings.path().join("run");
+    until_file(&directory.join("events.jsonl"));
+    let recording = Recording::at(&directory);
+    until("the command is ready", || {
+        recording.output().contains("ready").then_some(())
+    });
+    let guardian = engine.docker(["inspect", "--format={{.State.Pid}}", "hung"]);
+    let guardian = text(&guardian).trim().parse().unwrap();
+    let supervisor = process_table::live_child(guardian).unwrap();
+    kill(supervisor, Signal::SIGSTOP);
+    let began = std::time::Instant::now();
+    // As everybody types it: it kills the container after 10 s.
+    let ended = engine.docker(["stop", "hung"]);
+    assert!(ended.status.success(), "{}", text(&ended));
+    let took = began.elapsed();
+    let status = recording.status();
+    assert_eq!(status["status"], "terminated", "{took:?} {status}");
+    assert_eq!(status["error"]["code"], "RUN_TERMINATED", "{status}");
+    let code = engine.docker(["inspect", "--format={{.State.ExitCode}}", "hung"]);
+    assert_eq!(text(&code).trim(), "143", "{took:?}");
+    recording.assert_whole();
+    assert!(engine.docker(["rm", "hung"]).status.success());
 }
 
 #[test]

@@ -212,6 +212,55 @@ fn a_third_signal_ends_a_hook_at_once() {
 }
 
 #[test]
+fn a_second_signal_leaves_half_of_its_second_to_the_agent_and_not_all_to_the_hook() {
+    let description = format!(
+        "{}hooks.pre_stop_seconds: 20\n",
+        hook("pre_stop", ": > hooked; exec sleep 600")
+    );
+    let run = with_description(AGENT, &description)
+        .flag("--grace=60")
+        .start();
+    run.until_stdout("ready");
+    run.signal(Signal::SIGTERM);
+    let directory = run.directory.path().to_owned();
+    until("the hook runs", || {
+        directory.join("workspace/hooked").exists().then_some(())
+    });
+    run.signal(Signal::SIGINT);
+    let run = run.finish();
+    assert_eq!(run.code(), 143, "{}", run.stderr);
+    assert_eq!(event(&run, "pre_stop")["success"], false);
+    // It had the time to end by itself.
+    assert_eq!(left(&run, "order"), "agent\n");
+    assert_eq!(run.recording.status()["survivors"]["killed"], 0);
+    assert_nothing_left(&run);
+}
+
+#[test]
+fn pre_stop_runs_in_a_run_that_was_paused_and_goes_on_for_its_end() {
+    let description = format!(
+        "{}{}services:\n{}",
+        hook("pre_stop", "echo hook >> order"),
+        hook("post_run", "echo last >> order"),
+        willing("a")
+    );
+    let run = with_description(AGENT, &description).start();
+    run.until_stdout("ready");
+    let ask = |path: &str| over_socket(&run.socket(), "POST", path, "");
+    assert_eq!(ask("/pause").0, 200);
+    assert_eq!(ask("/stop").0, 202);
+    let run = run.finish();
+    assert_eq!(run.code(), 143, "{}", run.stderr);
+    assert_eq!(left(&run, "order"), "hook\nagent\nlast\na\n");
+    assert_eq!(run.recording.events_of("run.resumed").len(), 1);
+    for name in ["pre_stop", "post_run"] {
+        assert_eq!(event(&run, name)["success"], true);
+    }
+    assert_eq!(run.recording.status()["survivors"]["killed"], 0);
+    assert_nothing_left(&run);
+}
+
+#[test]
 fn what_a_hook_prints_is_cut_redacted_and_counted() {
     let script = "echo hidden-secret-value; yes | head -c 100000";
     let run = with_description("true", &hook("post_run", script))

@@ -247,6 +247,42 @@ fn a_second_signal_leaves_a_second_and_a_third_nothing() {
 }
 
 #[test]
+fn requests_through_the_api_are_no_signals_and_the_first_signal_behind_them_changes_nothing() {
+    let run = started(RunBuilder::sh(STUBBORN).flag("--grace").flag("8"));
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(over_socket(&run.socket(), "POST", "/stop", "").0, 202);
+    }
+    run.signal(Signal::SIGTERM);
+    let run = run.finish();
+    // Six of the eight seconds are for asking.
+    let took = began.elapsed();
+    let slowest = Duration::from_secs(6) + SLACK;
+    assert!(took >= Duration::from_secs(5) && took < slowest, "{took:?}");
+    assert_eq!(run.code(), 143, "{}", run.stderr);
+    assert!(!run.stderr.contains("is killed"), "{}", run.stderr);
+    let status = run.recording.status();
+    assert_eq!(status["outcome"]["by"], "api", "{status}");
+    run.recording.assert_whole();
+    assert_nothing_left(run.directory.path());
+
+    let run = started(RunBuilder::sh(STUBBORN).flag("--grace").flag("30"));
+    assert_eq!(over_socket(&run.socket(), "POST", "/stop", "").0, 202);
+    run.signal(Signal::SIGTERM);
+    let second = Instant::now();
+    run.signal(Signal::SIGINT);
+    let run = run.finish();
+    let took = second.elapsed();
+    assert!(
+        took >= Duration::from_millis(900) && took < Duration::from_secs(1) + SLACK,
+        "{took:?}"
+    );
+    assert!(!run.stderr.contains("is killed"), "{}", run.stderr);
+    run.recording.assert_whole();
+    assert_nothing_left(run.directory.path());
+}
+
+#[test]
 fn a_stopped_workload_hears_the_signal_all_the_same() {
     let run = RunBuilder::sh(
         "trap 'exit 0' TERM; echo ready; kill -STOP $$; while :; do sleep 0.05; done",

@@ -154,6 +154,15 @@ impl Helper {
         self.pid
     }
 
+    /// Opens a descriptor of the helper's process, which can be read when it has ended (pidfd_open(2)).
+    ///
+    /// # Errors
+    /// When the kernel gives none.
+    pub fn open_process(&self) -> io::Result<OwnedFd> {
+        // It is reaped by the drop of this handle and by nobody before, so the number is its own.
+        signal::open_process(self.pid)
+    }
+
     /// Builds a sandbox from a plan.
     ///
     /// # Errors

@@ -99,7 +99,10 @@ fn the_status_is_true(told: &Told<'_>) -> Option<String> {
     if victim == Victim::Supervisor && is_fatal && moment != Moment::Stopping {
         assert_eq!(code.as_deref(), Some("SUPERVISOR_CRASHED"), "{}", context());
     }
-    if victim == Victim::Agent && is_fatal && matches!(moment, Moment::Action | Moment::Flush) {
+    if victim == Victim::Agent
+        && is_fatal
+        && matches!(moment, Moment::Action | Moment::Flush | Moment::Paused)
+    {
         assert_eq!(code.as_deref(), Some("COMMAND_FAILED"), "{}", context());
     }
     code

@@ -1,7 +1,7 @@
 //! The kill matrix: every process of a run, every way to be struck, at every moment of the run.
 //!
 //! The moment is observed, never hoped for: the run is held there by a library, or its files say where it is. A round whose
-//! victim was not struck at its moment fails. Cells are counted; `STOCKADE_SOAK_ROUNDS` sets the rounds (a multiple of 180
+//! victim was not struck at its moment fails. Cells are counted; `STOCKADE_SOAK_ROUNDS` sets the rounds (a multiple of 210
 //! strikes each cell as often), `STOCKADE_SOAK_SEED` repeats them, and a failure prints the seed of its round.
 
 mod claims;
@@ -42,6 +42,8 @@ pub enum Moment {
     Action,
     /// While the log is being synced.
     Flush,
+    /// The workload stands still, and is let go on behind the strike where anybody is left to ask.
+    Paused,
     /// The terminal event is in the log, `status.json` is not yet renamed.
     Rename,
     /// A stop was asked for, and the agent does not listen.
@@ -67,10 +69,11 @@ pub const MEANS: [Means; 5] = [
     Means::StopKill,
 ];
 
-pub const MOMENTS: [Moment; 6] = [
+pub const MOMENTS: [Moment; 7] = [
     Moment::Starting,
     Moment::Action,
     Moment::Flush,
+    Moment::Paused,
     Moment::Rename,
     Moment::Stopping,
     Moment::Finished,
@@ -85,7 +88,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// The cell of a round: 36 rounds have each pair of victim and moment, 180 have each cell. `turn` is where the means begin.
+    /// The cell of a round: 42 rounds have each pair of victim and moment, 210 have each cell. `turn` is where the means begin.
     fn of_round(round: usize, turn: usize) -> Self {
         let pair = round % (VICTIMS.len() * MOMENTS.len());
         let lap = round / (VICTIMS.len() * MOMENTS.len());
@@ -118,7 +121,7 @@ fn whoever_is_struck_with_whatever_at_whatever_moment_the_record_is_true_and_not
     let Some(holds) = Holds::new() else { return };
     let mut random = Random::seeded();
     let first_seed = random.0;
-    let n_rounds = usize::try_from(rounds(36)).unwrap();
+    let n_rounds = usize::try_from(rounds(42)).unwrap();
     let turn = usize::try_from(random.below(5)).unwrap();
     let mut struck: BTreeMap<Cell, u64> = BTreeMap::new();
     let (mut n_absent, mut n_with_reader) = (0, 0);

@@ -1,5 +1,7 @@
 //! One round: a run is brought to its moment, struck, let go, and looked at.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -8,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use super::claims::{self, Told};
 use super::{Cell, Means, Moment, Victim};
-use crate::crash_follower::{Random, Reader, StatusWatcher, wait_until};
+use crate::crash_follower::{Random, Reader, StatusWatcher, over_socket, wait_until};
 use crate::harness::run::binary;
 use crate::harness::wait::until_within;
 use crate::harness::{Recording, RunBuilder};
@@ -60,7 +62,14 @@ impl Scene {
                 holds.hold("starting");
             }
             (Moment::Rename, _) => holds.hold("finished"),
-            (Moment::Action | Moment::Flush | Moment::Stopping | Moment::Finished, _) => {}
+            (
+                Moment::Action
+                | Moment::Flush
+                | Moment::Paused
+                | Moment::Stopping
+                | Moment::Finished,
+                _,
+            ) => {}
         }
         // Most on memory, where a round is short, some on the disk, where a sync takes its time.
         let shm = Path::new("/dev/shm");
@@ -98,6 +107,10 @@ impl Scene {
         let is_in_container = !is_first_process && random.below(3) == 0;
         if is_in_container {
             builder = builder.flag("--isolation=container");
+            if cell.moment == Moment::Paused {
+                // Its workload could ask as well, so it needs a token, or this.
+                builder = builder.flag("--insecure-no-auth");
+            }
         }
         let workspace = builder.workspace();
         let directory = workspace.parent().unwrap().to_owned();
@@ -131,6 +144,10 @@ impl Scene {
             &format!("{what}; stderr:\n{}", self.stderr()),
             look,
         )
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.join("api.sock")
     }
 
     fn guardian(&self) -> Option<i32> {
@@ -255,6 +272,12 @@ impl Scene {
                 self.until_at("flush");
                 self.present(cell.victim)
             }
+            Moment::Paused => {
+                self.until_ticking();
+                let (code, answer) = over_socket(&self.socket(), "POST", "/pause", "");
+                assert_eq!((code, &answer["paused"]), (200, &true.into()), "{answer}");
+                self.present(cell.victim)
+            }
             Moment::Rename => {
                 self.until_ticking();
                 self.go();
@@ -287,12 +310,27 @@ impl Scene {
         self.child.try_wait().unwrap()
     }
 
+    /// Asks for it; whoever was struck may have been the one that answers.
+    fn resume(&self) {
+        let Ok(mut stream) = UnixStream::connect(self.socket()) else {
+            return;
+        };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = "POST /resume HTTP/1.1\r\nHost: localhost\r\nConnection: close";
+        let request = format!("{head}\r\nContent-Length: 0\r\n\r\n");
+        let _ = stream.write_all(request.as_bytes());
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+
     /// Whoever can still end, ends.
     fn let_go(&mut self, cell: Cell) {
         for moment in ["starting", "running", "finished", "flush"] {
             self.holds.let_go(moment);
         }
         self.go();
+        if cell.moment == Moment::Paused {
+            self.resume();
+        }
         if cell.moment == Moment::Finished
             && self.ended().is_none()
             && let Some(guardian) = self.guardian()
@@ -324,8 +362,15 @@ fn until_taken(pid: i32) {
     }
 }
 
+/// Whether those that are struck can take a signal at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    Free,
+    Frozen,
+}
+
 /// Strikes all, in an order of chance; gives how many were there.
-fn strike(mut pids: Vec<i32>, means: Means, random: &mut Random) -> usize {
+fn strike(mut pids: Vec<i32>, means: Means, stand: Stand, random: &mut Random) -> usize {
     for at in (1..pids.len()).rev() {
         pids.swap(at, usize::try_from(random.below(at as u64 + 1)).unwrap());
     }
@@ -342,12 +387,15 @@ fn strike(mut pids: Vec<i32>, means: Means, random: &mut Random) -> usize {
         }
         Means::StopContinue | Means::StopKill => {
             let n_struck = all(Signal::SIGSTOP);
-            until_within(PATIENCE, "all are stopped", || {
-                let is_stopped = |pid: &i32| {
-                    process_table::read(*pid).is_none_or(|it| matches!(it.state, 'T' | 'Z'))
-                };
-                pids.iter().all(is_stopped).then_some(())
-            });
+            // What is frozen takes the signal when it goes on.
+            if stand == Stand::Free {
+                until_within(PATIENCE, "all are stopped", || {
+                    let is_stopped = |pid: &i32| {
+                        process_table::read(*pid).is_none_or(|it| matches!(it.state, 'T' | 'Z'))
+                    };
+                    pids.iter().all(is_stopped).then_some(())
+                });
+            }
             wait_until(Instant::now() + random.duration(LATEST));
             all(if means == Means::StopKill {
                 Signal::SIGKILL
@@ -388,11 +436,15 @@ pub fn one_round(cell: Cell, holds: &Holds, seed: u64) -> Seen {
     let mut random = Random(seed);
     let mut scene = Scene::start(cell, holds, &mut random);
     let recording = scene.recording.clone();
-    let reader = Reader::start(scene.directory.join("api.sock"));
+    let reader = Reader::start(scene.socket());
     let watcher = StatusWatcher::start(recording.path().join("status.json"));
     let victims = scene.reach(cell, &mut random);
     let had_its_end = scene.log().contains(r#""type":"complete""#);
-    let n_struck = strike(victims, cell.means, &mut random);
+    let stand = match (cell.moment, cell.victim) {
+        (Moment::Paused, Victim::Agent | Victim::Grandchild | Victim::All) => Stand::Frozen,
+        _ => Stand::Free,
+    };
+    let n_struck = strike(victims, cell.means, stand, &mut random);
     assert!(cell.allows(n_struck), "{n_struck} were struck");
     scene.let_go(cell);
     let exit = until_within(

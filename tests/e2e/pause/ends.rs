@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::crash_follower::over_socket;
 use crate::harness::run::{Finished, binary, kill};
 use crate::harness::{Recording, Run, RunBuilder, until};
 use crate::pause::{ALL, Means, ask, assert_stands, in_tier, pause, workload};
@@ -147,6 +148,74 @@ fn nothing_is_left_of_a_paused_run_whose_supervisor_or_guardian_is_killed() {
                 let case = format!("{tier} {means:?} {dead:?} {status}");
                 assert_eq!(status["error"]["code"], code, "{case}");
                 assert!(status.get("paused").is_none(), "{status}");
+                assert_nothing_left(&run);
+                run.recording.assert_whole();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_paused_run_whose_launch_helper_is_killed_ends_at_once_and_says_so() {
+    for tier in ["full", "container", "none"] {
+        for means in ALL {
+            let Some(run) = paused(means, tier, WILLING) else {
+                continue;
+            };
+            let helper = process_table::live_child(run.supervisor_pid()).unwrap();
+            kill(helper, Signal::SIGKILL);
+            // Nobody resumes or stops it.
+            let run = run.finish();
+            let status = run.recording.status();
+            let case = format!("{tier} {means:?} {status}\n{}", run.stderr);
+            assert_eq!(run.code(), 125, "{case}");
+            assert_eq!(status["error"]["code"], "SETUP_FAILED", "{case}");
+            assert!(status.get("paused").is_none(), "{case}");
+            let resumed = run.recording.events_of("run.resumed");
+            assert_eq!(resumed.len(), 1, "{case}");
+            assert_eq!(resumed[0]["reason"], "the sandbox is gone", "{case}");
+            assert_nothing_left(&run);
+            run.recording.assert_whole();
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_is_killed_while_the_run_is_paused_is_told_of_when_it_goes_on() {
+    for tier in ["full", "container", "none"] {
+        for means in ALL {
+            for path in ["/resume", "/stop"] {
+                let Some(run) = paused(means, tier, WILLING) else {
+                    continue;
+                };
+                let agent = workload(&run)
+                    .into_iter()
+                    .find(|process| process.name == "sh");
+                let agent = agent.unwrap().pid;
+                kill(agent, Signal::SIGKILL);
+                // What is frozen in version 1 dies when it goes on, and the init of a frozen sandbox reaps then.
+                if means != Means::CgroupV1 {
+                    until("the agent is dead", || {
+                        let process = process_table::read(agent);
+                        process
+                            .is_none_or(|process| process.state == 'Z')
+                            .then_some(())
+                    });
+                }
+                let (code, status) = over_socket(&run.socket(), "GET", "/status", "");
+                assert_eq!((code, &status["status"]), (200, &"running".into()));
+                assert_eq!(status["paused"]["by"], means.word(), "{status}");
+                assert!([200, 202].contains(&ask(&run, path).0));
+                let run = run.finish();
+                let status = run.recording.status();
+                let case = format!("{tier} {means:?} {path} {status}\n{}", run.stderr);
+                assert_eq!(status["outcome"]["signal"], 9, "{case}");
+                let (code, exit_code) = match path {
+                    "/resume" => ("COMMAND_FAILED", 137),
+                    _ => ("RUN_TERMINATED", 143),
+                };
+                assert_eq!(status["error"]["code"], code, "{case}");
+                assert_eq!(run.code(), exit_code, "{case}");
                 assert_nothing_left(&run);
                 run.recording.assert_whole();
             }
