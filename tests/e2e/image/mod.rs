@@ -2,6 +2,7 @@
 
 mod endings;
 mod promises;
+mod compose;
 
 use std::path::Path;
 use std::process::{Command, Output};

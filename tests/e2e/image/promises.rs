@@ -6,6 +6,7 @@ use serde_json::Value;
 use stockade::document::{self, Format, Node};
 
 use super::{BARE, BASED, Container, engine, root, text};
+use crate::harness::engine::Engine;
 use crate::harness::until;
 
 #[test]
@@ -87,22 +88,11 @@ fn listening(container: &Container<'_>) -> Vec<String> {
 #[test]
 fn without_a_token_the_port_is_on_loopback_and_with_one_on_every_address() {
     let Some(engine) = engine() else { return };
-    let secret =
-        tempfile::NamedTempFile::new_in(engine.recordings().path().parent().unwrap()).unwrap();
-    std::fs::write(secret.path(), "0123456789abcdef0123456789abcdef").unwrap();
-    std::fs::set_permissions(
-        secret.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o444),
-    )
-    .unwrap();
-    let mounted = format!("--volume={}:/run/secrets/token:ro", secret.path().display());
-    let with = [
-        mounted.as_str(),
-        "--env=STOCKADE_TOKEN_FILE=/run/secrets/token",
-    ];
+    let (_file, with) = token(&engine);
+    let with: Vec<&str> = with.iter().map(String::as_str).collect();
     for (name, flags, address, told) in [
         ("image-closed", &[][..], "0100007F:1F9A", "127.0.0.1:8090"),
-        ("image-open", &with[..], "00000000:1F9A", "0.0.0.0:8090"),
+        ("image-open", &with, "00000000:1F9A", "0.0.0.0:8090"),
     ] {
         let container = Container::start(&engine, name, flags, &["--", "sleep", "600"]);
         container.until_running();
@@ -117,6 +107,71 @@ fn without_a_token_the_port_is_on_loopback_and_with_one_on_every_address() {
             assert_eq!(answer.status.code(), Some(0), "{name}: {}", text(&answer));
         }
     }
+}
+
+/// A file with a token that the user of the image can read, with the flags by which a container gets it.
+fn token(engine: &Engine) -> (tempfile::NamedTempFile, [String; 2]) {
+    let place = engine.recordings();
+    let file = tempfile::NamedTempFile::new_in(place.path().parent().unwrap()).unwrap();
+    std::fs::write(file.path(), "0123456789abcdef0123456789abcdef").unwrap();
+    std::fs::set_permissions(
+        file.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o444),
+    )
+    .unwrap();
+    let flags = [
+        format!("--volume={}:/run/secrets/token:ro", file.path().display()),
+        "--env=STOCKADE_TOKEN_FILE=/run/secrets/token".to_owned(),
+    ];
+    (file, flags)
+}
+
+#[test]
+fn a_command_in_the_container_reads_the_status_and_stops_the_run_only_with_its_token_or_as_root() {
+    let Some(engine) = engine() else { return };
+    let (_file, with) = token(&engine);
+    let with: Vec<&str> = with.iter().map(String::as_str).collect();
+    for (name, flags, may_stop) in [
+        ("image-exec-plain", &[][..], false),
+        ("image-exec-token", &with, true),
+        ("image-exec-root", &["--user=0:0"], true),
+    ] {
+        let container = Container::start(&engine, name, flags, &["--", "sleep", "600"]);
+        container.until_running();
+        let status = container.exec(&["stockade", "status"]);
+        assert_eq!(status.status.code(), Some(0), "{name}: {}", text(&status));
+        assert!(text(&status).contains("running"), "{}", text(&status));
+        let stop = container.exec(&["stockade", "stop"]);
+        let expected = if may_stop { 0 } else { 125 };
+        assert_eq!(
+            stop.status.code(),
+            Some(expected),
+            "{name}: {}",
+            text(&stop)
+        );
+        if may_stop {
+            assert_eq!(container.wait(), "143", "{name}");
+            assert_eq!(container.verified()["status"], "terminated", "{name}");
+        } else {
+            assert!(text(&stop).contains("401 UNAUTHORIZED"), "{}", text(&stop));
+            assert_eq!(container.run().status()["phase"], "running", "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_command_of_the_run_cannot_read_the_token_that_lies_beside_it() {
+    let Some(engine) = engine() else { return };
+    let (_file, flags) = token(&engine);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    // The words of the token would be redacted, so its length is asked for.
+    let script = "head -c 1 /run/secrets/token 2>/dev/null | wc -c; echo asked";
+    let container = Container::start(&engine, "image-token", &flags, &["--", "sh", "-c", script]);
+    assert_eq!(container.wait(), "0");
+    container.verified();
+    let output = container.run().output();
+    let lines: Vec<&str> = output.lines().map(str::trim).collect();
+    assert!(lines.ends_with(&["0", "asked"]), "{output}");
 }
 
 #[test]
@@ -180,7 +235,24 @@ fn the_manifests_say_what_the_guide_says_of_them() {
         "/run/secrets/stockade-token"
     );
     assert_eq!(agent["secrets"][0], "stockade-token");
-    assert!(compose["secrets"]["stockade-token"].is_object());
+    // From the environment it would have to be copied into a root that is read-only, which Compose refuses.
+    let secret = &compose["secrets"]["stockade-token"];
+    assert_eq!(secret["file"], "${TOKEN_FILE:-./token}");
+    assert!(secret["environment"].is_null(), "{secret}");
+    // Every variable that the file reads is one that its own words name, and the token is never committed.
+    let text = read("compose.yaml");
+    let is_comment = |line: &&str| line.trim_start().starts_with('#');
+    let comments: String = text.lines().filter(is_comment).collect();
+    for part in text.split("${").skip(1) {
+        let name = part.split([':', '}']).next().unwrap();
+        assert!(comments.contains(name), "{name} is not explained");
+    }
+    let ignored = std::fs::read_to_string(root().join(".gitignore")).unwrap();
+    assert!(
+        ignored
+            .lines()
+            .any(|line| line == "/entrypoint/deploy/token")
+    );
 }
 
 fn yaml(text: &str) -> Value {
