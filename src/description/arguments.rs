@@ -42,9 +42,8 @@ impl Checker<'_> {
         let expected = "give a list of 1 to 4,096 texts: the program and its arguments";
         match &given.value {
             Value::List(items) if items.is_empty() || items.len() > MAX_ARGUMENTS => {
-                let kind = ErrorKind::OutOfBounds;
                 self.faults
-                    .add_without_value(kind, name, &given.origin, expected);
+                    .add_excess(name, items.len(), &given.origin, expected);
                 None
             }
             Value::List(items) => {

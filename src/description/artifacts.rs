@@ -49,9 +49,8 @@ impl Checker<'_> {
         };
         if items.len() > MAX_PATTERNS {
             let expected = format!("give at most {MAX_PATTERNS} patterns");
-            let kind = ErrorKind::OutOfBounds;
             self.faults
-                .add_without_value(kind, key.name, &given.origin, expected);
+                .add_excess(key.name, items.len(), &given.origin, expected);
             return Vec::new();
         }
         let mut patterns = Vec::with_capacity(items.len());

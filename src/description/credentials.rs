@@ -77,7 +77,7 @@ impl Checker<'_> {
             } else if taken.contains_key(&name) {
                 let expected = "give the name to env or to credentials, not to both";
                 self.faults
-                    .add_without_value(ErrorKind::Conflict, key, &given.origin, expected);
+                    .add_masked(ErrorKind::Conflict, key, &given.origin, expected);
             } else {
                 match self.credential(&given) {
                     Ok(credential) => {

@@ -103,7 +103,9 @@ pub(crate) fn text(name: &str, value: &OsStr, faults: &mut Faults) -> Option<Giv
     match value.to_str() {
         Some(text) => Some(Given::text(text, origin)),
         None => {
-            faults.add_without_value(ErrorKind::Invalid, name, &origin, "give UTF-8 text");
+            let shown = "bytes that are not UTF-8".to_owned();
+            let (kind, name) = (ErrorKind::Invalid, name.to_owned());
+            faults.add_shown(kind, name, shown, &origin, "give UTF-8 text");
             None
         }
     }

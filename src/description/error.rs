@@ -89,7 +89,8 @@ pub struct DescriptionError {
     pub kind: ErrorKind,
     /// The dotted key, `env.NAME` for an entry of a map, `mounts[0]` for one of a list, or the variable's name.
     pub key: String,
-    /// The value as text, cut to 80 characters; absent for a missing value and where the name is what is wrong.
+    /// The value as text, cut to 80 characters; absent where nothing is given, where the name is what is wrong, and of a file
+    /// that cannot be read, which may hold secrets.
     pub value: Option<String>,
     /// Where the value came from.
     pub origin: Origin,

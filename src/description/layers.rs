@@ -45,6 +45,31 @@ impl Faults {
         self.push(kind, key, Some(shown), origin.clone(), expected);
     }
 
+    /// Adds a fault of a value that no error shows.
+    pub(crate) fn add_masked(
+        &mut self,
+        kind: ErrorKind,
+        key: impl Into<String>,
+        origin: &Origin,
+        expected: impl Into<String>,
+    ) {
+        let shown = super::secret::MASK.to_owned();
+        self.push(kind, key.into(), Some(shown), origin.clone(), expected);
+    }
+
+    /// Adds the fault that a list or map has too many values.
+    pub(crate) fn add_excess(
+        &mut self,
+        key: impl Into<String>,
+        n_values: usize,
+        origin: &Origin,
+        expected: impl Into<String>,
+    ) {
+        let shown = Some(format!("{n_values} values"));
+        let kind = ErrorKind::OutOfBounds;
+        self.push(kind, key.into(), shown, origin.clone(), expected);
+    }
+
     /// Adds a fault that is not about a value: a name, a whole file, something missing.
     pub(crate) fn add_without_value(
         &mut self,

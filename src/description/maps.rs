@@ -91,7 +91,7 @@ impl Checker<'_> {
         if let Some((_, given)) = entries.get(MAX_ENTRIES) {
             let expected = format!("give at most {MAX_ENTRIES} entries, not {}", entries.len());
             self.faults
-                .add_without_value(ErrorKind::OutOfBounds, name, &given.origin, expected);
+                .add_excess(name, entries.len(), &given.origin, expected);
             entries.truncate(MAX_ENTRIES);
         }
         entries

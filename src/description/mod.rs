@@ -49,6 +49,8 @@ mod spelling;
 mod value;
 
 #[cfg(test)]
+pub(crate) mod standard;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -53,12 +53,8 @@ impl Checker<'_> {
         let count = mounts.len() + items.len();
         if count > MAX_MOUNTS {
             let expected = format!("give at most {MAX_MOUNTS} mounts, not {count}");
-            self.faults.add_without_value(
-                ErrorKind::OutOfBounds,
-                key.name,
-                &given.origin,
-                expected,
-            );
+            self.faults
+                .add_excess(key.name, count, &given.origin, expected);
             return;
         }
         for (idx, item) in items.iter().enumerate() {
@@ -159,12 +155,8 @@ impl Checker<'_> {
             }
         }
         if source.is_none() {
-            self.faults.add_without_value(
-                ErrorKind::Invalid,
-                name,
-                &item.origin,
-                "give it a source, the path on the host",
-            );
+            let expected = "give it a source, the path on the host";
+            self.faults.add(ErrorKind::Invalid, name, item, expected);
         }
         if unknown_entries > 0 {
             return None;

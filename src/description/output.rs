@@ -64,8 +64,14 @@ impl Checker<'_> {
                 Some(shown) => format!("{place} = {shown} {problem}"),
                 None => format!("{place} {problem}"),
             };
-            self.faults
-                .add_without_value(ErrorKind::Invalid, SCHEMA, &origin, expected);
+            let shown = given.shown();
+            self.faults.add_shown(
+                ErrorKind::Invalid,
+                SCHEMA.to_owned(),
+                shown,
+                &origin,
+                expected,
+            );
             return None;
         }
         Some(json)
@@ -100,8 +106,7 @@ impl Checker<'_> {
         };
         if let Some(inexact) = first_inexact(text.as_bytes()) {
             let expected = format!("{inexact}, or leave it out");
-            self.faults
-                .add_without_value(ErrorKind::Invalid, SCHEMA, &given.origin, expected);
+            self.faults.add(ErrorKind::Invalid, SCHEMA, given, expected);
             return None;
         }
         Some(json)

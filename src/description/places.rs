@@ -75,12 +75,8 @@ impl Checker<'_> {
         };
         if items.len() > MAX_TMPFS {
             let expected = format!("give at most {MAX_TMPFS}, not {}", items.len());
-            self.faults.add_without_value(
-                ErrorKind::OutOfBounds,
-                key.name,
-                &given.origin,
-                expected,
-            );
+            self.faults
+                .add_excess(key.name, items.len(), &given.origin, expected);
             return Vec::new();
         }
         let mut all: Vec<Tmpfs> = Vec::new();

@@ -10,9 +10,7 @@ use super::error::ErrorKind;
 use super::keys::ENVIRONMENT_PREFIX;
 use super::layers::suggestion;
 use super::maps::{MAX_ARGUMENT_BYTES, VARIABLE_NAME_REMEDY, scalar_text};
-use super::origin::Origin;
 use super::quantity;
-use super::secret::MASK;
 use super::service::{Readiness, ReadyCheck, Restart, Service, StopSignal};
 use super::value::{Given, Value, shown_name};
 use crate::playbook::url::LoopbackUrl;
@@ -75,9 +73,8 @@ impl Checker<'_> {
         };
         if items.len() > MAX_SERVICES {
             let expected = format!("give at most {MAX_SERVICES} services, not {}", items.len());
-            let kind = ErrorKind::OutOfBounds;
             self.faults
-                .add_without_value(kind, key.name, &given.origin, expected);
+                .add_excess(key.name, items.len(), &given.origin, expected);
             return Vec::new();
         }
         let mut services: Vec<Service> = Vec::new();
@@ -115,7 +112,7 @@ impl Checker<'_> {
             Some(given) => self.inner_command(&format!("{at}.command"), given),
             None => {
                 let expected = "give it a command: the program and its arguments, as a list";
-                self.lacks(at, &item.origin, expected);
+                self.lacks(at, item, expected);
                 None
             }
         };
@@ -177,7 +174,7 @@ impl Checker<'_> {
     fn service_name(&mut self, at: &str, item: &Given, entries: &Entries) -> Option<String> {
         let expected = "name it with 1 to 63 of a-z, 0-9, - and _, a letter or digit first";
         let Some(given) = entry(entries, "name") else {
-            self.lacks(at, &item.origin, "give it a name");
+            self.lacks(at, item, "give it a name");
             return None;
         };
         let is_label = |text: &&str| {
@@ -203,7 +200,7 @@ impl Checker<'_> {
         let Value::Table(members) = &given.value else {
             let (key, expected) = (format!("{at}.env"), "give a map of name to text");
             self.faults
-                .add_without_value(ErrorKind::Invalid, key, &given.origin, expected);
+                .add_masked(ErrorKind::Invalid, key, &given.origin, expected);
             return variables;
         };
         for (name, given) in members {
@@ -215,9 +212,8 @@ impl Checker<'_> {
                 continue;
             }
             let mut refuse = |kind, expected: &str| {
-                let shown = MASK.to_owned();
                 self.faults
-                    .add_shown(kind, key.clone(), shown, &given.origin, expected);
+                    .add_masked(kind, key.clone(), &given.origin, expected);
             };
             match scalar_text(&given.value) {
                 Some(value) if name.len() + 1 + value.len() > MAX_ARGUMENT_BYTES => refuse(
@@ -252,11 +248,12 @@ impl Checker<'_> {
             .collect();
         let [(kind, check)] = named.as_slice() else {
             let kind = match named.is_empty() {
-                true => ErrorKind::Missing,
+                true => ErrorKind::Invalid,
                 false => ErrorKind::Conflict,
             };
+            let shown = given.shown_names();
             self.faults
-                .add_without_value(kind, at, &given.origin, READY_FORM);
+                .add_shown(kind, at, shown, &given.origin, READY_FORM);
             return None;
         };
         let key = format!("{at}.{kind}");
@@ -316,9 +313,11 @@ impl Checker<'_> {
         }
     }
 
-    fn lacks(&mut self, at: &str, origin: &Origin, expected: &str) {
+    /// Tells what a table has not; of what it has only the names are shown, for its `env` may hold secrets.
+    fn lacks(&mut self, at: &str, given: &Given, expected: &str) {
+        let (at, shown) = (at.to_owned(), given.shown_names());
         self.faults
-            .add_without_value(ErrorKind::Invalid, at, origin, expected);
+            .add_shown(ErrorKind::Invalid, at, shown, &given.origin, expected);
     }
 
     fn inner_choice<T: Default>(

@@ -180,7 +180,7 @@ impl OptionReader<'_> {
         {
             let expected = "give two different tokens, or leave out the one for reading";
             self.faults
-                .add_without_value(ErrorKind::Conflict, *key, origin, expected);
+                .add_masked(ErrorKind::Conflict, *key, origin, expected);
         }
         let listen = self.listen(has_token);
         if let Some((given, Listen::Address(address))) = &listen
@@ -447,7 +447,7 @@ impl OptionReader<'_> {
         {
             let expected = "give a token of 16 to 4,096 visible ASCII characters";
             self.faults
-                .add_without_value(ErrorKind::Invalid, key, &origin, expected);
+                .add_masked(ErrorKind::Invalid, key, &origin, expected);
             return None;
         }
         Some((key, secret, origin))

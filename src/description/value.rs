@@ -76,6 +76,17 @@ impl Given {
         })
     }
 
+    /// The names of a table as they stand in an error, for one whose values are not to be shown.
+    pub(crate) fn shown_names(&self) -> String {
+        match &self.value {
+            Value::Table(entries) => {
+                let names: Vec<String> = entries.iter().map(|(name, _)| shown_name(name)).collect();
+                cut(&format!("{{{}}}", names.join(", ")))
+            }
+            _ => super::secret::MASK.to_owned(),
+        }
+    }
+
     /// The value as it stands in an error: one line, at most 80 characters.
     pub(crate) fn shown(&self) -> String {
         let mut text = String::new();

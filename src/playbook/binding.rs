@@ -39,7 +39,7 @@ pub(crate) fn bind(
             }
             Err((kind, expected)) => match &parameter.kind {
                 ParameterKind::Secret { .. } => {
-                    faults.add_without_value(kind, key, &given.origin, expected);
+                    faults.add_masked(kind, key, &given.origin, expected);
                 }
                 ParameterKind::Text { .. }
                 | ParameterKind::Integer { .. }

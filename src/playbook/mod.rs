@@ -17,6 +17,7 @@ mod expectation;
 mod matching;
 mod pattern;
 mod reader;
+mod shown;
 pub(crate) mod rules;
 
 #[cfg(test)]

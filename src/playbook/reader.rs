@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use super::expression::{Expression, ExpressionError, Names, Template, TemplateUse};
 use super::pattern::Pattern;
+use super::shown::{Sight, counted, shown, shown_at, shown_variable};
 use super::{MAX_FAULTS, PlaybookErrors, duration};
 use crate::description::{DescriptionError, ErrorKind, Origin, closest, shown_name};
 use crate::document::{Document, Entry, Node, Place, Value};
-
-/// Longest value in a fault, in characters.
-const MAX_SHOWN_CHARS: usize = 80;
 
 pub(super) struct Reader<'a> {
     document: &'a Document,
@@ -137,13 +135,26 @@ impl<'a> Reader<'a> {
 
     /// Keeps the fault that two values exclude each other.
     pub(super) fn conflict(&mut self, field: &Field<'_>, expected: impl Into<String>) {
+        let shown = Some(shown(field.node));
         self.fault(
             ErrorKind::Conflict,
             &*field.key,
-            None,
+            shown,
             field.node.place,
             expected,
         );
+    }
+
+    /// Keeps the fault that a list or map has more than it may have; the first of them stands at `place`.
+    pub(super) fn excess(
+        &mut self,
+        field: &Field<'_>,
+        n_values: usize,
+        place: Place,
+        expected: impl Into<String>,
+    ) {
+        let shown = Some(counted(&field.node.value, n_values));
+        self.fault(ErrorKind::OutOfBounds, &*field.key, shown, place, expected);
     }
 
     /// Keeps the fault that a name of a map is absent.
@@ -201,8 +212,7 @@ impl<'a> Reader<'a> {
         };
         if let Some(excess) = items.get(max) {
             let expected = format!("give at most {max}");
-            let key = format!("{}[{max}]", field.key);
-            self.fault(ErrorKind::OutOfBounds, key, None, excess.place, expected);
+            self.excess(field, items.len(), excess.place, expected);
         }
         items
             .iter()
@@ -364,10 +374,9 @@ impl<'a> Reader<'a> {
             (Value::Integer(integer), _) => integer.to_string(),
             (Value::OtherNumber(number), _) => number.clone(),
             (_, TemplateUse::Environment) => {
-                // The value may be a secret that somebody wrote into the file.
                 let expected = "give text without NUL, a number or a boolean";
-                let place = field.node.place;
-                self.fault(ErrorKind::Invalid, &*field.key, None, place, expected);
+                let (place, shown) = (field.node.place, Some(shown_variable(field.node)));
+                self.fault(ErrorKind::Invalid, &*field.key, shown, place, expected);
                 return None;
             }
             (_, TemplateUse::Expectation) => {
@@ -375,15 +384,19 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
+        let sight = match used {
+            TemplateUse::Environment => Sight::Expression,
+            TemplateUse::Expectation => Sight::beside_secrets(&written, names.parameters),
+        };
         let template = match Template::parse(&written) {
             Ok(template) => template,
             Err(error) => {
-                self.unreadable(field, error);
+                self.unreadable(field, error, sight);
                 return None;
             }
         };
         if let Err(error) = template.check(names, used) {
-            self.unusable(field, error);
+            self.unusable(field, error, sight);
             return None;
         }
         Some(template)
@@ -400,10 +413,11 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
+        let sight = Sight::beside_secrets(&written, names.parameters);
         let expression = match Expression::parse(&written) {
             Ok(expression) => expression,
             Err(error) => {
-                self.unreadable(field, error);
+                self.unreadable(field, error, sight);
                 return None;
             }
         };
@@ -421,48 +435,29 @@ impl<'a> Reader<'a> {
                     found: kind.shown().to_owned(),
                     expected: expected.to_owned(),
                 };
-                self.unusable(field, error);
+                self.unusable(field, error, sight);
                 None
             }
             Err(error) => {
-                self.unusable(field, error);
+                self.unusable(field, error, sight);
                 None
             }
         }
     }
 
     /// Keeps the fault that an expression violates the grammar.
-    pub(super) fn unreadable(&mut self, field: &Field<'_>, error: ExpressionError) {
+    pub(super) fn unreadable(&mut self, field: &Field<'_>, error: ExpressionError, sight: Sight) {
         let place = self.document.place_inside(field.node, error.idx);
+        let shown = Some(shown_at(field.node, error.idx, sight));
         let kind = ErrorKind::Malformed { cause: error.found };
-        self.fault(kind, &*field.key, None, place, error.expected);
+        self.fault(kind, &*field.key, shown, place, error.expected);
     }
 
     /// Keeps the fault that an expression uses a name or kind that it cannot use.
-    fn unusable(&mut self, field: &Field<'_>, error: ExpressionError) {
+    fn unusable(&mut self, field: &Field<'_>, error: ExpressionError, sight: Sight) {
         let place = self.document.place_inside(field.node, error.idx);
+        let shown = Some(shown_at(field.node, error.idx, sight));
         let kind = ErrorKind::Unusable { cause: error.found };
-        self.fault(kind, &*field.key, None, place, error.expected);
+        self.fault(kind, &*field.key, shown, place, error.expected);
     }
-}
-
-/// A value in a fault: on one line and of bounded length; of lists and maps the kind only.
-pub(super) fn shown(node: &Node) -> String {
-    let text = match &node.value {
-        Value::List(items) if items.is_empty() => return "an empty list".to_owned(),
-        Value::Null | Value::List(_) | Value::Map(_) => return node.value.kind().to_owned(),
-        Value::Bool(bool) => bool.to_string(),
-        Value::Integer(integer) => integer.to_string(),
-        Value::OtherNumber(number) => number.clone(),
-        Value::Text(text) => {
-            let start: String = text.chars().take(MAX_SHOWN_CHARS).collect();
-            format!("{start:?}")
-        }
-    };
-    if text.chars().count() <= MAX_SHOWN_CHARS {
-        return text;
-    }
-    let mut start: String = text.chars().take(MAX_SHOWN_CHARS - 1).collect();
-    start.push('…');
-    start
 }

@@ -120,7 +120,7 @@ impl FlagReader<'_> {
                     let expected = "name a variable with UTF-8 text";
                     let key = format!("env.{}", shown_name(&name));
                     self.faults
-                        .add_without_value(ErrorKind::Invalid, key, &origin, expected);
+                        .add_masked(ErrorKind::Invalid, key, &origin, expected);
                 }
                 None => {
                     let cause = "it is not in the environment".to_owned();

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::cases::{blessed, cases};
 use super::resolve_args;
-use crate::description::ErrorClass;
 use crate::description::keys::{KEYS, Support};
+use crate::description::{ErrorClass, standard};
 
 /// The cases; the file says how they are written.
 const CASES: &str = "src/description/tests/bad_descriptions.txt";
@@ -23,6 +23,11 @@ fn every_fault_is_named_with_key_value_origin_and_remedy() {
     let mut failures = String::new();
     for case in cases {
         let found = case.faults();
+        if let Err(errors) = case.resolved() {
+            for error in &errors.errors {
+                failures.extend(standard::check(error, None).err());
+            }
+        }
         if found.lines().ne(case.expected.iter().copied()) {
             let found = found.replace('\n', "\n> ");
             failures.push_str(&format!("$ {}\n{}> {found}\n\n", case.args, case.file));

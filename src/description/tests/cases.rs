@@ -1,6 +1,6 @@
 //! Cases of broken descriptions in a text: arguments, environment, file and the errors that they give.
 
-use super::resolve_args;
+use super::{Resolved, resolve_args};
 
 /// One case.
 #[derive(Default)]
@@ -16,9 +16,14 @@ pub(super) struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// What comes of it.
+    pub(super) fn resolved(&self) -> Resolved {
+        resolve_args(self.args, &self.environment, &self.file)
+    }
+
     /// The errors that it gives, one a line.
     pub(super) fn faults(&self) -> String {
-        match resolve_args(self.args, &self.environment, &self.file) {
+        match self.resolved() {
             Ok(_) => "no error".to_owned(),
             Err(errors) => errors.to_string(),
         }

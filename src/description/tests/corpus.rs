@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::cases::{blessed, cases};
 use super::{current_dir, resolve_in};
-
-/// Stands in the corpus wherever a secret may; no error may show any of it.
-const SECRET: &str = "hunter2";
+use crate::description::standard::{self, WithoutValue};
+use crate::description::{DescriptionErrors, Origin};
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/config")
@@ -37,6 +36,7 @@ fn every_broken_file_gives_its_whole_error() {
     let files = files();
     assert!(files.len() >= 45, "only {} files were found", files.len());
     let mut failures = String::new();
+    let mut shown = Vec::new();
     for path in files {
         let name = path.file_name().unwrap().to_str().unwrap();
         let dir = current_dir();
@@ -44,9 +44,13 @@ fn every_broken_file_gives_its_whole_error() {
         let args = format!("--config {name} --profile-dir profiles");
         let found = match resolve_in(dir.path(), &args, &[], "") {
             Ok(_) => "no error".to_owned(),
-            Err(errors) => format!("{errors}\n"),
+            Err(errors) => {
+                let text = std::fs::read(&path).unwrap();
+                let text = String::from_utf8_lossy(&text);
+                shown.extend(check_standard(&errors, Some(&text), &mut failures));
+                format!("{errors}\n")
+            }
         };
-        check_standard(&found, Some(name), &mut failures);
         let expected = path.with_file_name(format!("{name}.expected"));
         if is_blessed() {
             std::fs::write(&expected, &found).unwrap();
@@ -57,6 +61,11 @@ fn every_broken_file_gives_its_whole_error() {
         }
     }
     assert!(failures.is_empty(), "{failures}");
+    let n_with_value = shown.iter().filter(|reason| reason.is_none()).count();
+    assert!(n_with_value >= 28, "only {n_with_value} show a value");
+    for reason in [WithoutValue::Name, WithoutValue::Unreadable] {
+        assert!(shown.contains(&Some(reason)), "none for {reason:?}");
+    }
 }
 
 #[test]
@@ -72,7 +81,9 @@ fn every_broken_environment_and_command_line_gives_its_whole_error() {
     let mut failures = String::new();
     for case in &cases {
         let found = case.faults();
-        check_standard(&found, None, &mut failures);
+        if let Err(errors) = case.resolved() {
+            check_standard(&errors, None, &mut failures);
+        }
         if found.lines().ne(case.expected.iter().copied()) {
             let found = found.replace('\n', "\n> ");
             failures.push_str(&format!("$ {}\n> {found}\n\n", case.args));
@@ -81,20 +92,22 @@ fn every_broken_environment_and_command_line_gives_its_whole_error() {
     assert!(failures.is_empty(), "{failures}");
 }
 
-/// Each error names a key or the file, a place, and behind a semicolon what would be right.
-fn check_standard(found: &str, file: Option<&str>, failures: &mut String) {
-    for line in found.lines() {
-        let has_place = match file {
-            Some(name) => line.contains(&format!(" in {name}:")) || line.contains(" is missing; "),
-            None => [" from ", " in ", " is missing; "]
-                .iter()
-                .any(|word| line.contains(word)),
+/// Each error names key, value, place and remedy; what is given back is why one shows no value.
+fn check_standard(
+    errors: &DescriptionErrors,
+    text: Option<&str>,
+    failures: &mut String,
+) -> Vec<Option<WithoutValue>> {
+    let mut shown = Vec::new();
+    for error in &errors.errors {
+        let file = match &error.origin {
+            Origin::File { path, .. } if path != "run.toml" => text,
+            _ => None,
         };
-        let remedy = line.split_once("; ").map_or("", |(_, remedy)| remedy);
-        if !has_place || remedy.len() < 8 || line.contains(SECRET) {
-            failures.push_str(&format!(
-                "without place or remedy, or with a secret: {line}\n"
-            ));
+        match standard::check(error, file) {
+            Ok(reason) => shown.push(reason),
+            Err(complaint) => failures.push_str(&complaint),
         }
     }
+    shown
 }

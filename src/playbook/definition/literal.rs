@@ -4,6 +4,7 @@
 
 use super::super::expression::ExpressionError;
 use super::super::reader::{Field, Reader};
+use super::super::shown::Sight;
 
 /// What is told of an expression where none is read.
 pub(super) const AS_IT_STANDS: &str = "${{ in a text that is taken as it stands";
@@ -42,6 +43,6 @@ impl<'a> Reader<'a> {
             found: found.to_owned(),
             expected: expected.to_owned(),
         };
-        self.unreadable(field, error);
+        self.unreadable(field, error, Sight::Expression);
     }
 }

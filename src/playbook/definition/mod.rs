@@ -86,8 +86,9 @@ impl<'a> Reader<'a> {
         };
         if let Some(excess) = (steps.iter().chain(&finally)).nth(MAX_STEPS) {
             let expected = "give at most 1,000 steps, those of finally included";
+            let shown = Some(format!("{} steps", steps.len() + finally.len()));
             let (key, place) = (excess.key.clone(), excess.node.place);
-            self.fault(ErrorKind::OutOfBounds, key, None, place, expected);
+            self.fault(ErrorKind::OutOfBounds, key, shown, place, expected);
             return None;
         }
         let outline = self.outline(&steps, &finally);
@@ -194,7 +195,7 @@ impl<'a> Reader<'a> {
                     Some((_, first)) => {
                         let expected = format!("give each step an id of its own; {first} has it");
                         let key = format!("{}.id", field.key);
-                        let shown = Some(shown_name(id));
+                        let shown = Some(format!("{id:?}"));
                         self.fault(ErrorKind::Conflict, key, shown, *place, expected);
                     }
                     None => places.push((id.clone(), *place)),
@@ -218,9 +219,8 @@ impl<'a> Reader<'a> {
             return variables;
         };
         if let Some(excess) = entries.get(MAX_VARIABLES) {
-            let (key, place) = (field.key.clone(), excess.name_place);
-            let expected = "give at most 256 variables";
-            self.fault(ErrorKind::OutOfBounds, key, None, place, expected);
+            let (n_values, expected) = (entries.len(), "give at most 256 variables");
+            self.excess(field, n_values, excess.name_place, expected);
         }
         for entry in entries.iter().take(MAX_VARIABLES) {
             let name = &entry.name;
@@ -246,9 +246,8 @@ impl<'a> Reader<'a> {
             return Vec::new();
         };
         if let Some(excess) = entries.get(MAX_PARAMETERS) {
-            let (key, place) = (field.key.clone(), excess.name_place);
-            let expected = "give at most 64 parameters";
-            self.fault(ErrorKind::OutOfBounds, key, None, place, expected);
+            let (n_values, expected) = (entries.len(), "give at most 64 parameters");
+            self.excess(field, n_values, excess.name_place, expected);
         }
         let mut fields = Vec::new();
         for entry in entries.iter().take(MAX_PARAMETERS) {

@@ -5,6 +5,7 @@ use super::super::arguments::check_text;
 use super::super::model::{Argument, Parameter, ParameterKind};
 use super::super::reader::{Field, Fields, Reader};
 use crate::description::ErrorKind;
+use crate::description::secret::MASK;
 use crate::document::Value;
 
 /// The keys of a parameter.
@@ -137,7 +138,8 @@ impl<'a> Reader<'a> {
         };
         if let ParameterKind::Secret { .. } = kind {
             let expected = "leave it out: a secret stands in no playbook";
-            self.conflict(&field, expected);
+            let (place, shown) = (field.node.place, Some(MASK.to_owned()));
+            self.fault(ErrorKind::Conflict, &*field.key, shown, place, expected);
             return None;
         }
         if is_required {

@@ -8,6 +8,7 @@ use super::super::model::{
     Expectations, Invocation, OnFailure, Parameter, Retries, RetryScope, Step,
 };
 use super::super::reader::{Field, Fields, Reader};
+use super::super::shown::Sight;
 use super::super::{MAX_NAME_CHARS, MAX_OUTPUTS};
 use super::literal::AS_IT_STANDS;
 use super::retries::NO_RETRIES;
@@ -337,9 +338,8 @@ impl<'a> Reader<'a> {
             return outputs;
         };
         if let Some(excess) = entries.get(MAX_OUTPUTS) {
-            let (key, place) = (field.key.clone(), excess.name_place);
-            let expected = "give at most 32 outputs";
-            self.fault(ErrorKind::OutOfBounds, key, None, place, expected);
+            let (n_values, expected) = (entries.len(), "give at most 32 outputs");
+            self.excess(&field, n_values, excess.name_place, expected);
         }
         for entry in entries.iter().take(MAX_OUTPUTS) {
             let key = format!("{}.{}", field.key, shown_name(&entry.name));
@@ -360,7 +360,7 @@ impl<'a> Reader<'a> {
                     }
                     outputs.push((entry.name.clone(), output));
                 }
-                Err(error) => self.unreadable(&field, error),
+                Err(error) => self.unreadable(&field, error, Sight::Whole),
             }
         }
         outputs

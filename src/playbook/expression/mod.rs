@@ -21,6 +21,8 @@ pub use output::{MAX_OUTPUT_BYTES, OutputError, OutputExpression, OutputSource};
 pub use template::{Template, TemplateUse};
 pub use typing::{Kind, Names};
 
+pub(crate) use template::expression_around;
+
 use super::model::Argument;
 use super::pattern::Pattern;
 

@@ -160,6 +160,19 @@ impl fmt::Debug for Template {
     }
 }
 
+/// The expression in `${{ }}` at the character number `idx` of a text, with its signs; of one that is not closed the sign.
+pub(crate) fn expression_around(text: &str, idx: usize) -> Option<&str> {
+    // What is wrong may be said of the sign's first character.
+    let upto = text.char_indices().nth(idx + OPEN.len());
+    let before = upto.map_or(text, |(offset, _)| text.get(..offset).unwrap_or(text));
+    let open = before.rfind(OPEN)?;
+    let behind = text.get(open + OPEN.len()..)?;
+    let n_bytes = up_to_close(behind).map_or(0, |inner| inner.len() + CLOSE.len());
+    let upto_close = text.get(..open + OPEN.len() + n_bytes)?;
+    let is_inside = idx < upto_close.chars().count();
+    is_inside.then(|| upto_close.get(open..)).flatten()
+}
+
 /// How many characters of `whole` stand before its end `tail`.
 fn chars_before(whole: &str, tail: &str) -> usize {
     let before = whole.get(..whole.len() - tail.len());

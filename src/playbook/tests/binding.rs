@@ -99,7 +99,7 @@ fn every_wrong_parameter_is_told_at_once_and_no_secret_is_shown() {
 parameters.retries = "11" from --param is out of bounds; give a whole number from 0 to 10
 parameters.dry = "yes" from --param is invalid; give true or false
 parameters.level = "hihg" from --param is invalid; use high
-parameters.token from --param is invalid; give a text of which the whole matches .{8,}
+parameters.token = [secret] from --param is invalid; give a text of which the whole matches .{8,}
 parameters.note = "a\0b" from --param is invalid; leave NUL out: no variable can hold it
 parameters.tokn from --param is an unknown key; use token"#;
     assert_eq!(got, Err(expected.to_owned()));

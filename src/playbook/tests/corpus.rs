@@ -1,4 +1,6 @@
 //! The corpus: each broken playbook has its whole error text beside it, and each good one is read.
+//!
+//! `STOCKADE_BLESS=1` writes what is found; the difference is for a person to judge.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use super::*;
+use crate::description::standard::{self, WithoutValue};
 use crate::document::{Node, Value};
 use crate::schema::Schema;
 
@@ -41,18 +44,41 @@ fn every_broken_playbook_is_refused_with_its_whole_text() {
         playbooks.len()
     );
     let mut wrong = String::new();
+    let mut shown = Vec::new();
     for (name, path, format) in playbooks {
         let bytes = fs::read(&path).unwrap();
         let got = match parse(&bytes, format, &name) {
             Ok(_) => "no fault\n".to_owned(),
-            Err(errors) => format!("{errors}\n"),
+            Err(errors) => {
+                let text = String::from_utf8_lossy(&bytes);
+                for fault in &errors.faults {
+                    match standard::check(fault, Some(&text)) {
+                        Ok(reason) => shown.push(reason),
+                        Err(complaint) => wrong.push_str(&complaint),
+                    }
+                }
+                format!("{errors}\n")
+            }
         };
-        let expected = fs::read_to_string(path.with_extension("expected")).unwrap_or_default();
+        let expected = path.with_extension("expected");
+        if std::env::var_os("STOCKADE_BLESS").is_some_and(|value| value == "1") {
+            fs::write(&expected, &got).unwrap();
+        }
+        let expected = fs::read_to_string(expected).unwrap_or_default();
         if got != expected {
             wrong.push_str(&format!("{name}\n--- got\n{got}--- expected\n{expected}\n"));
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+    let n_with_value = shown.iter().filter(|reason| reason.is_none()).count();
+    assert!(n_with_value >= 85, "only {n_with_value} show a value");
+    for reason in [
+        WithoutValue::Nothing,
+        WithoutValue::Name,
+        WithoutValue::Unreadable,
+    ] {
+        assert!(shown.contains(&Some(reason)), "none for {reason:?}");
+    }
 }
 
 #[test]
@@ -87,7 +113,7 @@ fn as_json(node: &Node) -> Json {
 
 /// Broken playbooks of the right form: what is wrong is an expression, a reference, a pattern, a bound of a duration, or
 /// one value beside another, which the schema does not say.
-const BEYOND_THE_FORM: [&str; 39] = [
+const BEYOND_THE_FORM: [&str; 40] = [
     "env-expression-open.yaml",
     "env-unknown-output.yaml",
     "env-unknown-parameter.yaml",
@@ -96,6 +122,7 @@ const BEYOND_THE_FORM: [&str; 39] = [
     "expect-secret.yaml",
     "expression-in-plain-text.yaml",
     "if-bad-pattern.yaml",
+    "if-bad-place-far-on.yaml",
     "if-choice-never.yaml",
     "if-kinds-differ.yaml",
     "if-no-condition.yaml",
