@@ -42,6 +42,8 @@ pub struct Cast {
 pub(super) struct Shared {
     /// A std lock: it is held for a copy of text and never across an await or a write.
     waiting: Mutex<Waiting>,
+    /// The size that was last recorded; none before the header's is known.
+    size: Mutex<Option<WindowSize>>,
     /// Tells the writer that there is something to do.
     changed: Condvar,
     /// Tells the streams that there is room.
@@ -99,9 +101,13 @@ impl Cast {
         max_bytes: u64,
         tell: impl Fn(String) + Send + 'static,
     ) -> io::Result<Self> {
+        let size = WindowSize {
+            columns: header.width,
+            rows: header.height,
+        };
         let header = header.line()?;
         file.write_all(header.as_bytes())?;
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(Some(size)));
         let writer = Writer::new(
             file,
             header.len() as u64,
@@ -157,8 +163,12 @@ impl Cast {
     /// Records that the terminal has another size.
     pub fn resize(&self, size: WindowSize) {
         if let Some(shared) = &self.shared {
-            let text = format!("{}x{}", size.columns, size.rows);
-            shared.push(EntryKind::Resize, &text);
+            // A shell sets the size again when it continues a job, and nothing changed.
+            let mut last = shared.size.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.replace(size) != Some(size) {
+                let text = format!("{}x{}", size.columns, size.rows);
+                shared.push(EntryKind::Resize, &text);
+            }
         }
     }
 
@@ -177,10 +187,11 @@ impl Cast {
 }
 
 impl Shared {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(size: Option<WindowSize>) -> Self {
         let (done, _) = watch::channel(false);
         Self {
             waiting: Mutex::default(),
+            size: Mutex::new(size),
             changed: Condvar::new(),
             room: Notify::new(),
             began: Instant::now(),

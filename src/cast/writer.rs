@@ -271,7 +271,7 @@ mod tests {
         let appended = File::options().append(true).open(path).unwrap();
         let (sender, told) = mpsc::channel();
         let tell = Box::new(move |message| sender.send(message).unwrap());
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(None));
         let mut writer = Writer::new(
             appended,
             header.len() as u64,

@@ -5,6 +5,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Command, ValueEnum};
 use clap_complete::shells::{Bash, Fish, Zsh};
 
@@ -56,7 +57,41 @@ pub fn man(arguments: &ManArguments, command: Command) -> ExitCode {
     }
 }
 
-fn completion(shell: Shell, mut command: Command) -> Vec<u8> {
+/// What a flag may be given that has a few words of its own; it may take more, as `--isolation` takes lists of layers.
+const WORDS: [(&str, &[&str]); 10] = [
+    ("adapter", &["none", "jsonl"]),
+    ("config-format", &["toml", "yaml", "json"]),
+    ("log-format", &["human", "json"]),
+    ("log-level", &["error", "warn", "info", "debug", "trace"]),
+    ("durability", &["written", "durable"]),
+    ("isolation", &["best", "full", "container", "none"]),
+    ("net", &["none", "host", "allow="]),
+    ("preset", &["default", "nested", "dev"]),
+    ("progress", &["auto", "live", "plain", "log", "none"]),
+    ("workspace-mode", &["read-write", "read-only", "overlay"]),
+];
+
+/// The command with these words, which only completions know: what is given is checked by the one validator.
+fn with_words(command: Command) -> Command {
+    let mut command = command.mut_args(|argument| {
+        let name = argument.get_long().unwrap_or_default();
+        match WORDS.iter().find(|(flag, _)| *flag == name) {
+            Some((_, words)) => argument.value_parser(PossibleValuesParser::new(words.iter())),
+            None => argument,
+        }
+    });
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|known| known.get_name().to_owned())
+        .collect();
+    for name in names {
+        command = command.mut_subcommand(name, with_words);
+    }
+    command
+}
+
+fn completion(shell: Shell, command: Command) -> Vec<u8> {
+    let mut command = with_words(command);
     let mut script = Vec::new();
     match shell {
         Shell::Bash => clap_complete::generate(Bash, &mut command, NAME, &mut script),
@@ -175,6 +210,53 @@ mod tests {
             }
             assert!(!script.contains("from-guardian"), "{shell:?}");
         }
+    }
+
+    #[test]
+    fn every_word_of_a_flag_is_one_that_the_validator_takes() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Given {
+            #[command(flatten)]
+            flags: crate::cli::flags::RunFlags,
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let takes = |flag: &str, word: &str| {
+            let flag = format!("--{flag}");
+            let words = [
+                "run",
+                "--recordings",
+                "/var/none",
+                &flag,
+                word,
+                "--",
+                "true",
+            ];
+            let given = Given::try_parse_from(words).unwrap();
+            crate::cli::flags::resolve(given.flags, Vec::new(), directory.path()).is_ok()
+        };
+        for (flag, words) in WORDS {
+            for word in words {
+                assert!(takes(flag, word), "--{flag} {word}");
+            }
+            assert!(!takes(flag, "nonsense!"), "--{flag}");
+        }
+    }
+
+    #[test]
+    fn bash_offers_the_words_of_a_flag() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("completion.bash");
+        std::fs::write(&script, completion(Shell::Bash, command())).unwrap();
+        let ask = format!(
+            "source {}; COMP_WORDS=(stockade run --isolation ''); COMP_CWORD=3; _stockade stockade '' --isolation; echo ${{COMPREPLY[@]}}",
+            script.display()
+        );
+        let output = std::process::Command::new("bash")
+            .args(["-c", &ask])
+            .output();
+        let answer = String::from_utf8(output.unwrap().stdout).unwrap();
+        assert_eq!(answer.trim(), "best full container none");
     }
 
     #[test]

@@ -57,6 +57,7 @@ mod commands {
         /// Check or show the description of a run, and start nothing
         Config(config::Arguments),
         /// Follow a run, live and from its recording
+        #[command(after_help = tail::AFTER_HELP)]
         Tail(tail::Arguments),
         /// Play a recording, as it was seen or as lines
         Replay(replay::Arguments),

@@ -1,13 +1,14 @@
 //! `stockade status [TARGET]`: where a run is, or how it ended.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use super::notice;
 use super::reach::{Reach, block_on, colours, fail, fail_client};
-use super::results::Results;
+use super::results::{Results, size};
 use crate::client::follow::connect;
 use crate::client::{ClientError, Found, Liveness, Target, Token};
-use crate::progress::clean::summary;
+use crate::progress::clean::{self, summary};
 use crate::progress::line::{self, MAX_SUMMARY_CHARS, ended};
 use crate::progress::paint::{Colours, Tone};
 use crate::progress::quantity;
@@ -17,6 +18,15 @@ use crate::status::StatusDocument;
 
 /// Exit status when only the last known state could be given.
 const LAST_KNOWN: u8 = 1;
+
+/// Columns of a label with its blank.
+const LABEL_COLUMNS: usize = 10;
+
+/// Most lines of an error on a terminal; elsewhere it is one, and whole.
+const MAX_ERROR_LINES: usize = 6;
+
+/// Narrowest terminal that is laid out for.
+const MIN_COLUMNS: usize = 40;
 
 /// Actions that are shown.
 const N_SHOWN_ACTIONS: usize = 5;
@@ -83,11 +93,17 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     if arguments.json {
         results.line(bytes.trim_ascii_end());
     } else {
-        for line in lines(&document, &source, &target, colours()) {
+        for line in lines(&document, &source, &target, colours(), columns()) {
             results.line(line);
         }
     }
     results.end(code)
+}
+
+/// The width of the terminal; none where the answer goes elsewhere.
+fn columns() -> Option<usize> {
+    let is_terminal = std::io::stdout().is_terminal();
+    is_terminal.then(|| size().columns.max(MIN_COLUMNS))
 }
 
 async fn ask(
@@ -133,6 +149,7 @@ fn lines(
     source: &Source,
     target: &Target,
     colours: Colours,
+    columns: Option<usize>,
 ) -> Vec<String> {
     let mut lines = Vec::new();
     let short = |text: &str| summary(text, MAX_SUMMARY_CHARS);
@@ -178,12 +195,20 @@ fn lines(
         Source::Abandoned => row("source", "the recording; it has no end".to_owned()),
     }
     if let Some(error) = &document.error {
-        row(
-            "error",
-            format!("{}: {}", short(&error.code), short(&error.message)),
-        );
+        // The remedy stands at the end of it.
+        let text = clean::plain(&format!("{}: {}", error.code, error.message));
+        let lines = match columns {
+            Some(columns) => clean::wrap(&text, columns - LABEL_COLUMNS, MAX_ERROR_LINES),
+            None => vec![text],
+        };
+        for (idx, line) in lines.into_iter().enumerate() {
+            row(if idx == 0 { "error" } else { "" }, line);
+        }
     }
-    if let Some(outcome) = &document.outcome {
+    let told = document.error.as_ref().map(|error| &error.message);
+    if let Some(outcome) = &document.outcome
+        && told != Some(&outcome.reason)
+    {
         row("outcome", short(&outcome.reason));
     }
     if let Some(result) = &document.result {

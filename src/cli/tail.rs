@@ -1,17 +1,23 @@
 //! `stockade tail [TARGET]`: follows a run, live and from its recording.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use super::reach::{Reach, block_on, colours, fail, fail_client};
 use super::results::Results;
 use super::{FAILURE, notice};
-use crate::client::follow::Extent;
-use crate::client::follow::Want;
+use crate::client::follow::{CONTACT_LIMIT, Extent, Want};
 use crate::client::{Ending, Follower, Item};
 use crate::event::{Complete, Event, EventType};
 use crate::progress::line::{Detail, OutputForm, Teller, survivors};
 use crate::run::outcome::exit_status;
 use crate::session::workload::chain;
+
+/// What stands below the flags of `stockade tail --help`; the time is [`CONTACT_LIMIT`].
+pub(super) const AFTER_HELP: &str = "A run that cannot be reached is tried again for 60 s, and a recording is read where there is one.";
+
+/// How often it is said that a run is out of reach.
+const LOST_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Which run, from where, and in what form.
 #[derive(Debug, clap::Args)]
@@ -54,6 +60,27 @@ struct Printer {
     teller: Teller,
     results: Results,
     end: Option<Box<Complete>>,
+    absence: Absence,
+}
+
+/// When it was last said that the run is out of reach, since its last event.
+#[derive(Debug, Default)]
+struct Absence(Option<Instant>);
+
+impl Absence {
+    /// What is said of it now, if anything is: at once, and then from time to time.
+    fn line(&mut self, error: &str, now: Instant) -> Option<String> {
+        if self
+            .0
+            .is_some_and(|told| now.duration_since(told) < LOST_INTERVAL)
+        {
+            return None;
+        }
+        Some(match self.0.replace(now) {
+            None => format!("{error}; trying again for {} s", CONTACT_LIMIT.as_secs()),
+            Some(_) => format!("{error}; still trying"),
+        })
+    }
 }
 
 /// Follows the run: with its exit code when it has ended, 0 when it was not to be followed to its end, 125 when it could
@@ -78,6 +105,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         teller: Teller::new(colours(), Detail::Full, form, form),
         results: Results::stdout(),
         end: None,
+        absence: Absence::default(),
     };
     let types = arguments.types.clone();
     let mut follower = Follower::new(&target, &token, types, extent, arguments.after);
@@ -110,7 +138,9 @@ impl Printer {
                 "what was given behind event {to} is not on record: the supervisor died before it was on disk"
             )),
             Item::Lost(error) => {
-                notice::error(&format!("{}; trying again", chain(error)));
+                if let Some(line) = self.absence.line(&chain(error), Instant::now()) {
+                    notice::error(&line);
+                }
             }
             Item::FromRecording => {
                 notice::error("the status API has ended; the rest comes from the recording");
@@ -120,6 +150,7 @@ impl Printer {
     }
 
     fn event(&mut self, line: &[u8]) -> Want {
+        self.absence = Absence::default();
         let event = serde_json::from_slice::<Event>(line).ok();
         let mut wanted = true;
         if self.json {
@@ -175,4 +206,24 @@ fn time_of(line: &[u8]) -> String {
         ts: String,
     }
     serde_json::from_slice(line).map_or(String::new(), |stamp: Stamp| stamp.ts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_a_run_is_out_of_reach_is_said_at_once_and_then_every_fifteen_seconds() {
+        let (mut absence, begun) = (Absence::default(), Instant::now());
+        let said: Vec<_> = (0..=60)
+            .filter_map(|seconds| {
+                let line = absence.line("gone", begun + Duration::from_secs(seconds))?;
+                Some((seconds, line))
+            })
+            .collect();
+        assert!(AFTER_HELP.contains(&format!("{} s", CONTACT_LIMIT.as_secs())));
+        let first = "gone; trying again for 60 s".to_owned();
+        let later = [15, 30, 45, 60].map(|at| (at, "gone; still trying".to_owned()));
+        assert_eq!(said, [&[(0, first)][..], &later].concat());
+    }
 }

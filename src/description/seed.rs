@@ -7,7 +7,6 @@ use std::ffi::OsStr;
 
 use super::environment::{self, Environment};
 use super::error::ErrorKind;
-use super::keys::ENVIRONMENT_PREFIX;
 use super::layers::{Faults, Layer, layer_of_table};
 use super::origin::Origin;
 use super::value::{Given, Value};
@@ -20,8 +19,8 @@ const SWITCH: &str = "STOCKADE_SEED_ENV";
 pub(crate) struct SeedName {
     /// The name of the variable.
     pub(crate) name: &'static str,
-    /// The key that it stands for; none where nothing of it is left.
-    pub(crate) key: Option<&'static str>,
+    /// The key that it stands for, or the group of keys.
+    pub(crate) key: &'static str,
     /// How it is written.
     pub(crate) form: Form,
     /// The value that the predecessor sets where nobody asks for one; it counts as absent.
@@ -39,7 +38,7 @@ pub(crate) enum Form {
 
 const TEXT: SeedName = SeedName {
     name: "",
-    key: None,
+    key: "",
     form: Form::Text,
     unset: None,
 };
@@ -53,79 +52,79 @@ const JSON: SeedName = SeedName {
 pub(crate) const SEED_NAMES: [SeedName; 13] = [
     SeedName {
         name: "DIRECTIVE",
-        key: Some("task"),
+        key: "task",
         ..TEXT
     },
     SeedName {
         name: "MODEL",
-        key: Some("model"),
+        key: "model",
         ..TEXT
     },
     SeedName {
         name: "MAX_STEPS",
-        key: Some("max_steps"),
+        key: "max_steps",
         ..TEXT
     },
     SeedName {
         name: "THINKING",
-        key: Some("thinking"),
+        key: "thinking",
         ..TEXT
     },
     SeedName {
         name: "WIDTH",
-        key: Some("browser.display_width"),
+        key: "browser.display_width",
         ..TEXT
     },
     SeedName {
         name: "HEIGHT",
-        key: Some("browser.display_height"),
+        key: "browser.display_height",
         ..TEXT
     },
     SeedName {
         name: "PROFILE",
-        key: Some("profile"),
+        key: "profile",
         unset: Some("default"),
         ..TEXT
     },
     SeedName {
         name: "START_URL",
-        key: Some("browser.start_url"),
+        key: "browser.start_url",
         ..TEXT
     },
     SeedName {
         name: "PROXY_URL",
-        key: Some("browser.proxy"),
+        key: "browser.proxy",
         ..TEXT
     },
     SeedName {
         name: "CREDENTIALS_JSON",
-        key: Some("credentials"),
+        key: "credentials",
         ..JSON
     },
     SeedName {
         name: "GUARDRAILS_JSON",
-        key: Some("guardrails"),
+        key: "guardrails",
         ..JSON
     },
     SeedName {
         name: "RECORDING_JSON",
+        key: "recording",
         ..JSON
     },
     SeedName {
         name: "OUTPUT_SCHEMA_JSON",
-        key: Some("output_schema"),
+        key: "output_schema",
         ..JSON
     },
 ];
 
 /// Names inside of `GUARDRAILS_JSON` that have no counterpart here, by what they stood for.
-const FOREIGN_GUARDRAILS: [&str; 7] = [
+const FOREIGN_GUARDRAILS: [&str; 6] = [
     "allowed_domains",
     "max_urls_visited",
     "allow_private_networks",
     "enable_llm_action_check",
     "stuck_window_size",
-    "cycle_max_length",
     "cycle_repeats",
 ];
 
@@ -149,24 +148,18 @@ pub(crate) fn add(environment: &Environment, layer: &mut Layer, faults: &mut Fau
         else {
             continue;
         };
-        let Some(key) = seed.key else {
-            let origin = Origin::Environment(seed.name.to_owned());
-            let expected = format!(
-                "unset it; the keys of recording are other ones, such as {ENVIRONMENT_PREFIX}RECORDING_DURABILITY"
-            );
-            faults.add_without_value(ErrorKind::Unsupported, seed.name, &origin, expected);
-            continue;
-        };
         let given = match seed.form {
             Form::Text => environment::text(seed.name, value, faults),
             Form::Json => json(seed.name, value, faults),
         };
         if let Some(mut given) = given {
-            if key == "guardrails" {
-                refuse_foreign_guardrails(&mut given, faults);
+            match seed.key {
+                "guardrails" => refuse_foreign_guardrails(&mut given, faults),
+                "recording" => take_out_switches(&mut given, faults),
+                _ => {}
             }
             // A key may be a group, whose table is taken apart as in a file.
-            let own = layer_of_table(vec![(key.to_owned(), given)], faults);
+            let own = layer_of_table(vec![(seed.key.to_owned(), given)], faults);
             layer.add(own, faults);
         }
     }
@@ -185,6 +178,45 @@ fn refuse_foreign_guardrails(given: &mut Given, faults: &mut Faults) {
             faults.add(ErrorKind::Unsupported, key, given, expected);
         }
         !is_foreign
+    });
+}
+
+/// What `RECORDING_JSON` switches on, and why it cannot be switched off here.
+const RECORDING_SWITCHES: [(&str, &str); 4] = [
+    ("enabled", "a run is always recorded"),
+    ("upload", "the recording stays where --recordings says"),
+    (
+        "screenshots",
+        "recording.artifacts says which files are kept of those that the agent leaves",
+    ),
+    (
+        "trace",
+        "recording.artifacts says which files are kept of those that the agent leaves",
+    ),
+];
+
+/// Takes out the switches of the predecessor: on is what happens anyway, and off is refused, each by its name.
+fn take_out_switches(given: &mut Given, faults: &mut Faults) {
+    let Value::Table(entries) = &mut given.value else {
+        return;
+    };
+    entries.retain(|(name, given)| {
+        let switch = RECORDING_SWITCHES.iter().find(|(known, _)| known == name);
+        if let Some((_, why)) = switch {
+            let kind = match given.value {
+                Value::Bool(true) => return false,
+                Value::Bool(false) => ErrorKind::Unsupported,
+                _ => ErrorKind::Invalid,
+            };
+            let key = format!("recording.{name}");
+            faults.add(
+                kind,
+                key,
+                given,
+                format!("give true, or leave it out: {why}"),
+            );
+        }
+        switch.is_none()
     });
 }
 

@@ -25,7 +25,12 @@ pub(super) fn check_text(
             check_pattern(pattern.as_ref(), text)?;
             Ok(Argument::Secret(Secret::new(text.to_owned())))
         }
-        ParameterKind::Integer { min, max } => match text.parse() {
+        ParameterKind::Integer { min, max } => match text.parse::<i64>() {
+            // What the command would be given is not what was written.
+            Ok(integer) if integer.to_string() != text => Err((
+                ErrorKind::Invalid,
+                format!("give {integer}, as it is written"),
+            )),
             Ok(integer) if (*min..=*max).contains(&integer) => Ok(Argument::Integer(integer)),
             Ok(_) => Err((ErrorKind::OutOfBounds, bounds(*min, *max))),
             Err(_) => Err((ErrorKind::Invalid, bounds(*min, *max))),

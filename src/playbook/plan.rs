@@ -156,16 +156,16 @@ fn retries(f: &mut fmt::Formatter<'_>, retries: &Retries) -> fmt::Result {
     if retries.max == 0 {
         return Ok(());
     }
-    let what = match retries.scope {
-        RetryScope::Step => "retries",
-        RetryScope::Verify => "retries of the checks",
+    let noun = if retries.max == 1 { "retry" } else { "retries" };
+    let of = match retries.scope {
+        RetryScope::Step => "",
+        RetryScope::Verify => " of the checks",
     };
-    write!(
-        f,
-        "; {} {what}, {} apart",
-        retries.max,
-        duration(retries.delay)
-    )?;
+    let delay = duration(retries.delay);
+    match retries.max {
+        1 => write!(f, "; 1 {noun}{of}, after {delay}")?,
+        max => write!(f, "; {max} {noun}{of}, {delay} apart")?,
+    }
     if retries.backoff > 1.0 {
         let longest = duration(retries.max_delay);
         write!(

@@ -104,6 +104,32 @@ pub fn fit(text: &str, columns: usize) -> String {
     cut
 }
 
+/// Text without control characters as lines of at most that many columns, broken between words where that can be; what does
+/// not fit into `max_lines` ends with `…`.
+pub fn wrap(text: &str, columns: usize, max_lines: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut taken = 0;
+    for word in text.split_whitespace() {
+        let wide = width(word);
+        if taken > 0 && taken + 1 + wide > columns {
+            lines.push(String::new());
+            taken = 0;
+        }
+        let Some(line) = lines.last_mut() else { break };
+        if taken > 0 {
+            line.push(' ');
+            taken += 1;
+        }
+        line.push_str(word);
+        taken += wide;
+    }
+    if lines.len() > max_lines {
+        let rest = lines.split_off(max_lines.saturating_sub(1));
+        lines.push(rest.join(" "));
+    }
+    lines.iter().map(|line| fit(line, columns)).collect()
+}
+
 /// Splits a control sequence from the beginning of a text (ECMA-48 5.4 and 5.6).
 fn escape(text: &str) -> (&str, &str) {
     let bytes = text.as_bytes();
@@ -202,6 +228,20 @@ fn is_directional(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_text_is_wrapped_between_words_and_loses_nothing_but_what_has_no_line() {
+        let text = "cannot open the door: no key; take the one below the mat";
+        let all = wrap(text, 20, 9);
+        assert_eq!(all.join(" "), text);
+        assert!(all.iter().all(|line| width(line) <= 20), "{all:?}");
+        assert_eq!(
+            wrap(text, 20, 2),
+            ["cannot open the", "door: no key; take …"]
+        );
+        assert_eq!(wrap("abcdefgh", 4, 3), ["abc…"]);
+        assert_eq!(wrap("", 4, 3), [""]);
+    }
+
     use proptest::prelude::*;
 
     use super::*;

@@ -74,7 +74,7 @@ pub enum KeepReason {
     Locked,
     /// It ended without a terminal status, and only age removes such a run: somebody may still want to know why.
     Abandoned,
-    /// It has neither claim nor spec nor log: no run of ours.
+    /// It has neither claim nor spec, nor a log that begins as ours do: no run of ours.
     NotARun,
     /// It could not be looked into, so nobody knows whether it may go; see [`PrunePlan::unreadable`]. It is beside the limits.
     Unreadable,
@@ -263,8 +263,10 @@ fn planned<R>(entry: StoreEntry, bytes: u64, reason: R) -> Planned<R> {
 
 /// Looks at a directory; none when it is no run.
 fn candidate(run: &RunDir) -> Result<Option<Candidate>, RecordingsError> {
-    if !run.is_begun()? {
-        return Ok(None);
+    match run.is_begun()?.then(|| run.require_ours()) {
+        None | Some(Err(RecordingsError::NoRun { .. })) => return Ok(None),
+        Some(Err(error)) => return Err(error),
+        Some(Ok(())) => {}
     }
     // A run that is finished may still be locked: its supervisor lingers for late readers.
     if Holder::of(run)? == Holder::Somebody {

@@ -163,6 +163,7 @@ impl RunDir {
     /// When the run was begun, by the file that was first written and never changes; none for what is no run of ours, or cannot
     /// be read.
     pub fn begun_at(&self) -> Option<SystemTime> {
+        self.require_ours().ok()?;
         let directory = self.directory();
         let mut stats = MARKS.iter().map(|name| directory.stat(name).ok().flatten());
         stats.find_map(|stat| stat.as_ref().map(modified_at))

@@ -16,21 +16,7 @@ pub fn columns(text: &str) -> usize {
 
 /// The beginning of a text that fits into so many columns; one that does not fit ends with `…`.
 pub fn fit(text: &str, max_columns: usize) -> String {
-    if columns(text) <= max_columns {
-        return text.to_owned();
-    }
-    let mut out = String::new();
-    for c in text.chars() {
-        out.push(c);
-        if columns(&out) + 1 > max_columns {
-            out.pop();
-            break;
-        }
-    }
-    if max_columns > 0 {
-        out.push('…');
-    }
-    out
+    clean::fit(text, max_columns)
 }
 
 #[cfg(test)]

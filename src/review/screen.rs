@@ -8,6 +8,7 @@ use super::account::{Account, Life};
 use super::plain::{self, columns, fit};
 use super::step::StepView;
 use crate::event::ServiceState;
+use crate::progress::clean;
 use crate::progress::paint::{Colours, Tone};
 use crate::progress::quantity;
 use crate::run::Status;
@@ -22,6 +23,9 @@ pub const MIN_ROWS: usize = 20;
 
 /// Columns of a label with its blank.
 const LABEL_COLUMNS: usize = 10;
+
+/// Most rows of why the run ended.
+const MAX_END_ROWS: usize = 3;
 
 /// Rows that output gets at least, and actions.
 const LEAST_OUTPUT: usize = 3;
@@ -136,7 +140,13 @@ impl Screen {
             (None, None) => None,
         };
         match (reason, account.life) {
-            (Some(reason), _) => self.row("end", &plain::line(&reason)),
+            (Some(reason), _) => {
+                // The remedy stands at the end of it.
+                let lines = clean::wrap(&plain::line(&reason), self.width(), MAX_END_ROWS);
+                for (idx, line) in lines.iter().enumerate() {
+                    self.row(if idx == 0 { "end" } else { "" }, line);
+                }
+            }
             (None, Life::CutOff) => {
                 let text = "no end on record, and nobody works on it; see `stockade finalize`";
                 self.toned("end", Tone::Bad, text);

@@ -434,6 +434,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "guardrails.stuck_cycle",
+        alias: Some("guardrails.cycle_max_length"),
         type_text: "an integer",
         bounds: "0 to 3; 0 is off",
         default: "3",

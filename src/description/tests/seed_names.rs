@@ -51,18 +51,49 @@ fn guardrails_that_both_have_are_taken_over_and_others_are_refused_by_name() {
 }
 
 #[test]
+fn the_switches_of_recording_may_be_on_and_the_cycle_has_its_other_name() {
+    let resolve = |name: &'static str, value: &str| {
+        let environment = [("STOCKADE_SEED_ENV", "1"), (name, value)];
+        resolve_args("-- true", &environment, "").map(|(run, _)| run.public())
+    };
+    let all = r#"{"enabled": true, "screenshots": true, "trace": true, "upload": true, "durability": "durable"}"#;
+    assert_eq!(
+        resolve("RECORDING_JSON", all).unwrap()["recording"]["durability"],
+        "durable"
+    );
+    assert_eq!(
+        resolve("RECORDING_JSON", r#"{"upload": false}"#)
+            .unwrap_err()
+            .to_string(),
+        "recording.upload = false from the environment variable RECORDING_JSON is UNSUPPORTED in this build; give true, or leave it out: the recording stays where --recordings says"
+    );
+    assert_eq!(
+        resolve("RECORDING_JSON", r#"{"trace": "yes"}"#)
+            .unwrap_err()
+            .to_string(),
+        "recording.trace = \"yes\" from the environment variable RECORDING_JSON is invalid; give true, or leave it out: recording.artifacts says which files are kept of those that the agent leaves"
+    );
+    let run = resolve("GUARDRAILS_JSON", r#"{"cycle_max_length": 2}"#).unwrap();
+    assert_eq!(run["guardrails"]["stuck_cycle"], 2);
+    let error = resolve("GUARDRAILS_JSON", r#"{"cycle_max_length": 9}"#).unwrap_err();
+    assert!(
+        error.to_string().starts_with("guardrails.stuck_cycle = 9 "),
+        "{error}"
+    );
+}
+
+#[test]
 fn every_bare_name_has_an_effect_or_is_refused_by_name() {
     for seed in SEED_NAMES {
         let environment = [("STOCKADE_SEED_ENV", "1"), (seed.name, "\u{7f}")];
         match resolve_args("-- true", &environment, "") {
             Ok((run, _)) => {
-                let key = seed.key.unwrap();
-                assert!(run.is_explicit(key), "{} is ignored", seed.name);
+                assert!(run.is_explicit(seed.key), "{} is ignored", seed.name);
             }
             Err(errors) => assert!(errors.to_string().contains(seed.name), "{errors}"),
         }
         let is_key = |name| Key::find(name).is_some() || Key::is_group(name);
-        assert!(seed.key.is_none_or(is_key), "{} leads nowhere", seed.name);
+        assert!(is_key(seed.key), "{} leads nowhere", seed.name);
     }
 }
 
@@ -71,10 +102,7 @@ fn the_documentation_has_every_bare_name() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
     let text = std::fs::read_to_string(path).unwrap();
     for seed in SEED_NAMES {
-        let row = match seed.key {
-            Some(key) => format!("| `{}` | `{key}` |", seed.name),
-            None => format!("| `{}` | ", seed.name),
-        };
+        let row = format!("| `{}` | `{}` |", seed.name, seed.key);
         assert!(text.contains(&row), "{row} is missing");
     }
     assert!(KEYS.len() > SEED_NAMES.len());

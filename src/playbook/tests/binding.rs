@@ -103,6 +103,11 @@ parameters.token = [secret] from --param is invalid; give a text of which the wh
 parameters.note = "a\0b" from --param is invalid; leave NUL out: no variable can hold it
 parameters.tokn from --param is an unknown key; use token"#;
     assert_eq!(got, Err(expected.to_owned()));
+    for (text, plain) in [("03", "3"), ("+3", "3"), ("-0", "0")] {
+        let told = bound(&[given("retries", Value::Text(text.to_owned()))]).unwrap_err();
+        let expected = format!("is invalid; give {plain}, as it is written");
+        assert!(told.contains(&expected), "{told}");
+    }
     assert_eq!(
         bound(&[]),
         Err("parameters.token is missing; give --param token=file:PATH".to_owned())

@@ -30,8 +30,10 @@ impl Fixture {
         let run = self.run(name);
         let status = format!("{{\"status\":\"{status}\"}}");
         run.write_status(status.as_bytes()).unwrap();
-        let filler = "x".repeat(1_000 - status.len());
-        run.write_atomic(layout::EVENTS, filler.as_bytes()).unwrap();
+        let opening = "{\"type\":\"log.opened\"}\n";
+        let filler = "x".repeat(1_000 - status.len() - opening.len());
+        let log = format!("{opening}{filler}");
+        run.write_atomic(layout::EVENTS, log.as_bytes()).unwrap();
         self.touch(&format!("{name}/{}", layout::EVENTS), days_ago);
         self.touch(name, days_ago);
         run
@@ -150,6 +152,11 @@ fn running_abandoned_and_foreign_directories_have_their_own_rules() {
         .run("foreign")
         .write_atomic("notes.txt", b"mine")
         .unwrap();
+    // A name that others use, too.
+    let of_others = fixture.run("of-others");
+    of_others
+        .write_atomic(layout::EVENTS, b"{\"type\":\"sale\"}\n")
+        .unwrap();
     let running = fixture.add("running", 50, "running");
     let lingering = fixture.add("lingering", 60, "completed");
     drop(fixture.add("abandoned", 5, "running"));
@@ -159,7 +166,12 @@ fn running_abandoned_and_foreign_directories_have_their_own_rules() {
         RunLock::try_acquire(&running).unwrap(),
         RunLock::try_acquire(&lingering).unwrap(),
     ];
-    for (name, days_ago) in [("foreign", 70), ("running", 50), ("lingering", 60)] {
+    for (name, days_ago) in [
+        ("of-others", 80),
+        ("foreign", 70),
+        ("running", 50),
+        ("lingering", 60),
+    ] {
         fixture.touch(name, days_ago);
     }
     let plan = fixture.plan(Retention {
@@ -175,6 +187,7 @@ fn running_abandoned_and_foreign_directories_have_their_own_rules() {
             ("running", KeepReason::Locked),
             ("lingering", KeepReason::Locked),
             ("foreign", KeepReason::NotARun),
+            ("of-others", KeepReason::NotARun),
         ]
     );
     assert_eq!(

@@ -106,7 +106,8 @@ impl Cell {
         match self.victim {
             Victim::Agent | Victim::Grandchild if is_behind_the_sandbox => n_struck == 0,
             Victim::Helper if is_behind_the_sandbox => n_struck <= 1,
-            Victim::All => n_struck >= 2,
+            // Who dies first may take the others along before they are struck.
+            Victim::All => n_struck >= 1,
             Victim::Guardian
             | Victim::Supervisor
             | Victim::Helper
