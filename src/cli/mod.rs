@@ -27,6 +27,8 @@ pub mod config;
 #[cfg(feature = "operator")]
 pub mod diff;
 #[cfg(feature = "operator")]
+pub mod draft;
+#[cfg(feature = "operator")]
 pub mod exec;
 #[cfg(feature = "operator")]
 pub mod manual;

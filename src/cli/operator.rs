@@ -9,7 +9,7 @@ use std::process::ExitCode;
 pub(super) use commands::Command;
 
 /// The names of these commands.
-pub const COMMANDS: [&str; 13] = [
+pub const COMMANDS: [&str; 14] = [
     "pause",
     "resume",
     "exec",
@@ -18,6 +18,7 @@ pub const COMMANDS: [&str; 13] = [
     "replay",
     "show",
     "diff",
+    "draft",
     "pin",
     "policy",
     "schema",
@@ -43,7 +44,7 @@ mod commands {
     use clap::Subcommand;
 
     use crate::cli::pause::{self, Wish};
-    use crate::cli::{config, diff, exec, manual, pin, policy, replay, schema, show, tail};
+    use crate::cli::{config, diff, draft, exec, manual, pin, policy, replay, schema, show, tail};
 
     #[derive(Subcommand)]
     pub(in crate::cli) enum Command {
@@ -65,6 +66,8 @@ mod commands {
         Show(show::Arguments),
         /// Compare two runs step by step
         Diff(diff::Arguments),
+        /// Write a playbook that does again what a run did
+        Draft(draft::Arguments),
         /// Keep a recording whatever the limits of pruning say
         Pin(pin::Arguments),
         /// Print the presets of the sandbox
@@ -89,6 +92,7 @@ mod commands {
                 Self::Replay(arguments) => replay::main(&arguments),
                 Self::Show(arguments) => show::main(&arguments),
                 Self::Diff(arguments) => diff::main(&arguments),
+                Self::Draft(arguments) => draft::main(&arguments),
                 Self::Pin(arguments) => pin::main(&arguments),
                 Self::Policy(arguments) => policy::main(&arguments),
                 Self::Schema(arguments) => schema::main(&arguments),

@@ -24,6 +24,9 @@ use matcher::Matcher;
 use rule::{Edge, Rule, Tail};
 pub use stream::StreamRedactor;
 
+/// How every replacement begins.
+pub const MARK: &str = "[redacted:";
+
 /// Shortest declared value that is replaced, in bytes. Shorter ones are words and numbers of ordinary text: replacing
 /// them makes a record unreadable and says where they stand.
 pub const MIN_SECRET_BYTES: usize = 8;

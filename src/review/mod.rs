@@ -8,6 +8,7 @@
 pub mod account;
 pub mod alignment;
 pub mod comparison;
+pub mod draft;
 pub mod plain;
 pub mod reading;
 pub mod screen;

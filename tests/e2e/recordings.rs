@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::harness::run::binary;
-use crate::harness::{RunBuilder, until};
+use crate::harness::{Recording, RunBuilder, until};
 
 /// Runs a command of the binary.
 pub fn stockade<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {
@@ -259,6 +259,43 @@ fn two_runs_of_a_playbook_are_the_same_whatever_time_they_took() {
 }
 
 #[test]
+fn a_draft_of_a_run_does_again_what_it_did() {
+    let directory = tempfile::tempdir().unwrap();
+    let recordings = directory.path().join("recordings");
+    let run = |id: &str, run: RunBuilder| {
+        let run = run
+            .with_recordings(&recordings)
+            .flag(format!("--run-id={id}"))
+            .finish();
+        assert_eq!(run.code(), 0, "{}", run.stderr);
+        run
+    };
+    let draft = |id: &str| stockade(["draft", id, "--recordings", recordings.to_str().unwrap()]);
+    // A command with all that a shell and YAML have a meaning for.
+    let script = "printf '%s|' \"a: b\" '- c' \"it's #1\" | tee out";
+    run("first", RunBuilder::sh(script));
+    let first = draft("first");
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first));
+    run("again", RunBuilder::playbook(&text(&first)));
+    let action = &Recording::at(recordings.join("again")).events_of("action")[0];
+    assert_eq!(action["result_text"], "a: b|- c|it's #1|");
+    let refused = draft("again");
+    assert_eq!(refused.status.code(), Some(125));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        said.contains("playbook.yaml: that file is what does the same again"),
+        "{said}"
+    );
+    // An agent that did nothing that can be repeated.
+    let report =
+        r#"echo '{"type":"action","tool":"t","kind":"edit","input_summary":"x","success":true}'"#;
+    run("nothing", RunBuilder::sh(report).flag("--adapter=jsonl"));
+    let nothing = draft("nothing");
+    assert_eq!(nothing.status.code(), Some(125));
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("nothing that run nothing did"));
+}
+
+#[test]
 fn two_runs_are_compared_step_by_step() {
     let directory = tempfile::tempdir().unwrap();
     let recordings = directory.path().join("recordings");
@@ -394,7 +431,8 @@ fn prunings_at_once_tell_what_others_removed_from_what_stays() {
     for number in 0..N_RUNS {
         let run = recordings.join(format!("r{number:02}"));
         std::fs::create_dir_all(&run).unwrap();
-        std::fs::write(run.join("events.jsonl"), "{}\n").unwrap();
+        let opening = "{\"type\":\"log.opened\"}\n";
+        std::fs::write(run.join("events.jsonl"), opening).unwrap();
         std::fs::write(run.join("status.json"), r#"{"status":"completed"}"#).unwrap();
     }
     // As in every store of runs: without the link each pruning takes the run that changed last for the newest, and a lock that
