@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use stockade::description::Origin;
+use stockade::description::error::MAX_SHOWN_CHARS;
 use stockade::document::Format;
 use stockade::playbook::model::{OnFailure, Step};
 use stockade::playbook::plan::Plan;
@@ -78,8 +79,13 @@ fn check_errors(errors: &PlaybookErrors, input: &[u8]) {
     for fault in &errors.faults {
         assert!(!fault.key.is_empty() && !fault.expected.is_empty());
         assert!(
-            !fault.to_string().contains('\n'),
-            "a fault is one line: {fault}"
+            !fault.to_string().contains(char::is_control),
+            "a fault is one line without control characters: {fault:?}"
+        );
+        let value = fault.value.as_deref().unwrap_or("none");
+        assert!(
+            (1..=MAX_SHOWN_CHARS).contains(&value.chars().count()),
+            "a value is shown and cut: {fault}"
         );
         match &fault.origin {
             Origin::File { line, column, .. } => {
