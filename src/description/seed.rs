@@ -14,6 +14,9 @@ use super::value::{Given, Value};
 /// The variable that switches them on.
 const SWITCH: &str = "STOCKADE_SEED_ENV";
 
+/// The variable of the predecessor that holds secrets.
+const CREDENTIALS: &str = "CREDENTIALS_JSON";
+
 /// A bare name of the predecessor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SeedName {
@@ -97,7 +100,7 @@ pub(crate) const SEED_NAMES: [SeedName; 13] = [
         ..TEXT
     },
     SeedName {
-        name: "CREDENTIALS_JSON",
+        name: CREDENTIALS,
         key: "credentials",
         ..JSON
     },
@@ -220,14 +223,17 @@ fn take_out_switches(given: &mut Given, faults: &mut Faults) {
     });
 }
 
-/// Reads a JSON object; its text is never shown, because it may hold secrets.
+/// Reads a JSON object; its text is never shown where it may hold secrets.
 fn json(name: &'static str, value: &OsStr, faults: &mut Faults) -> Option<Given> {
     let origin = Origin::Environment(name.to_owned());
-    let kind = match environment::json(value, &origin) {
+    let expected = "give a JSON object";
+    match environment::json(value, &origin) {
         Ok(given) if matches!(given.value, Value::Table(_)) => return Some(given),
-        Ok(_) => ErrorKind::Invalid,
-        Err(kind) => kind,
-    };
-    faults.add_without_value(kind, name, &origin, "give a JSON object");
+        Ok(given) if name != CREDENTIALS => {
+            faults.add(ErrorKind::Invalid, name, &given, expected);
+        }
+        Ok(_) => faults.add_masked(ErrorKind::Invalid, name, &origin, expected),
+        Err(kind) => faults.add_masked(kind, name, &origin, expected),
+    }
     None
 }

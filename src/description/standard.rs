@@ -80,8 +80,6 @@ fn without_value(fault: &DescriptionError) -> Option<WithoutValue> {
             Some(WithoutValue::Nothing)
         }
         ErrorKind::UnknownKey => Some(WithoutValue::Name),
-        // A variable of the predecessor, which may hold secrets.
-        _ if fault.key.ends_with("_JSON") => Some(WithoutValue::Unreadable),
         ErrorKind::Invalid if fault.expected.starts_with("name it with ") => {
             Some(WithoutValue::Name)
         }
