@@ -30,6 +30,10 @@ pub mod supervisor;
 #[cfg(feature = "operator")]
 pub mod exec;
 pub mod finalize;
+#[cfg(feature = "operator")]
+pub mod engine;
+#[cfg(feature = "operator")]
+pub mod serve;
 pub mod review;
 pub mod doctor;
 pub mod cli;

@@ -37,7 +37,7 @@ use crate::recordings::manifest::{Manifest, ManifestEntry};
 pub(super) async fn artifacts(
     State(shared): State<Arc<Shared>>,
 ) -> Result<Response<Body>, Problem> {
-    manifest(&shared).await
+    manifest(&shared.api.run).await
 }
 
 /// Lists the artifacts, under the name that the seed system had.
@@ -47,7 +47,7 @@ pub(super) async fn artifacts(
 pub(super) async fn recording_manifest(
     State(shared): State<Arc<Shared>>,
 ) -> Result<Response<Body>, Problem> {
-    manifest(&shared).await
+    manifest(&shared.api.run).await
 }
 
 /// Downloads an artifact.
@@ -66,7 +66,7 @@ pub(super) async fn artifact(
     path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response<Body>, Problem> {
-    download(&shared, decoded(path)?, &request.into_parts().0).await
+    download(&shared.api.run, decoded(path)?, &request.into_parts().0).await
 }
 
 /// Downloads the artifact `trace.zip`.
@@ -78,7 +78,12 @@ pub(super) async fn recording_trace(
     State(shared): State<Arc<Shared>>,
     request: Request,
 ) -> Result<Response<Body>, Problem> {
-    download(&shared, "trace.zip".to_owned(), &request.into_parts().0).await
+    download(
+        &shared.api.run,
+        "trace.zip".to_owned(),
+        &request.into_parts().0,
+    )
+    .await
 }
 
 /// Downloads an artifact below `screenshots/`.
@@ -94,11 +99,11 @@ pub(super) async fn recording_screenshot(
     request: Request,
 ) -> Result<Response<Body>, Problem> {
     let path = format!("screenshots/{}", decoded(file)?);
-    download(&shared, path, &request.into_parts().0).await
+    download(&shared.api.run, path, &request.into_parts().0).await
 }
 
 /// The path with percent signs decoded, once; bytes that are no text name nothing.
-fn decoded(path: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+pub(crate) fn decoded(path: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
     path.map(|Path(path)| path).map_err(|_| not_found())
 }
 
@@ -119,8 +124,9 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-async fn manifest(shared: &Shared) -> Result<Response<Body>, Problem> {
-    let run = Arc::clone(&shared.api.run);
+/// Answers with the manifest of a run.
+pub(crate) async fn manifest(run: &Arc<RunDir>) -> Result<Response<Body>, Problem> {
+    let run = Arc::clone(run);
     let bytes = blocking(move || {
         let manifest = load(&run)?;
         serde_json::to_vec(&manifest)
@@ -156,12 +162,13 @@ fn open(run: &RunDir, path: &str) -> Result<Found, Problem> {
     Ok(Found { file, size, entry })
 }
 
-async fn download(
-    shared: &Shared,
+/// Answers with an artifact of a run, or the part of it that is asked for.
+pub(crate) async fn download(
+    run: &Arc<RunDir>,
     path: String,
     request: &Parts,
 ) -> Result<Response<Body>, Problem> {
-    let run = Arc::clone(&shared.api.run);
+    let run = Arc::clone(run);
     let Found { file, size, entry } = blocking(move || open(&run, &path)).await?;
     let etag = format!("\"{}\"", entry.sha256);
     let mut response = Response::new(Body::empty());

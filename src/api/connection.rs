@@ -22,18 +22,18 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+use super::answering::Answering;
 use super::gate::Entrance;
 use super::limits::{Limits, MAX_HEADER_BYTES};
 use super::metrics::Held;
 use super::pulse::{Cut, Progress, Pulse, WatchedBody, WatchedIo};
-use super::service::Service;
 
 /// How often a limit is looked at, as a part of the shortest one.
 const LOOKS: u32 = 4;
 
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) service: Service,
+pub(super) struct Connection<S> {
+    pub(super) service: S,
     pub(super) entrance: Arc<Entrance>,
     pub(super) local: Option<IpAddr>,
     pub(super) progress: Arc<Progress>,
@@ -41,15 +41,15 @@ pub(super) struct Connection {
     pub(super) cut: CancellationToken,
 }
 
-impl Connection {
+impl<S: Answering> Connection<S> {
     /// Serves the stream to its end: the client's, ours by shutdown, or a cut.
     pub(super) async fn run<T>(self, stream: T)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let metrics = Arc::clone(&self.service.api().metrics);
-        let limits = self.service.api().limits;
-        let _open = Held::new(&metrics.connections_open);
+        let traffic = Arc::clone(self.service.traffic());
+        let limits = *self.service.limits();
+        let _open = Held::new(&traffic.connections_open);
         let look_every = look_interval(&limits);
         let pulse = Pulse::new(self.progress, look_every);
         let answering = service_fn(|request: Request<Incoming>| {
@@ -91,7 +91,7 @@ impl Connection {
                     if let Err(error) = ended {
                         if has_timed_out(&error) {
                             // The kernel saw first what the pulse looks for: it has the same limit.
-                            metrics.slow_readers_cut.inc();
+                            traffic.slow_readers_cut.inc();
                         }
                         // The client's doing in most cases: it went away, or sent what is no HTTP.
                         tracing::debug!(%error, "connection ended early");
@@ -111,7 +111,7 @@ impl Connection {
                         None => signs.push(Box::pin(look_after(look_every))),
                         Some(Cut::Idle | Cut::SlowHeaders) => return,
                         Some(Cut::Stalled) => {
-                            metrics.slow_readers_cut.inc();
+                            traffic.slow_readers_cut.inc();
                             tracing::info!("cut a connection that accepted no byte");
                             return;
                         }

@@ -4,6 +4,7 @@
 //! writes the body.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -11,9 +12,11 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde::Deserialize;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::cursor::{self, Start};
 use super::extent::{Extent, Patience};
+use super::metrics::Traffic;
 use super::problem::{Problem, ProblemBody, ProblemCode};
 use super::service::Shared;
 use super::status::{parse_query, parse_wait};
@@ -70,7 +73,32 @@ pub(super) async fn events(
     request: Request,
 ) -> Result<Response<Body>, Problem> {
     let api = &shared.api;
-    let query: EventsQuery = parse_query(&request)?;
+    let serving = Serving {
+        heartbeat: api.limits.heartbeat,
+        draining: shared.draining.clone(),
+        traffic: Arc::clone(&api.metrics.traffic),
+    };
+    respond(&api.source, serving, &request.map(drop)).await
+}
+
+/// How streams are served.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    /// Time between two signs of life.
+    pub(crate) heartbeat: Duration,
+    /// Cancelled when streams that have given everything are to end.
+    pub(crate) draining: CancellationToken,
+    /// Where readers are counted.
+    pub(crate) traffic: Arc<Traffic>,
+}
+
+/// Answers a request for the events of `source`.
+pub(crate) async fn respond(
+    source: &Arc<Source>,
+    serving: Serving,
+    request: &axum::http::Request<()>,
+) -> Result<Response<Body>, Problem> {
+    let query: EventsQuery = parse_query(request)?;
     let selection = Selection {
         framing: framing(query.format.as_deref(), request.headers())?,
         types: types(query.types.as_deref())?,
@@ -78,19 +106,14 @@ pub(super) async fn events(
     let extent = extent(&query, selection.framing, request.method())?;
     let ids = [query.last_event_id.as_deref(), query.after.as_deref()];
     let requested = cursor::requested(request.headers(), ids)?;
-    let bounds = api.source.bounds();
-    let start = cursor::start(
-        requested,
-        query.epoch.as_deref(),
-        api.source.epoch(),
-        bounds,
-    );
+    let bounds = source.bounds();
+    let start = cursor::start(requested, query.epoch.as_deref(), source.epoch(), bounds);
     let after = match start {
         Start::After(id) => id,
         Start::Reset => 0,
         Start::Acknowledged => {
             return answer(
-                &api.source,
+                source,
                 StatusCode::NO_CONTENT,
                 Body::empty(),
                 bounds.published_seq,
@@ -98,26 +121,26 @@ pub(super) async fn events(
         }
     };
     let mut stream = EventStream::new(
-        api.source.reader(after, selection),
+        source.reader(after, selection),
         selection,
-        api.limits.heartbeat,
-        shared.draining.clone(),
-        Arc::clone(&api.metrics),
+        serving.heartbeat,
+        serving.draining.clone(),
+        serving.traffic,
     );
     if selection.framing == Framing::Sse {
         stream.push_prelude();
     }
     if start == Start::Reset {
-        stream.push_reset(&api.source);
+        stream.push_reset(source);
     }
     let n_control = u64::from(start == Start::Reset);
-    let scout = api.source.reader(after, selection);
+    let scout = source.reader(after, selection);
     let end = extent
-        .end(&api.source, scout, n_control, &shared.draining)
+        .end(source, scout, n_control, &serving.draining)
         .await
         .map_err(|error| Problem::internal("cannot read the log", error))?;
     stream.set_end(end.until, end.n_lines);
-    let mut response = answer(&api.source, StatusCode::OK, stream.into_body(), end.last)?;
+    let mut response = answer(source, StatusCode::OK, stream.into_body(), end.last)?;
     let media_type = match selection.framing {
         Framing::Sse => EVENT_STREAM,
         Framing::Ndjson => NDJSON,

@@ -9,39 +9,38 @@ use axum::http::header::{ALLOW, CONTENT_LENGTH, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Version};
 
 use super::auth::{Auth, Credential, Scope};
-use super::limits::MAX_BODY_BYTES;
 use super::listener::{ListenerTrust, Names};
 use super::problem::{Problem, ProblemCode};
-use super::route::{Access, Route};
+use super::route::{Access, Routed};
 
 /// What is known of the connection that a request came by.
 #[derive(Debug, Clone)]
-pub(super) struct Entrance {
+pub(crate) struct Entrance {
     pub(super) trust: ListenerTrust,
     pub(super) names: Names,
 }
 
 /// What the gate decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Passage {
+pub(crate) enum Passage<R> {
     /// The route's handler is to answer.
-    Handler(Route),
+    Handler(R),
     /// Asked for the methods only.
-    Options(Route),
+    Options(R),
 }
 
 impl Entrance {
     /// Checks a request; `local` is our end of a TCP connection.
-    pub(super) fn check<B>(
+    pub(crate) fn check<R: Routed, B>(
         &self,
         request: &Request<B>,
         local: Option<IpAddr>,
         auth: &Auth,
-    ) -> Result<Passage, Problem> {
+    ) -> Result<Passage<R>, Problem> {
         let headers = request.headers();
         let host = self.check_host(request, local, auth)?;
         check_origin(headers, host)?;
-        let Some(route) = Route::of(request.uri().path()) else {
+        let Some(route) = R::of(request.uri().path()) else {
             return Err(Problem::new(
                 ProblemCode::NotFound,
                 "there is no such route; GET /openapi.json lists them",
@@ -57,8 +56,9 @@ impl Entrance {
             )
             .with_header(ALLOW, HeaderValue::from_static(route.allow())));
         }
-        self.check_access(route, headers, auth)?;
-        check_length(headers)?;
+        // What a reader may ask by GET may still be changed by its other methods.
+        self.check_access(route.access(request.method()), headers, auth)?;
+        check_length(headers, route.max_body_bytes())?;
         Ok(Passage::Handler(route))
     }
 
@@ -100,8 +100,12 @@ impl Entrance {
         ))
     }
 
-    fn check_access(&self, route: Route, headers: &HeaderMap, auth: &Auth) -> Result<(), Problem> {
-        let access = route.access();
+    fn check_access(
+        &self,
+        access: Access,
+        headers: &HeaderMap,
+        auth: &Auth,
+    ) -> Result<(), Problem> {
         let trust = auth.trust(self.trust);
         let is_open = match access {
             Access::Open => true,
@@ -184,21 +188,21 @@ fn is_own_page(access: Access, headers: &HeaderMap) -> bool {
     }
 }
 
-fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
+fn check_length(headers: &HeaderMap, max_bytes: usize) -> Result<(), Problem> {
     let declared = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > MAX_BODY_BYTES) {
-        return Err(too_large());
+    if declared.is_some_and(|length| length > max_bytes) {
+        return Err(too_large(max_bytes));
     }
     Ok(())
 }
 
 /// The answer to a body beyond the limit.
-pub(super) fn too_large() -> Problem {
+pub(crate) fn too_large(max_bytes: usize) -> Problem {
     Problem::new(
         ProblemCode::PayloadTooLarge,
-        format!("a body may have {MAX_BODY_BYTES} bytes"),
+        format!("a body may have {max_bytes} bytes"),
     )
 }

@@ -12,7 +12,7 @@ use super::problem::{Problem, ProblemBody, ProblemCode};
 use super::service::{Readiness, Shared};
 
 /// Media type of the plain answers.
-const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 /// Says that the supervisor is alive.
 #[utoipa::path(get, path = "/healthz", tag = "health",
@@ -52,7 +52,8 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Respons
     Ok(text(metrics, OPENMETRICS_TEXT))
 }
 
-fn text(body: impl Into<Body>, media_type: &'static str) -> Response<Body> {
+/// A plain answer that is never stored.
+pub(crate) fn text(body: impl Into<Body>, media_type: &'static str) -> Response<Body> {
     let mut response = Response::new(body.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));

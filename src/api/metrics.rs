@@ -5,6 +5,7 @@
 //! operation.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 use prometheus_client::encoding::text::encode;
@@ -75,6 +76,58 @@ const PHASES: [Phase; 4] = [
 /// The labels of a metric that has none and is not always there.
 type NoLabels = [(String, String); 0];
 
+/// Connections and readers of a server, whatever it serves.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Event streams that are open.
+    pub readers_connected: Gauge,
+    /// Connections that are open.
+    pub connections_open: Gauge,
+    /// Connections that were refused because the listener was full.
+    pub connections_refused: Counter,
+    /// Connections that were cut because they accepted no byte for too long.
+    pub slow_readers_cut: Counter,
+    /// Accepts that failed.
+    pub accept_errors: Counter,
+}
+
+impl Traffic {
+    /// New counters, which the registry shows.
+    pub fn register(registry: &mut Registry) -> Self {
+        let new = Self::default();
+        for (name, help, gauge) in [
+            (
+                "readers_connected",
+                "Event streams that are open",
+                &new.readers_connected,
+            ),
+            (
+                "connections_open",
+                "Connections that are open",
+                &new.connections_open,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        for (name, help, counter) in [
+            (
+                "connections_refused",
+                "Connections refused because the listener was full",
+                &new.connections_refused,
+            ),
+            (
+                "slow_readers_cut",
+                "Connections cut because they accepted no byte for too long",
+                &new.slow_readers_cut,
+            ),
+            ("accept_errors", "Accepts that failed", &new.accept_errors),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+        new
+    }
+}
+
 /// Every metric of the supervisor.
 #[derive(Debug)]
 pub struct Metrics {
@@ -98,16 +151,8 @@ pub struct Metrics {
     pub survivors_killed: Counter,
     /// Starts of services that had ended.
     pub service_restarts: Counter,
-    /// Event streams that are open.
-    pub readers_connected: Gauge,
-    /// Connections that are open.
-    pub connections_open: Gauge,
-    /// Connections that were refused because the listener was full.
-    pub connections_refused: Counter,
-    /// Connections that were cut because they accepted no byte for too long.
-    pub slow_readers_cut: Counter,
-    /// Accepts that failed.
-    pub accept_errors: Counter,
+    /// Connections and readers.
+    pub traffic: Arc<Traffic>,
     /// Absent until there is something to tell.
     memory: Family<NoLabels, Gauge>,
     pids: Family<NoLabels, Gauge>,
@@ -156,15 +201,6 @@ impl Default for Metrics {
             "Processes that had to be killed at the end",
         );
         let service_restarts = counter("service_restarts", "Starts of services that had ended");
-        let connections_refused = counter(
-            "connections_refused",
-            "Connections refused because the listener was full",
-        );
-        let slow_readers_cut = counter(
-            "slow_readers_cut",
-            "Connections cut because they accepted no byte for too long",
-        );
-        let accept_errors = counter("accept_errors", "Accepts that failed");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -172,8 +208,6 @@ impl Default for Metrics {
         };
         let log_bytes = gauge("log_bytes", "Bytes of whole lines in the log's files");
         let log_healthy = gauge("log_healthy", "1 while the log reaches its files");
-        let readers_connected = gauge("readers_connected", "Event streams that are open");
-        let connections_open = gauge("connections_open", "Connections that are open");
         let mut seldom = |name: &str, help: &str| {
             let family = Family::<NoLabels, Gauge>::default();
             registry.register(name, help, family.clone());
@@ -181,6 +215,7 @@ impl Default for Metrics {
         };
         let memory = seldom("workload_memory_bytes", "Memory of the workload");
         let pids = seldom("workload_pids", "Processes and threads of the workload");
+        let traffic = Arc::new(Traffic::register(&mut registry));
         log_healthy.set(1);
         let metrics = Self {
             registry,
@@ -194,11 +229,7 @@ impl Default for Metrics {
             egress,
             survivors_killed,
             service_restarts,
-            readers_connected,
-            connections_open,
-            connections_refused,
-            slow_readers_cut,
-            accept_errors,
+            traffic,
             memory,
             pids,
             level: GaugePlace::default(),
@@ -264,10 +295,10 @@ impl Metrics {
 
 /// Counts a thing as long as it is held.
 #[derive(Debug)]
-pub(super) struct Held(Gauge);
+pub(crate) struct Held(Gauge);
 
 impl Held {
-    pub(super) fn new(gauge: &Gauge) -> Self {
+    pub(crate) fn new(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }

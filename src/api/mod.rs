@@ -10,21 +10,22 @@
 //! every buffer has a limit of [`limits`]; when [`serve`] returns, none of its tasks is left.
 
 mod all_actions;
-mod artifacts;
+pub(crate) mod answering;
+pub(crate) mod artifacts;
 pub mod auth;
 mod connection;
 mod cursor;
 pub mod events;
 mod extent;
-mod gate;
+pub(crate) mod gate;
 pub mod guardrails;
 pub mod egress;
-mod health;
+pub(crate) mod health;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
 mod openapi;
-mod page;
+pub(crate) mod page;
 mod pause;
 mod peer;
 pub mod problem;
@@ -33,9 +34,9 @@ mod range;
 pub mod route;
 pub mod server;
 pub mod service;
-mod session;
-mod status;
-mod stop;
+pub(crate) mod session;
+pub(crate) mod status;
+pub(crate) mod stop;
 mod stream;
 
 pub use auth::{Auth, AuthError, Exposure, Scope};

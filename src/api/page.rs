@@ -17,6 +17,11 @@ const NONCE_PLACE: &str = "{{nonce}}";
 #[utoipa::path(get, path = "/", tag = "access",
     responses((status = 200, description = "the page", body = String, content_type = "text/html")))]
 pub(super) async fn page() -> Result<Response<Body>, Problem> {
+    show(PAGE)
+}
+
+/// Answers with a page that has the place of a nonce in it.
+pub(crate) fn show(page: &str) -> Result<Response<Body>, Problem> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)
         .map_err(|error| Problem::internal("cannot make a nonce", error.to_string()))?;
@@ -27,7 +32,7 @@ pub(super) async fn page() -> Result<Response<Body>, Problem> {
     );
     let policy = HeaderValue::try_from(policy)
         .map_err(|error| Problem::internal("cannot send the policy", error))?;
-    let mut response = Response::new(Body::from(PAGE.replace(NONCE_PLACE, &nonce)));
+    let mut response = Response::new(Body::from(page.replace(NONCE_PLACE, &nonce)));
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,

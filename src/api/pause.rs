@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::limits::MAX_BODY_BYTES;
 use super::problem::{Problem, ProblemBody, ProblemCode};
 use super::service::Shared;
 use super::stop::{check_reason, read_body};
@@ -81,7 +82,7 @@ pub(super) async fn resume(
 }
 
 async fn reason_of(shared: &Shared, request: Request) -> Result<Option<String>, Problem> {
-    let body = read_body(request.into_body(), shared.api.limits.body).await?;
+    let body = read_body(request.into_body(), MAX_BODY_BYTES, shared.api.limits.body).await?;
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }

@@ -51,11 +51,25 @@ pub enum ProblemCode {
     TooManyConnections,
     /// The answer took too long.
     TimedOut,
+    /// The run description is not as it should be; `faults` tells each fault.
+    InvalidDescription,
+    /// The run description has a key that this build cannot honour; `faults` tells which.
+    Unsupported,
+    /// The idempotency key was used with another body.
+    IdempotencyConflict,
+    /// There is a run of that id.
+    RunExists,
+    /// The run goes on.
+    RunActive,
+    /// The run could not be started.
+    CreateFailed,
+    /// The engine or the recordings do not answer, and nothing else is known of the run.
+    EngineUnavailable,
 }
 
 impl ProblemCode {
     /// Every code, in the order of the table in `docs/api.md`.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::InvalidEventId,
         Self::Unauthorized,
@@ -73,6 +87,13 @@ impl ProblemCode {
         Self::NotReady,
         Self::TooManyConnections,
         Self::TimedOut,
+        Self::InvalidDescription,
+        Self::Unsupported,
+        Self::IdempotencyConflict,
+        Self::RunExists,
+        Self::RunActive,
+        Self::CreateFailed,
+        Self::EngineUnavailable,
     ];
 
     /// The word on the wire.
@@ -106,6 +127,13 @@ impl ProblemCode {
             Self::NotReady => ("NOT_READY", StatusCode::SERVICE_UNAVAILABLE),
             Self::TooManyConnections => ("TOO_MANY_CONNECTIONS", StatusCode::SERVICE_UNAVAILABLE),
             Self::TimedOut => ("TIMED_OUT", StatusCode::SERVICE_UNAVAILABLE),
+            Self::InvalidDescription => ("INVALID_DESCRIPTION", StatusCode::UNPROCESSABLE_ENTITY),
+            Self::Unsupported => ("UNSUPPORTED", StatusCode::UNPROCESSABLE_ENTITY),
+            Self::IdempotencyConflict => ("IDEMPOTENCY_CONFLICT", StatusCode::CONFLICT),
+            Self::RunExists => ("RUN_EXISTS", StatusCode::CONFLICT),
+            Self::RunActive => ("RUN_ACTIVE", StatusCode::CONFLICT),
+            Self::CreateFailed => ("CREATE_FAILED", StatusCode::BAD_GATEWAY),
+            Self::EngineUnavailable => ("ENGINE_UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 }
@@ -123,6 +151,9 @@ pub struct ProblemBody {
     pub detail: Cow<'static, str>,
     /// Stable code.
     pub code: ProblemCode,
+    /// Of a run description: each fault with its code, key, value, place and remedy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub faults: Option<serde_json::Value>,
 }
 
 /// An error answer on its way.
@@ -132,6 +163,8 @@ pub struct Problem {
     detail: Cow<'static, str>,
     cause: Option<Box<dyn Error + Send + Sync>>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Boxed: nearly every problem is without.
+    faults: Option<Box<serde_json::Value>>,
 }
 
 impl Problem {
@@ -142,6 +175,7 @@ impl Problem {
             detail: detail.into(),
             cause: None,
             headers: Vec::new(),
+            faults: None,
         }
     }
 
@@ -151,6 +185,18 @@ impl Problem {
             cause: Some(cause.into()),
             ..Self::new(ProblemCode::Internal, detail)
         }
+    }
+
+    /// The same with another code.
+    pub fn with_code(mut self, code: ProblemCode) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// Adds the faults of a run description.
+    pub fn with_faults(mut self, faults: serde_json::Value) -> Self {
+        self.faults = Some(Box::new(faults));
+        self
     }
 
     /// Adds a header to the answer.
@@ -173,6 +219,7 @@ impl Problem {
             status: status.as_u16(),
             detail: self.detail.clone(),
             code: self.code,
+            faults: self.faults.as_deref().cloned(),
         }
     }
 }

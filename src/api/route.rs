@@ -18,6 +18,22 @@ pub enum Access {
     Control,
 }
 
+/// A route, as the gate needs to know it.
+pub trait Routed: Copy + std::fmt::Debug + Send + Sync + 'static {
+    /// The route of a request's path, as it stands in the request; percent signs are not decoded.
+    fn of(path: &str) -> Option<Self>;
+    /// The path as the router and the specification have it.
+    fn template(self) -> &'static str;
+    /// Who may use it by that method.
+    fn access(self, method: &Method) -> Access;
+    /// True when the route has that method.
+    fn allows(self, method: &Method) -> bool;
+    /// The value of `Allow`.
+    fn allow(self) -> &'static str;
+    /// Most bytes of a request's body.
+    fn max_body_bytes(self) -> usize;
+}
+
 /// A route of the status API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(usize)]
@@ -178,6 +194,32 @@ impl Route {
         } else {
             "GET, HEAD, OPTIONS"
         }
+    }
+}
+
+impl Routed for Route {
+    fn of(path: &str) -> Option<Self> {
+        Self::of(path)
+    }
+
+    fn template(self) -> &'static str {
+        self.template()
+    }
+
+    fn access(self, _method: &Method) -> Access {
+        self.access()
+    }
+
+    fn allows(self, method: &Method) -> bool {
+        self.allows(method)
+    }
+
+    fn allow(self) -> &'static str {
+        self.allow()
+    }
+
+    fn max_body_bytes(self) -> usize {
+        super::limits::MAX_BODY_BYTES
     }
 }
 

@@ -20,11 +20,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::answering::Answering;
 use super::connection::Connection;
 use super::gate::Entrance;
 use super::limits::{self, Limits};
 use super::listener::{Listener, ListenerTrust, Names};
-use super::metrics::Metrics;
 use super::peer;
 use super::problem::{PROBLEM_JSON, Problem, ProblemCode};
 use super::pulse::Progress;
@@ -50,8 +50,8 @@ pub struct Drained {
 
 /// What all connections of one call of [`serve`] share.
 #[derive(Debug, Clone)]
-struct Serving {
-    service: Service,
+struct Serving<S> {
+    service: S,
     progress: Arc<Progress>,
     shutdown: CancellationToken,
     /// Cancelled when the drain is over.
@@ -73,14 +73,25 @@ pub async fn serve(
     shutdown: CancellationToken,
     tracker: TaskTracker,
 ) -> Result<Drained, ServeError> {
+    let service = Service::new(api, shutdown.clone());
+    serve_with(listeners, service, shutdown, tracker).await
+}
+
+/// The same for whatever answers.
+pub(crate) async fn serve_with<S: Answering>(
+    listeners: Vec<Listener>,
+    service: S,
+    shutdown: CancellationToken,
+    tracker: TaskTracker,
+) -> Result<Drained, ServeError> {
     let listening: Vec<_> = listeners
         .into_iter()
         .map(Listening::new)
         .collect::<io::Result<_>>()
         .map_err(|source| ServeError { source })?;
-    let limits = api.limits;
+    let limits = *service.limits();
     let serving = Serving {
-        service: Service::new(api, shutdown.clone()),
+        service,
         progress: Arc::default(),
         shutdown: shutdown.clone(),
         cut: CancellationToken::new(),
@@ -99,7 +110,7 @@ pub async fn serve(
 }
 
 /// Waits for the tasks, then cuts the rest.
-async fn drain(serving: &Serving, limits: &Limits) -> Drained {
+async fn drain<S>(serving: &Serving<S>, limits: &Limits) -> Drained {
     serving.tasks.close();
     let started = Instant::now();
     let mut moved_at = started;
@@ -191,9 +202,9 @@ impl Listening {
     }
 
     /// Accepts until the shutdown. A failure makes it pause, never end.
-    async fn accept_all(self, serving: Serving) {
+    async fn accept_all<S: Answering>(self, serving: Serving<S>) {
         let mut pause = limits::MIN_ACCEPT_PAUSE;
-        let metrics = Arc::clone(&serving.service.api().metrics);
+        let traffic = Arc::clone(serving.service.traffic());
         loop {
             // Cancel safe: accept takes a connection or nothing.
             let accepted = tokio::select! {
@@ -204,7 +215,7 @@ impl Listening {
                 pause = limits::MIN_ACCEPT_PAUSE;
                 continue;
             };
-            metrics.accept_errors.inc();
+            traffic.accept_errors.inc();
             if matches!(
                 error.kind(),
                 io::ErrorKind::ConnectionAborted
@@ -223,7 +234,7 @@ impl Listening {
         }
     }
 
-    async fn accept(&self, serving: &Serving) -> io::Result<()> {
+    async fn accept<S: Answering>(&self, serving: &Serving<S>) -> io::Result<()> {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -231,7 +242,7 @@ impl Listening {
                     .local_addr()
                     .ok()
                     .map(|address: SocketAddr| address.ip());
-                let write_stall = serving.service.api().limits.write_stall;
+                let write_stall = serving.service.limits().write_stall;
                 tune(&stream, write_stall);
                 self.take(stream, &self.entrance, local, serving);
             }
@@ -247,12 +258,17 @@ impl Listening {
         Ok(())
     }
 
-    fn take<T>(&self, stream: T, entrance: &Arc<Entrance>, local: Option<IpAddr>, serving: &Serving)
-    where
+    fn take<S, T>(
+        &self,
+        stream: T,
+        entrance: &Arc<Entrance>,
+        local: Option<IpAddr>,
+        serving: &Serving<S>,
+    ) where
+        S: Answering,
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let metrics = &serving.service.api().metrics;
-        let max = serving.service.api().limits.max_connections;
+        let max = serving.service.limits().max_connections;
         if let Some(place) = Place::take(&self.n_open, max) {
             let connection = Connection {
                 service: serving.service.clone(),
@@ -269,13 +285,13 @@ impl Listening {
             serving.tracker.spawn(serving.tasks.track_future(task));
             return;
         }
-        metrics.connections_refused.inc();
+        serving.service.traffic().connections_refused.inc();
         if let Some(place) = Place::take(&self.n_refusing, limits::MAX_REFUSALS) {
             let cut = serving.cut.clone();
-            let metrics = Arc::clone(metrics);
+            let service = serving.service.clone();
             let task = async move {
                 tokio::select! {
-                    () = refuse(stream, &metrics) => {}
+                    () = refuse(stream, &service) => {}
                     () = cut.cancelled() => {}
                 }
                 drop(place);
@@ -286,12 +302,16 @@ impl Listening {
 }
 
 /// Answers "too many connections" and closes, reading what comes so that the answer is not lost in a reset.
-async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T, metrics: &Metrics) {
+async fn refuse<S, T>(mut stream: T, service: &S)
+where
+    S: Answering,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     let problem = Problem::new(
         ProblemCode::TooManyConnections,
         "this listener has as many connections as it may have",
     );
-    metrics.answered(None, ProblemCode::TooManyConnections.status());
+    service.answered(None, ProblemCode::TooManyConnections.status());
     let body = serde_json::to_string(&problem.body()).unwrap_or_default();
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {PROBLEM_JSON}\r\nretry-after: {}\r\n\

@@ -8,18 +8,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{ALLOW, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use axum::http::{Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
+use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
+use super::answering::{Answering, options};
 use super::auth::Auth;
 use super::gate::{Entrance, Passage};
 use super::limits::{Limits, MAX_WAIT};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Traffic};
 use super::problem::{Problem, ProblemCode};
 use super::route::Route;
 use super::{artifacts, events, health, openapi, page, pause, session, status, stop};
@@ -69,7 +70,7 @@ pub(super) struct Shared {
 }
 
 /// Milliseconds since 1970, by the wall clock.
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
@@ -92,20 +93,28 @@ impl Service {
             .with_state(Arc::clone(&shared));
         Self { shared, router }
     }
+}
 
-    pub(super) fn api(&self) -> &Api {
-        &self.shared.api
+impl Answering for Service {
+    type Route = Route;
+
+    fn limits(&self) -> &Limits {
+        &self.shared.api.limits
     }
 
-    /// Answers a request that came by `entrance` where that takes no waiting; `local` is our end of a TCP connection.
-    ///
-    /// # Errors
-    /// The route whose handler is to answer, for [`Service::answer`].
-    pub(super) fn at_once<B>(
+    fn traffic(&self) -> &Arc<Traffic> {
+        &self.shared.api.metrics.traffic
+    }
+
+    fn answered(&self, route: Option<Route>, status: StatusCode) {
+        self.shared.api.metrics.answered(route, status);
+    }
+
+    fn at_once(
         &self,
         entrance: &Entrance,
         local: Option<IpAddr>,
-        request: &Request<B>,
+        request: &Request<Incoming>,
     ) -> Result<Response<Body>, Route> {
         let api = &self.shared.api;
         let (route, response) = match entrance.check(request, local, &api.auth) {
@@ -123,12 +132,7 @@ impl Service {
         Ok(self.dress(route, response))
     }
 
-    /// Answers a request that has passed the gate for `route`, within the route's time.
-    pub(super) async fn answer<B>(mut self, route: Route, request: Request<B>) -> Response<Body>
-    where
-        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-        B::Error: Into<axum::BoxError>,
-    {
+    async fn answer(mut self, route: Route, request: Request<Incoming>) -> Response<Body> {
         let limits = &self.shared.api.limits;
         let limit = match route {
             Route::Status | Route::Events => limits.request + MAX_WAIT,
@@ -142,27 +146,6 @@ impl Service {
         };
         self.dress(Some(route), response)
     }
-
-    /// Gives an answer the headers that all have, and counts it.
-    fn dress(&self, route: Option<Route>, mut response: Response<Body>) -> Response<Body> {
-        let headers = response.headers_mut();
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(SAME_SITE_ONLY, HeaderValue::from_static("same-origin"));
-        self.shared.api.metrics.answered(route, response.status());
-        response
-    }
-}
-
-/// Keeps other sites from loading our answers as scripts, images or frames.
-const SAME_SITE_ONLY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-
-fn options(route: Route) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(route.allow()));
-    response
 }
 
 fn handler(route: Route) -> MethodRouter<Arc<Shared>> {

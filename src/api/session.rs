@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::HeaderValue;
 use axum::http::Response;
 use axum::http::header::{CACHE_CONTROL, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::auth::Auth;
 use super::problem::{Problem, ProblemBody, ProblemCode};
 use super::service::Shared;
 
@@ -31,7 +32,12 @@ pub(super) async fn session(
     State(shared): State<Arc<Shared>>,
     request: Request,
 ) -> Result<Response<Body>, Problem> {
-    let Some((scope, cookie)) = shared.api.auth.session_cookie(request.headers()) else {
+    answer(&shared.api.auth, request.headers())
+}
+
+/// Answers with the cookie.
+pub(crate) fn answer(auth: &Auth, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
+    let Some((scope, cookie)) = auth.session_cookie(headers) else {
         return Err(Problem::new(
             ProblemCode::Unauthorized,
             "a bearer token is needed here",

@@ -20,7 +20,7 @@ use crate::run::Phase;
 use crate::status::publisher::Rendered;
 
 /// Media type of the document.
-pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Parameters of `GET /status`.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -204,7 +204,7 @@ pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
 }
 
 /// Reads the query; a name that is given twice is refused, one that we do not know is not looked at.
-pub(super) fn parse_query<T: serde::de::DeserializeOwned, B>(
+pub(crate) fn parse_query<T: serde::de::DeserializeOwned, B>(
     request: &axum::http::Request<B>,
 ) -> Result<T, Problem> {
     match Query::try_from_uri(request.uri()) {

@@ -56,7 +56,7 @@ pub(super) async fn stop(
     request: Request,
 ) -> Result<Response<Body>, Problem> {
     let api = &shared.api;
-    let body = read_body(request.into_body(), api.limits.body).await?;
+    let body = read_body(request.into_body(), MAX_BODY_BYTES, api.limits.body).await?;
     let asked = parse(&body)?;
     let answer = api.control.stop(asked).await;
     let now = api.board.rendered(now_ms());
@@ -73,11 +73,16 @@ pub(super) async fn stop(
     Ok((code, Json(report)).into_response())
 }
 
-pub(super) async fn read_body(body: Body, limit: Duration) -> Result<bytes::Bytes, Problem> {
-    let collecting = Limited::new(body, MAX_BODY_BYTES).collect();
+/// Reads the body of a request.
+pub(crate) async fn read_body(
+    body: Body,
+    max_bytes: usize,
+    limit: Duration,
+) -> Result<bytes::Bytes, Problem> {
+    let collecting = Limited::new(body, max_bytes).collect();
     match tokio::time::timeout(limit, collecting).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(gate::too_large()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(gate::too_large(max_bytes)),
         Ok(Err(_)) => Err(Problem::new(
             ProblemCode::BadRequest,
             "the body ended early",
@@ -99,7 +104,8 @@ pub(super) fn check_reason(reason: Option<&str>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn parse(body: &[u8]) -> Result<StopRequest, Problem> {
+/// Reads the body of a request to stop; an empty one asks for nothing in particular.
+pub(crate) fn parse(body: &[u8]) -> Result<StopRequest, Problem> {
     let bad = |detail: String| Problem::new(ProblemCode::BadRequest, detail);
     let asked: StopBody = if body.trim_ascii().is_empty() {
         StopBody::default()

@@ -20,7 +20,7 @@ use super::limits::{
     CATCH_UP_CHUNK_BYTES, CHUNK_BUDGET_BYTES, COALESCE, LIVE_CHUNK_BYTES, MAX_RETRY_MS,
     MIN_CHUNK_BYTES, MIN_RETRY_MS,
 };
-use super::metrics::{Held, Metrics};
+use super::metrics::{Held, Traffic};
 use crate::log::frame::Framing;
 use crate::log::{Next, Reader, Selection, Source};
 
@@ -53,7 +53,7 @@ pub(super) struct EventStream {
     announced: u64,
     is_behind: bool,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
-    metrics: Arc<Metrics>,
+    traffic: Arc<Traffic>,
     _connected: Held,
 }
 
@@ -80,7 +80,7 @@ impl EventStream {
         selection: Selection,
         heartbeat_interval: std::time::Duration,
         draining: CancellationToken,
-        metrics: Arc<Metrics>,
+        traffic: Arc<Traffic>,
     ) -> Self {
         let announced = reader.after();
         Self {
@@ -96,8 +96,8 @@ impl EventStream {
             announced,
             is_behind: true,
             draining: Box::pin(draining.cancelled_owned()),
-            _connected: Held::new(&metrics.readers_connected),
-            metrics,
+            _connected: Held::new(&traffic.readers_connected),
+            traffic,
         }
     }
 
@@ -213,7 +213,7 @@ impl EventStream {
         if !self.is_behind {
             return LIVE_CHUNK_BYTES;
         }
-        let n_readers = usize::try_from(self.metrics.readers_connected.get()).unwrap_or(1);
+        let n_readers = usize::try_from(self.traffic.readers_connected.get()).unwrap_or(1);
         (CHUNK_BUDGET_BYTES / n_readers.max(1)).clamp(MIN_CHUNK_BYTES, CATCH_UP_CHUNK_BYTES)
     }
 

@@ -25,6 +25,8 @@ pub mod verify;
 #[cfg(feature = "operator")]
 pub mod config;
 #[cfg(feature = "operator")]
+mod detached;
+#[cfg(feature = "operator")]
 pub mod diff;
 #[cfg(feature = "operator")]
 pub mod draft;
@@ -42,6 +44,8 @@ pub mod policy;
 pub mod replay;
 #[cfg(feature = "operator")]
 pub mod schema;
+#[cfg(feature = "operator")]
+pub mod serve;
 #[cfg(feature = "operator")]
 pub mod show;
 #[cfg(feature = "operator")]
@@ -144,6 +148,8 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
                 return ExitCode::from(FAILURE);
             }
         }
+        #[cfg(feature = "operator")]
+        Some(crate::engine::local::DETACHED) => return detached::main(rest()),
         #[cfg(feature = "operator")]
         Some("exec") => {
             if let Some(arguments) = exec::parsed(&arguments) {

@@ -9,12 +9,13 @@ use std::process::ExitCode;
 pub(super) use commands::Command;
 
 /// The names of these commands.
-pub const COMMANDS: [&str; 14] = [
+pub const COMMANDS: [&str; 15] = [
     "pause",
     "resume",
     "exec",
     "config",
     "tail",
+    "serve",
     "replay",
     "show",
     "diff",
@@ -44,7 +45,9 @@ mod commands {
     use clap::Subcommand;
 
     use crate::cli::pause::{self, Wish};
-    use crate::cli::{config, diff, draft, exec, manual, pin, policy, replay, schema, show, tail};
+    use crate::cli::{
+        config, diff, draft, exec, manual, pin, policy, replay, schema, serve, show, tail,
+    };
 
     #[derive(Subcommand)]
     pub(in crate::cli) enum Command {
@@ -60,6 +63,8 @@ mod commands {
         /// Follow a run, live and from its recording
         #[command(after_help = tail::AFTER_HELP)]
         Tail(tail::Arguments),
+        /// Be the control plane: create, find, follow and stop runs by HTTP
+        Serve(serve::Arguments),
         /// Play a recording, as it was seen or as lines
         Replay(replay::Arguments),
         /// Show what happened in a run, on one screen
@@ -89,6 +94,7 @@ mod commands {
                 Self::Exec(arguments) => exec::main(*arguments),
                 Self::Config(arguments) => config::main(arguments),
                 Self::Tail(arguments) => tail::main(&arguments),
+                Self::Serve(arguments) => serve::main(&arguments),
                 Self::Replay(arguments) => replay::main(&arguments),
                 Self::Show(arguments) => show::main(&arguments),
                 Self::Diff(arguments) => diff::main(&arguments),

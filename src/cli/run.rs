@@ -169,6 +169,29 @@ pub fn main(arguments: Arguments) -> ExitCode {
     }
 }
 
+/// Runs a run whose flags are given by another part of the program.
+#[cfg(feature = "operator")]
+pub(super) fn start(flags: RunFlags) -> ExitCode {
+    main(Arguments {
+        flags,
+        quiet: false,
+        json: false,
+        watchdog: None,
+        dry_run: false,
+    })
+}
+
+/// The description as it may be shown: without its secrets.
+#[cfg(feature = "operator")]
+pub(super) fn public_view(
+    description: &RunDescription,
+    options: &SupervisorOptions,
+) -> Result<serde_json::Value, String> {
+    let redactor = setup::redactor(description, options);
+    let bytes = spec(description, &redactor).map_err(|refusal| refusal.to_string())?;
+    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+}
+
 /// Prepares the run and becomes its guardian.
 fn begin(
     description: RunDescription,

@@ -16,6 +16,8 @@ pub mod frame;
 pub mod line;
 mod logged;
 mod last_words;
+#[cfg(feature = "operator")]
+pub mod mirror;
 pub mod options;
 pub mod repair;
 pub mod scan;

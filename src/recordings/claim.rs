@@ -119,6 +119,18 @@ impl Claim {
     }
 }
 
+/// Whether the very process that made the claim is there: the same boot, and its id still means what started then. False where
+/// the system does not tell, so that no other process is ever taken for it.
+#[cfg(feature = "operator")]
+pub fn is_alive(claim: &Claim) -> bool {
+    let boot = fs::read_to_string(BOOT_ID).ok();
+    let started = fs::read_to_string(format!("/proc/{}/stat", claim.pid))
+        .ok()
+        .and_then(|stat| start_ticks(&stat));
+    let is_same_boot = boot.is_some_and(|boot| claim.boot_id.as_deref() == Some(boot.trim()));
+    is_same_boot && started.is_some() && started == claim.start_ticks
+}
+
 /// Start time in `/proc/<pid>/stat`. The command's name may hold spaces and parentheses, so fields are counted from
 /// the last closing one.
 fn start_ticks(stat: &str) -> Option<u64> {

@@ -234,6 +234,20 @@ impl<'a> Directory<'a> {
         self.publish(temporary, *self, name, Taken::Keep)
     }
 
+    /// As [`Directory::create_if_absent`], readable by the owner alone at every moment.
+    #[cfg(feature = "operator")]
+    pub(super) fn create_private_if_absent(
+        &self,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<Creation, RecordingsError> {
+        let mut temporary = self.temporary(name)?;
+        nix::sys::stat::fchmod(&temporary.file, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map_err(|errno| self.error(Operation::Create, name, errno))?;
+        temporary.write(bytes)?;
+        self.publish(temporary, *self, name, Taken::Keep)
+    }
+
     /// Gives whole and durable content the name `name`, unless it is taken and [`Taken::Keep`] is asked for. The name itself
     /// becomes durable with the next sync of this directory.
     pub(super) fn place(

@@ -8,6 +8,10 @@ pub const STORE_INTERNAL: &str = ".stockade";
 pub const TRASH_PREFIX: &str = "trash-";
 /// Store-internal: directory with one file for each run that retention must leave alone.
 pub const PINS: &str = "pins";
+/// Store-internal: directory with one file for each idempotency key.
+pub const IDEMPOTENCY: &str = "idempotency";
+/// Store-internal: the token that the control plane minted.
+pub const TOKEN: &str = "token";
 /// Run: who created it, and the description without its secrets.
 pub const SPEC: &str = "spec.json";
 /// Run: the one supervisor that the run has in its life.

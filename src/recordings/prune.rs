@@ -327,6 +327,49 @@ enum Removal {
     Skipped,
 }
 
+/// Removes the recording of one run that has ended, whatever the limits say: by its lock, its end and its pin, then as
+/// [`execute`] does. None when there is no such run.
+///
+/// # Errors
+/// When it cannot be removed.
+#[cfg(feature = "operator")]
+pub fn remove_one(store: &Store, id: &RunId) -> Result<Option<OneRemoval>, RecordingsError> {
+    let Some(run) = store.open_run(id)? else {
+        return Ok(None);
+    };
+    let _lock = match RunLock::try_acquire(&run) {
+        Ok(lock) => lock,
+        Err(LockError::Held { .. }) => return Ok(Some(OneRemoval::InUse)),
+        Err(LockError::Gone { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if Occupancy::under_lock(&run)? != Occupancy::Finished {
+        return Ok(Some(OneRemoval::InUse));
+    }
+    if pin::is_pinned(store, id)? {
+        return Ok(Some(OneRemoval::Pinned));
+    }
+    let internal = store.internal()?;
+    let internal_path = store.path().join(layout::STORE_INTERNAL);
+    let trash = Directory::new(internal.as_fd(), &internal_path);
+    let trash_name = trash.random_name(layout::TRASH_PREFIX)?;
+    store.directory().move_to(id.as_str(), trash, &trash_name)?;
+    tree::remove(trash, &trash_name)?;
+    Ok(Some(OneRemoval::Removed))
+}
+
+/// What became of the removal of one run.
+#[cfg(feature = "operator")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OneRemoval {
+    /// The recording is gone.
+    Removed,
+    /// Somebody works on the run, or it has no end.
+    InUse,
+    /// The run is pinned.
+    Pinned,
+}
+
 fn remove_run(
     store: &Store,
     trash: Directory<'_>,

@@ -169,6 +169,13 @@ impl RunDir {
         stats.find_map(|stat| stat.as_ref().map(modified_at))
     }
 
+    /// When a file was last changed; none where there is none, or it cannot be told.
+    #[cfg(feature = "operator")]
+    pub fn modified_at(&self, name: &str) -> Option<SystemTime> {
+        let stat = self.directory().stat(name).ok().flatten();
+        stat.as_ref().map(modified_at)
+    }
+
     /// Replaces the content of `name`, durably: temporary file, fsync, rename, fsync of the directory.
     ///
     /// # Errors
@@ -315,7 +322,7 @@ fn identity_in(at: Directory<'_>, name: &str) -> Result<Option<RunId>, Recording
 }
 
 /// Reads a whole regular file of a directory.
-fn read_file(
+pub(super) fn read_file(
     at: Directory<'_>,
     name: &str,
     max_bytes: u64,

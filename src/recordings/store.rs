@@ -109,6 +109,54 @@ impl Store {
         Ok(self.directory().make_directory(layout::STORE_INTERNAL)?.0)
     }
 
+    /// Reads a file of a directory of `.stockade`; none when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is larger than `max_bytes`.
+    #[cfg(feature = "operator")]
+    pub fn read_internal(
+        &self,
+        directory: Option<&str>,
+        name: &str,
+        max_bytes: u64,
+    ) -> Result<Option<Vec<u8>>, RecordingsError> {
+        self.in_internal(directory, |within| {
+            super::run_dir::read_file(within, name, max_bytes)
+        })
+    }
+
+    /// Creates a file of a directory of `.stockade`, mode 0600, durably, unless it exists. Of several callers exactly one creates it.
+    ///
+    /// # Errors
+    /// When a step fails for another reason than that the name is taken.
+    #[cfg(feature = "operator")]
+    pub fn create_internal(
+        &self,
+        directory: Option<&str>,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<super::directory::Creation, RecordingsError> {
+        self.in_internal(directory, |within| {
+            within.create_private_if_absent(name, bytes)
+        })
+    }
+
+    #[cfg(feature = "operator")]
+    fn in_internal<T>(
+        &self,
+        directory: Option<&str>,
+        work: impl FnOnce(Directory<'_>) -> Result<T, RecordingsError>,
+    ) -> Result<T, RecordingsError> {
+        let internal = self.internal()?;
+        let path = self.path.join(layout::STORE_INTERNAL);
+        let within = Directory::new(internal.as_fd(), &path);
+        let Some(name) = directory else {
+            return work(within);
+        };
+        let (fd, _) = within.make_directory(name)?;
+        work(Directory::new(fd.as_fd(), &path.join(name)))
+    }
+
     /// Opens the directory of a run, and makes it, durably, where it does not exist.
     ///
     /// # Errors

@@ -55,6 +55,8 @@ mod request_flood;
 mod limits;
 mod vm;
 mod process;
+#[cfg(feature = "operator")]
+mod serve;
 mod services;
 mod hooks;
 mod misbehaving;

@@ -25,8 +25,8 @@ async fn idle_readers_waits_and_idle_connections_end_at_once() {
     idle.request("GET /healthz", &[]).await;
     idle.response("GET").await.unwrap();
     let silent = Client::tcp(address).await;
-    super::fixture::until(|| fixture.metrics.connections_open.get() == 5).await;
-    super::fixture::until(|| fixture.metrics.readers_connected.get() == 2).await;
+    super::fixture::until(|| fixture.metrics.traffic.connections_open.get() == 5).await;
+    super::fixture::until(|| fixture.metrics.traffic.readers_connected.get() == 2).await;
     let started = Instant::now();
     let drained = fixture.shut_down().await;
     // The silent connection never began a request; whatever is done with it, nothing is waited for in vain.

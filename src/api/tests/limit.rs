@@ -148,7 +148,7 @@ async fn connections_beyond_the_limit_are_told_to_come_back_and_the_socket_is_no
     first.request("GET /events", &[]).await;
     first.head().await.unwrap();
     let second = Client::tcp(fixture.address).await;
-    until(|| fixture.metrics.connections_open.get() == 2).await;
+    until(|| fixture.metrics.traffic.connections_open.get() == 2).await;
     let mut third = Client::tcp(fixture.address).await;
     let refused = third.response("GET").await.unwrap();
     assert_eq!(
@@ -156,12 +156,12 @@ async fn connections_beyond_the_limit_are_told_to_come_back_and_the_socket_is_no
         (503, "TOO_MANY_CONNECTIONS")
     );
     assert_eq!(refused.header("retry-after"), Some("1"));
-    assert_eq!(fixture.metrics.connections_refused.get(), 1);
+    assert_eq!(fixture.metrics.traffic.connections_refused.get(), 1);
     let mut operator = Client::unix(&fixture.socket).await;
     operator.request("GET /status", &[]).await;
     assert_eq!(operator.response("GET").await.unwrap().status, 200);
     drop((first, second, operator));
-    until(|| fixture.metrics.connections_open.get() == 0).await;
+    until(|| fixture.metrics.traffic.connections_open.get() == 0).await;
     assert_eq!(get(fixture.address, "/healthz").await.status, 200);
 }
 
@@ -190,8 +190,8 @@ async fn a_connection_that_accepts_no_byte_is_cut() {
                 .await
                 .unwrap();
         }
-        until(|| fixture.metrics.slow_readers_cut.get() == 1).await;
-        until(|| fixture.metrics.readers_connected.get() == 0).await;
+        until(|| fixture.metrics.traffic.slow_readers_cut.get() == 1).await;
+        until(|| fixture.metrics.traffic.readers_connected.get() == 0).await;
     }
 }
 
@@ -236,5 +236,5 @@ async fn other_methods_are_405_and_head_and_options_are_answered() {
             .header("allow"),
         Some("POST, OPTIONS")
     );
-    until(|| fixture.metrics.readers_connected.get() == 0).await;
+    until(|| fixture.metrics.traffic.readers_connected.get() == 0).await;
 }

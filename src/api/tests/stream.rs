@@ -141,7 +141,7 @@ async fn many_readers_see_every_live_event_once_and_in_order() {
         }
         assert_eq!(ids(&body), (1..=end).collect::<Vec<_>>());
     }
-    super::fixture::until(|| fixture.metrics.readers_connected.get() == 0).await;
+    super::fixture::until(|| fixture.metrics.traffic.readers_connected.get() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,198 @@
+//! `stockade serve`: the control plane of the runs of this host.
+//!
+//! Owns the order of its start and end: token, listener, a line that says how to ask, serving until a signal, the drain. It
+//! starts nothing that ends with it. Invariant: an address that others can reach is never served without a token.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::place::Place;
+use super::{FAILURE, notice};
+use crate::api::server::serve_with;
+use crate::api::{Auth, Limits, Listener, Reach, Scope};
+use crate::description::credentials::read_secret_file;
+use crate::description::secret::Secret;
+use crate::engine::local::LocalEngine;
+use crate::recordings::Store;
+use crate::serve::creation::Creation;
+use crate::serve::hub::Hub;
+use crate::serve::metrics::Counters;
+use crate::serve::registry::Registry;
+use crate::serve::service::{ControlPlane, ServeService};
+use crate::serve::token;
+use crate::session::workload::chain;
+
+/// Where the control plane listens where nobody says so.
+const DEFAULT_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Threads that run tasks.
+const WORKER_THREADS: usize = 2;
+
+/// Threads for calls that block: looks into recordings, and reads for readers that are behind.
+const MAX_BLOCKING_THREADS: usize = 32;
+
+/// What the control plane serves, and to whom.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Listen on ADDRESS:PORT [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+
+    #[command(flatten)]
+    place: Place,
+
+    /// Read the token for reading and control from FILE [default: one is made, in .stockade/token of the recordings]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// Read the token for reading alone from FILE
+    #[arg(long, value_name = "FILE")]
+    read_token_file: Option<PathBuf>,
+}
+
+/// Serves until a signal: 0, or 125 when it could not begin.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    match serve(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            notice::error(&message);
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+fn serve(arguments: &Arguments) -> Result<(), String> {
+    let recordings = arguments.place.path().map_err(|error| chain(&error))?;
+    let recordings = std::path::absolute(&recordings)
+        .map_err(|error| format!("cannot use {}: {error}", recordings.display()))?;
+    let store = Store::open_or_create(&recordings).map_err(|error| chain(&error))?;
+    let address = arguments.listen.unwrap_or(DEFAULT_ADDRESS);
+    let (tokens, is_minted) = tokens(arguments, address, &store)?;
+    let auth = Auth::new(
+        tokens
+            .iter()
+            .map(|(scope, token)| (*scope, token.expose().as_bytes())),
+    )
+    .map_err(|error| chain(&error))?;
+    let listener = TcpListener::bind(address).map_err(|error| {
+        format!("cannot listen on {address}: {error}; name another address by --listen")
+    })?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    // The program by its file: the link in /proc is another process's once it has become a child.
+    let program =
+        std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot begin: {error}"))?;
+    let told = how_to_ask(address, is_minted.then(|| token::path(&store)));
+    runtime.block_on(async {
+        let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let store = Arc::new(store);
+        let engine = Arc::new(LocalEngine::new(
+            Arc::clone(&store),
+            &recordings,
+            program,
+            tasks.clone(),
+        ));
+        let registry = Arc::new(Registry {
+            store,
+            engine: Arc::clone(&engine) as Arc<dyn crate::engine::Engine>,
+            counters: Arc::new(Counters::default()),
+            tasks: tasks.clone(),
+        });
+        let plane = ControlPlane {
+            hub: Hub::new(Arc::clone(&registry)),
+            creation: Creation::new(engine),
+            registry,
+            auth,
+            limits: Limits::default(),
+            draining: draining.clone(),
+        };
+        end_on_signal(&tasks, draining.clone())?;
+        let listener = Listener::Tcp {
+            listener,
+            // Runs with the host's network reach every port of this host.
+            reach: Reach::Exposed,
+        };
+        notice::line(&told);
+        let service = ServeService::new(plane);
+        let served = serve_with(vec![listener], service, draining, tasks).await;
+        served.map(drop).map_err(|error| chain(&error))
+    })
+}
+
+fn tokens(
+    arguments: &Arguments,
+    address: SocketAddr,
+    store: &Store,
+) -> Result<(Vec<(Scope, Secret)>, bool), String> {
+    let mut tokens = Vec::new();
+    for (scope, file) in [
+        (Scope::Control, &arguments.token_file),
+        (Scope::Read, &arguments.read_token_file),
+    ] {
+        if let Some(file) = file {
+            let secret = read_secret_file(file).map_err(|(_, expected)| {
+                format!("cannot use the token in {}: {expected}", file.display())
+            })?;
+            tokens.push((scope, secret));
+        }
+    }
+    if arguments.token_file.is_some() {
+        return Ok((tokens, false));
+    }
+    if !address.ip().is_loopback() {
+        return Err(format!(
+            "{address} can be reached by others; give a token by --token-file"
+        ));
+    }
+    let minted = token::mint(store).map_err(|error| chain(&error))?;
+    tokens.push((Scope::Control, minted));
+    Ok((tokens, true))
+}
+
+/// The line that says where it listens, and a command that asks it.
+fn how_to_ask(address: SocketAddr, minted: Option<PathBuf>) -> String {
+    let token = match minted {
+        Some(path) => format!("$(cat '{}')", path.display()),
+        None => "$TOKEN".to_owned(),
+    };
+    format!(
+        "stockade: control plane on http://{address}\n\
+         stockade: try  curl -sS -H \"Authorization: Bearer {token}\" http://{address}/runs -d '{{\"command\": [\"echo\", \"hello\"]}}'"
+    )
+}
+
+/// Ends with the first signal that asks for it.
+fn end_on_signal(tasks: &TaskTracker, draining: CancellationToken) -> Result<(), String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("cannot hear signals: {error}"));
+    let (mut interrupt, mut terminate) = (
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+    );
+    tasks.spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        draining.cancel();
+    });
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! An engine that says what a test wants it to say.
+//!
+//! Owns no process: it is in every state that an engine can be in, also in the one in which it does not answer.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::{Bound, Capabilities, Engine, EngineError, EngineState, Force, Order};
+use crate::client::Address;
+use crate::run::RunId;
+
+/// What it says next, and what it was asked.
+#[derive(Debug)]
+pub(crate) struct ScriptedEngine {
+    state: Mutex<EngineState>,
+    asked: Mutex<Vec<Force>>,
+}
+
+impl ScriptedEngine {
+    /// An engine in that state; [`EngineState::Unknown`] is one that does not answer.
+    pub(crate) fn new(state: EngineState) -> Self {
+        Self {
+            state: Mutex::new(state),
+            asked: Mutex::default(),
+        }
+    }
+
+    /// Says this from now on.
+    pub(crate) fn set(&self, state: EngineState) {
+        *self.state.lock().unwrap() = state;
+    }
+
+    /// What it was asked to end.
+    pub(crate) fn asked(&self) -> Vec<Force> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Engine for ScriptedEngine {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            name: "scripted",
+            remembers_exits: true,
+            create_limit: Duration::ZERO,
+            start_limit: Duration::ZERO,
+        }
+    }
+
+    fn create<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Bound, EngineError>> {
+        let bound = Bound {
+            run_id: order.run_id.clone(),
+            instance_id: None,
+        };
+        async { Ok(bound) }.boxed()
+    }
+
+    fn inspect<'a>(
+        &'a self,
+        run_id: &'a RunId,
+    ) -> BoxFuture<'a, Result<(Option<Bound>, EngineState), EngineError>> {
+        let state = self.state.lock().unwrap().clone();
+        let bound = Bound {
+            run_id: run_id.clone(),
+            instance_id: Some("instance-1".to_owned()),
+        };
+        async move {
+            match state {
+                EngineState::Unknown => Err(EngineError::Unavailable {
+                    engine: "scripted",
+                    source: "the daemon is gone".into(),
+                }),
+                EngineState::Gone => Ok((None, EngineState::Gone)),
+                state => Ok((Some(bound), state)),
+            }
+        }
+        .boxed()
+    }
+
+    fn addresses<'a>(
+        &'a self,
+        _bound: &'a Bound,
+    ) -> BoxFuture<'a, Result<Vec<Address>, EngineError>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn end<'a>(
+        &'a self,
+        _bound: &'a Bound,
+        force: Force,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        self.asked.lock().unwrap().push(force);
+        async { Ok(()) }.boxed()
+    }
+
+    fn remove<'a>(&'a self, _bound: &'a Bound) -> BoxFuture<'a, Result<(), EngineError>> {
+        async { Ok(()) }.boxed()
+    }
+}

@@ -1,0 +1,105 @@
+//! What the recording of a run says of it.
+//!
+//! Owns the look into the directory; it changes nothing there.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::verdict::Recorded;
+use crate::recordings::claim::Occupancy;
+use crate::recordings::{RecordingsError, RunDir, Store, layout};
+use crate::run::{RunId, Status};
+
+/// Largest `status.json` that is read, in bytes: four times what a document may have.
+const MAX_STATUS_BYTES: u64 = 4 << 20;
+
+/// Largest `spec.json` that is read, in bytes.
+const MAX_SPEC_BYTES: u64 = 2 << 20;
+
+/// What a recording says.
+#[derive(Debug)]
+pub struct Evidence {
+    /// The directory; none where there is no such run.
+    pub run: Option<RunDir>,
+    /// Where the run is, as far as the recording tells.
+    pub recorded: Recorded,
+    /// The last status document, as it is on disk.
+    pub document: Option<Map<String, Value>>,
+    /// How old that document is.
+    pub age: Duration,
+    /// Whether a stop was asked for.
+    pub is_stopping: bool,
+}
+
+#[derive(Deserialize)]
+struct StatusOnly {
+    status: Status,
+}
+
+impl Evidence {
+    /// Looks.
+    ///
+    /// # Errors
+    /// When the directory cannot be read. A damaged document counts as none.
+    pub fn of(store: &Store, id: &RunId) -> Result<Self, RecordingsError> {
+        let nothing = Self {
+            run: None,
+            recorded: Recorded::Nothing,
+            document: None,
+            age: Duration::ZERO,
+            is_stopping: false,
+        };
+        let Some(run) = store.open_run(id)? else {
+            return Ok(nothing);
+        };
+        if !run.is_begun()? {
+            return Ok(nothing);
+        }
+        let bytes = run.read(layout::STATUS, MAX_STATUS_BYTES)?;
+        let bytes = bytes.unwrap_or_default();
+        let is_terminal = serde_json::from_slice::<StatusOnly>(&bytes)
+            .is_ok_and(|document| document.status.is_terminal());
+        let since = |at: Option<SystemTime>| at.and_then(|at| at.elapsed().ok());
+        let recorded = if is_terminal {
+            Recorded::Terminal
+        } else {
+            match Occupancy::under_lock(&run)? {
+                Occupancy::Vacant => Recorded::Asked(since(run.begun_at()).unwrap_or_default()),
+                Occupancy::Finished => Recorded::Terminal,
+                Occupancy::Abandoned | Occupancy::Locked => Recorded::Begun,
+            }
+        };
+        let age = run.modified_at(layout::STATUS);
+        Ok(Self {
+            is_stopping: run.contains(layout::STOP)?,
+            document: serde_json::from_slice(&bytes).ok(),
+            age: since(age).unwrap_or_default(),
+            run: Some(run),
+            recorded,
+        })
+    }
+
+    /// The labels of the run.
+    pub fn labels(&self) -> Map<String, Value> {
+        let of_document = self
+            .document
+            .as_ref()
+            .and_then(|document| document.get("labels"));
+        if let Some(Value::Object(labels)) = of_document {
+            return labels.clone();
+        }
+        let spec = self
+            .run
+            .as_ref()
+            .and_then(|run| run.read(layout::SPEC, MAX_SPEC_BYTES).ok());
+        let spec: Option<Map<String, Value>> = spec
+            .flatten()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        match spec.as_ref().and_then(|spec| spec.get("labels")) {
+            Some(Value::Object(labels)) => labels.clone(),
+            Some(_) | None => Map::new(),
+        }
+    }
+}

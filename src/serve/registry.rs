@@ -1,0 +1,312 @@
+//! Finding a run again, wherever it is.
+//!
+//! Owns the order of the looks (record, engine, the run itself) and the repair that follows from them: a run that is lost gets
+//! its end on record before anybody is told. It keeps nothing between two calls. Invariant: two processes that look at the
+//! same time tell the same and repair once, for the repair is done under the run's lock.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tokio::task::spawn_blocking;
+use tokio_util::task::TaskTracker;
+
+use super::evidence::Evidence;
+use super::metrics::Counters;
+use super::verdict::{Contact, Loss, Recorded, Verdict, decide};
+use crate::client::{ClientError, Connection, Token};
+use crate::engine::{Bound, Engine, EngineState, Force};
+use crate::finalize::{Ending, finalize};
+use crate::recordings::claim::Occupancy;
+use crate::recordings::lock::{LockError, RunLock};
+use crate::recordings::{RecordingsError, RunDir, Store};
+use crate::run::{ErrorCode, RunId};
+use crate::session::workload::chain;
+
+/// How often a run is looked at anew after it was given its end; once is enough, and no run may hold a request.
+const MAX_LOOKS: usize = 3;
+
+/// Finds runs.
+#[derive(Debug)]
+pub struct Registry {
+    /// The recordings.
+    pub store: Arc<Store>,
+    /// What hosts the runs.
+    pub engine: Arc<dyn Engine>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Every task of the control plane.
+    pub tasks: TaskTracker,
+}
+
+/// Where an answer comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The run itself.
+    Live,
+    /// Its recording.
+    Persisted,
+    /// What the engine says, for there is no document yet.
+    Engine,
+}
+
+/// What is known of a run.
+#[derive(Debug)]
+pub struct View {
+    /// The status document, or as much of one as there is.
+    pub document: Map<String, Value>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Whether the run could not be asked though it may live.
+    pub is_stale: bool,
+    /// What the engine found.
+    pub bound: Option<Bound>,
+    /// The evidence on record.
+    pub evidence: Evidence,
+    handle: Map<String, Value>,
+}
+
+/// A run could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// The recordings cannot be read.
+    #[error("cannot read the recording")]
+    Recordings(#[source] RecordingsError),
+    /// Nothing is known of the run, and the engine does not answer.
+    #[error("the engine does not answer, and nothing is recorded of the run")]
+    Unavailable,
+    /// The run is lost, and could not be given its end.
+    #[error("cannot give the run its end on record: {message}")]
+    NoEnd {
+        /// Why.
+        message: String,
+    },
+}
+
+impl View {
+    /// True when the run has its end.
+    pub fn is_terminal(&self) -> bool {
+        self.evidence.recorded == Recorded::Terminal
+    }
+
+    /// The word of `status`.
+    pub fn status(&self) -> &str {
+        self.document
+            .get("status")
+            .and_then(Value::as_str)
+            .unwrap_or("starting")
+    }
+
+    /// The answer to `GET /runs/{id}`.
+    pub fn into_json(self) -> Value {
+        let mut answer = self.document;
+        let source = match self.origin {
+            Origin::Live => "live",
+            Origin::Persisted => "persisted",
+            Origin::Engine => "engine",
+        };
+        answer.insert("source".to_owned(), source.into());
+        answer.insert("stale".to_owned(), self.is_stale.into());
+        if self.is_stale {
+            let age = u64::try_from(self.evidence.age.as_millis()).unwrap_or(u64::MAX);
+            answer.insert("stale_ms".to_owned(), age.into());
+        }
+        answer.insert("handle".to_owned(), Value::Object(self.handle));
+        Value::Object(answer)
+    }
+}
+
+impl Registry {
+    /// Looks at a run; none where there is none.
+    ///
+    /// # Errors
+    /// When nothing can be said of it.
+    pub async fn view(&self, id: &RunId) -> Result<Option<View>, LookError> {
+        let limits = self.engine.capabilities();
+        for _ in 0..MAX_LOOKS {
+            let mut evidence = self.evidence(id).await?;
+            if evidence.recorded == Recorded::Terminal {
+                return Ok(Some(self.told(id, evidence, None, EngineState::Gone, None)));
+            }
+            let (bound, state) = match self.engine.inspect(id).await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "the engine does not answer");
+                    (None, EngineState::Unknown)
+                }
+            };
+            let live = match (&bound, &state) {
+                (Some(bound), EngineState::Running) => self.ask(bound).await,
+                _ => None,
+            };
+            if live.is_none() {
+                // It may have ended between the two looks.
+                evidence = self.evidence(id).await?;
+            }
+            let contact = if live.is_some() {
+                Contact::Alive
+            } else {
+                Contact::Silent
+            };
+            match decide(&state, contact, evidence.recorded, &limits) {
+                Verdict::Stored
+                | Verdict::Live
+                | Verdict::Starting
+                | Verdict::Stale
+                | Verdict::Orphan => {
+                    return Ok(Some(self.told(id, evidence, bound, state, live)));
+                }
+                Verdict::Absent => return Ok(None),
+                Verdict::Unavailable => return Err(LookError::Unavailable),
+                Verdict::Lose(loss) => {
+                    if let (Loss::NotStarted, Some(bound)) = (loss, &bound) {
+                        // Its record cannot be completed while it holds the lock.
+                        let _ = self.engine.end(bound, Force::Kill).await;
+                    }
+                    self.lose(evidence, loss).await?;
+                }
+            }
+        }
+        Err(LookError::NoEnd {
+            message: "somebody else works on it".to_owned(),
+        })
+    }
+
+    async fn evidence(&self, id: &RunId) -> Result<Evidence, LookError> {
+        let (store, id) = (Arc::clone(&self.store), id.clone());
+        match spawn_blocking(move || Evidence::of(&store, &id)).await {
+            Ok(found) => found.map_err(LookError::Recordings),
+            Err(error) => Err(LookError::NoEnd {
+                message: error.to_string(),
+            }),
+        }
+    }
+
+    /// Connects to the run, and shows that it is that run which answers.
+    pub async fn connect(
+        &self,
+        bound: &Bound,
+    ) -> Result<(Connection, Map<String, Value>), Option<ClientError>> {
+        let addresses = self.engine.addresses(bound).await.map_err(|_| None)?;
+        let mut refused = None;
+        for address in addresses {
+            let answer = async {
+                let mut connection = Connection::open(&address, &Token::default()).await?;
+                let (bytes, _) = connection.status("tail", Some(&bound.run_id)).await?;
+                Ok((connection, bytes))
+            };
+            match answer.await {
+                Ok((connection, bytes)) => {
+                    return match serde_json::from_slice(&bytes) {
+                        Ok(document) => Ok((connection, document)),
+                        Err(_) => Err(None),
+                    };
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused)
+    }
+
+    async fn ask(&self, bound: &Bound) -> Option<Map<String, Value>> {
+        self.connect(bound).await.ok().map(|(_, document)| document)
+    }
+
+    fn told(
+        &self,
+        id: &RunId,
+        evidence: Evidence,
+        bound: Option<Bound>,
+        state: EngineState,
+        live: Option<Map<String, Value>>,
+    ) -> View {
+        let is_terminal = evidence.recorded == Recorded::Terminal;
+        let is_live = live.is_some() && !is_terminal;
+        let is_begun = evidence.recorded == Recorded::Begun;
+        let is_stale = !is_live && !is_terminal && (is_begun || state == EngineState::Unknown);
+        let (document, origin) = match (live.filter(|_| is_live), &evidence.document) {
+            (Some(live), _) => (live, Origin::Live),
+            (None, Some(stored)) => (stored.clone(), Origin::Persisted),
+            (None, None) => {
+                let mut document = Map::new();
+                document.insert("run_id".to_owned(), id.as_str().into());
+                document.insert("status".to_owned(), "starting".into());
+                document.insert("phase".to_owned(), "starting".into());
+                document.insert("labels".to_owned(), Value::Object(evidence.labels()));
+                (document, Origin::Engine)
+            }
+        };
+        let phase = match (&state, document.get("status").and_then(Value::as_str)) {
+            _ if is_terminal && document.get("status") == Some(&json!("failed")) => "failed",
+            _ if is_terminal => "terminated",
+            (EngineState::Unknown, _) => "unknown",
+            _ if evidence.is_stopping => "stopping",
+            (EngineState::Running, _) => "running",
+            (EngineState::Pending(_) | EngineState::Exited { .. } | EngineState::Gone, _) => {
+                "pending"
+            }
+        };
+        let silent = match state {
+            EngineState::Unknown => "the engine does not answer; this is the last that is known",
+            _ => "the run does not answer; this is the last that is known",
+        };
+        let error = is_stale.then_some(silent);
+        let mut handle = Map::new();
+        handle.insert("phase".to_owned(), phase.into());
+        handle.insert("error".to_owned(), error.into());
+        handle.insert("engine".to_owned(), self.engine.capabilities().name.into());
+        let instance = bound.as_ref().and_then(|bound| bound.instance_id.clone());
+        handle.insert("instance_id".to_owned(), instance.into());
+        View {
+            document,
+            origin,
+            is_stale,
+            bound,
+            evidence,
+            handle,
+        }
+    }
+
+    /// Gives a lost run its end. Of several processes one does it; the others find it done.
+    async fn lose(&self, evidence: Evidence, loss: Loss) -> Result<(), LookError> {
+        let Some(run) = evidence.run else {
+            return Ok(());
+        };
+        let ended = spawn_blocking(move || give_end(&run, loss)).await;
+        match ended {
+            Ok(Ok(true)) => {
+                self.counters.runs_lost.inc();
+                tracing::warn!(reason = loss.as_str(), "a run was lost");
+                Ok(())
+            }
+            Ok(Ok(false)) => Ok(()),
+            Ok(Err(message)) => Err(LookError::NoEnd { message }),
+            Err(error) => Err(LookError::NoEnd {
+                message: error.to_string(),
+            }),
+        }
+    }
+}
+
+/// True when this call gave the end; false when somebody else has it in hand.
+fn give_end(run: &RunDir, loss: Loss) -> Result<bool, String> {
+    let lock = match RunLock::try_acquire(run) {
+        Ok(lock) => lock,
+        Err(LockError::Held { .. } | LockError::Gone { .. }) => return Ok(false),
+        Err(error) => return Err(chain(&error)),
+    };
+    let ending = match Occupancy::under_lock(run).map_err(|error| chain(&error))? {
+        Occupancy::Finished => return Ok(false),
+        // The log knows more than we do, and so does a stop that was asked for.
+        Occupancy::Abandoned | Occupancy::Locked => Ending::Found,
+        Occupancy::Vacant => Ending::Failed {
+            code: ErrorCode::Lost,
+            message: format!("the run was lost: {}", loss.as_str()),
+        },
+    };
+    finalize(run, &lock, &ending, None)
+        .map(|_| true)
+        .map_err(|error| chain(&error))
+}
+
+#[cfg(test)]
+mod tests;
