@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::RunDescription;
 use super::checker::{Checker, Unit};
 use super::error::ErrorKind;
 use super::origin::Origin;
@@ -135,6 +136,28 @@ impl Checker<'_> {
             origin: origins.get(name).cloned().unwrap_or(Origin::Unset),
         };
         self.faults.add(kind, name, &given, expected);
+    }
+}
+
+impl RunDescription {
+    /// The guardrails that look at attempts at the steps of a playbook: those that somebody set. By default its own `retries`
+    /// are the bound, which its author has chosen.
+    pub fn guardrails_of_attempts(&self) -> Option<Guardrails> {
+        let all = self.guardrails;
+        let set = |names: &[&str], bound: u32| {
+            let is_set = names.iter().any(|name| self.is_explicit(name));
+            if is_set { bound } else { 0 }
+        };
+        let [hint, warn, stop] = levels(all).map(|(name, rounds)| set(&[name, CYCLE], rounds));
+        let own = Guardrails {
+            max_consecutive_errors: set(&[ERRORS], all.max_consecutive_errors),
+            stuck_cycle: all.stuck_cycle,
+            stuck_hint: hint,
+            stuck_warn: warn,
+            stuck_stop: stop,
+        };
+        let is_any = own.max_consecutive_errors.max(hint).max(warn).max(stop) > 0;
+        (self.playbook.is_some() && is_any).then_some(own)
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::journal::Recorded;
 use super::launched::Launched;
 use super::output::Settle;
 use super::{DRAIN_LIMIT, End, Session, next_observation};
@@ -241,12 +242,15 @@ impl Session {
     }
 
     /// Ends the action of the attempt that ended, as the agent judged it.
-    pub(super) async fn conclude(&mut self, conclusion: Conclusion) -> Result<(), AppendError> {
+    pub(super) async fn conclude(
+        &mut self,
+        conclusion: Conclusion,
+    ) -> Result<Recorded, AppendError> {
         let Some(launched) = &mut self.launched else {
-            return Ok(());
+            return Ok(Recorded::GoOn);
         };
         let (Some(exit), Role::Attempt(_)) = (launched.exit, &launched.role) else {
-            return Ok(());
+            return Ok(Recorded::GoOn);
         };
         let (text, truncated) = launched.take_output();
         let step = launched.step;
@@ -287,7 +291,8 @@ impl Session {
         match failure {
             Some(failure) => {
                 let failure = Some(failure);
-                self.conclude(Conclusion { failure }).await
+                // The run is over already, whatever a guardrail would say.
+                self.conclude(Conclusion { failure }).await.map(drop)
             }
             None => Ok(()),
         }

@@ -20,7 +20,7 @@ use crate::event::{
     Action, ActionOutput, ActionStarted, ArtifactAdded, Diagnostic, Event, Guardrail,
     GuardrailDecision, Raw, Retry, Stream, Text, Usage,
 };
-use crate::guardrail::{Call, Seen, Watch};
+use crate::guardrail::{Call, Finding, Seen, Watch};
 use crate::log::{ActionLog, AppendError};
 use crate::redact::Redactor;
 use crate::text::cut_at_char;
@@ -59,6 +59,8 @@ pub struct Journal {
     cast: Cast,
     max_steps: u64,
     watch: Watch,
+    /// Looks at attempts at steps of a playbook, where somebody wants that.
+    attempts: Option<Watch>,
     n_steps: u64,
     open: BTreeMap<u64, Open>,
     usage: Usage,
@@ -80,6 +82,7 @@ impl Journal {
             cast: Cast::off(),
             max_steps,
             watch,
+            attempts: None,
             n_steps: 0,
             open: BTreeMap::new(),
             usage: Usage::default(),
@@ -117,6 +120,13 @@ impl Journal {
     pub fn add_usage(&mut self, exit: &Exit) {
         self.usage.cpu_ms += exit.usage.user_cpu_ms + exit.usage.system_cpu_ms;
         self.usage.max_rss_bytes = self.usage.max_rss_bytes.max(exit.usage.max_rss_bytes);
+    }
+
+    /// The same, with a watch that looks at attempts at steps of a playbook.
+    #[must_use]
+    pub fn watching_attempts(mut self, watch: Option<Watch>) -> Self {
+        self.attempts = watch;
+        self
     }
 
     /// Records what an agent reported.
@@ -204,10 +214,20 @@ impl Journal {
         step: u64,
         (seen, label): (Seen, String),
     ) -> Result<Recorded, AppendError> {
-        let Some(finding) = self.watch.saw(seen) else {
-            return Ok(Recorded::GoOn);
-        };
-        let guardrail = guarded::event(step, &finding, &label);
+        match self.watch.saw(seen) {
+            Some(finding) => self.decide(step, &finding, &label).await,
+            None => Ok(Recorded::GoOn),
+        }
+    }
+
+    /// Records what a guardrail found.
+    async fn decide(
+        &mut self,
+        step: u64,
+        finding: &Finding,
+        label: &str,
+    ) -> Result<Recorded, AppendError> {
+        let guardrail = guarded::event(step, finding, label);
         self.log.append(Event::Guardrail(guardrail.clone())).await?;
         Ok(match guardrail.decision {
             GuardrailDecision::Hint | GuardrailDecision::Warn => Recorded::GoOn,

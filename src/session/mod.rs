@@ -402,9 +402,7 @@ impl Session {
             let done = match step {
                 Step::Finish(verdict) => return Some(End::Verdict(Box::new(verdict))),
                 Step::Record(report) => self.journal.record(report).await,
-                Step::Conclude(conclusion) => {
-                    self.conclude(conclusion).await.map(|()| Recorded::GoOn)
-                }
+                Step::Conclude(conclusion) => self.conclude(conclusion).await,
                 // Nothing new begins once something else ends the run.
                 Step::Launch(_) if self.interrupt.is_cancelled() => {
                     self.tell_not_begun().await;

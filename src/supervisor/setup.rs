@@ -418,6 +418,7 @@ pub fn journal(
         u64::from(description.max_steps),
         Watch::new(description.guardrails),
     )
+    .watching_attempts(description.guardrails_of_attempts().map(Watch::new))
 }
 
 /// The agent that the description names.

@@ -222,3 +222,31 @@ fn the_names_in_a_decision_have_no_secret() {
     }
     assert!(!run.recording.status().to_string().contains(secret));
 }
+
+/// A step that fails five times and works then.
+const FLAKY: &str = "version: 1\nname: flaky\nsteps:\n  - {id: flaky, run: 'echo x >> n; test $(wc -l < n) -gt 5', retries: {max: 9, delay: 0s}}\n";
+
+#[test]
+fn attempts_at_a_step_are_bounded_by_what_the_description_sets_and_by_no_default() {
+    let run = RunBuilder::playbook(FLAKY).finish();
+    assert_eq!(run.code(), 0, "{}", run.stderr);
+    assert_eq!(decisions(&run), Vec::<Value>::new());
+    let errors = ("STOCKADE_GUARDRAILS_MAX_CONSECUTIVE_ERRORS", "3");
+    let repeated = ("STOCKADE_GUARDRAILS_STUCK_STOP", "4");
+    for ((name, bound), code, n_attempts) in
+        [(errors, "GUARDRAIL_BLOCKED", 3), (repeated, "STUCK", 4)]
+    {
+        let run = RunBuilder::playbook(FLAKY)
+            .env(name, bound)
+            .env("STOCKADE_GUARDRAILS_STUCK_HINT", "0")
+            .env("STOCKADE_GUARDRAILS_STUCK_WARN", "0")
+            .finish();
+        assert_eq!(run.code(), 1, "{}", run.stderr);
+        let status = run.recording.status();
+        assert_eq!(status["error"]["code"], code, "{status}");
+        assert_eq!(run.recording.events_of("action").len(), n_attempts);
+        let detail = decisions(&run)[0].to_string();
+        assert!(detail.contains("stop"), "{detail}");
+        run.recording.assert_whole();
+    }
+}

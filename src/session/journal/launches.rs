@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
-use super::{Journal, millis};
+use super::{Journal, Recorded, guarded, millis};
 use crate::agent::{Attempt, Exit, ReportedAction};
 use crate::event::ToolKind;
 use crate::event::action::Truncated;
+use crate::guardrail::Seen;
 use crate::log::AppendError;
 
 impl Journal {
@@ -88,13 +89,31 @@ impl Journal {
         failure: Option<String>,
         output: String,
         truncated: Option<Truncated>,
-    ) -> Result<(), AppendError> {
-        let Some(duration) = self.open.get(&step).map(|open| open.since.elapsed()) else {
-            return Ok(());
+    ) -> Result<Recorded, AppendError> {
+        let Some(open) = self.open.get(&step) else {
+            return Ok(Recorded::GoOn);
+        };
+        let duration = open.since.elapsed();
+        let label = guarded::label(&open.ended(step, None));
+        let success = failure.is_none();
+        let ended = ReportedAction {
+            success: Some(success),
+            result_text: Some(output.clone()),
+            exit_code: exit.code,
+            signal: exit.signal,
+            ..ReportedAction::default()
+        };
+        let seen = Seen {
+            signature: open.call.ended(&ended),
+            success: Some(success),
         };
         let failure = failure.map(|failure| self.cut(&failure));
         self.launch_ended(step, exit, duration, failure, output, truncated)
-            .await
+            .await?;
+        match self.attempts.as_mut().and_then(|watch| watch.saw(seen)) {
+            Some(finding) => self.decide(step, &finding, &label).await,
+            None => Ok(Recorded::GoOn),
+        }
     }
 
     async fn launch_ended(
