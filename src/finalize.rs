@@ -2,21 +2,20 @@
 //!
 //! Owns the terminal event of such a run. It repairs the log's tail, ends what is open, appends the terminal event if there
 //! is none, and writes `status.json` from the log. It is idempotent: a log that has a terminal event is never added to, and
-//! its `status.json` is written from it again. A log that failed may lack the end that its supervisor still put into
-//! `status.json`: then that end is appended, for a terminal status never changes. The caller holds the run's lock.
+//! its `status.json` is written from it again. A log that failed may lack the end that its supervisor, or the guardian with
+//! what was prepared for its death, still put into `status.json`: then that end is appended, for a terminal status never
+//! changes. What still lives of the run is killed, counted and named before. The caller holds the run's lock.
 
-use std::io::ErrorKind;
+mod kept;
+mod remains;
+
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 use stockade_entrypoint::Cause;
+use stockade_sandbox::KillReport;
 
 use crate::description::WorkspaceMode;
-use crate::event::lifecycle::Survivors;
 use crate::event::{Action, ActionStarted, Complete, Diagnostic, Event, EventType, Level};
 use crate::log::Millis;
 use crate::log::repair::{Reopened, RepairError, Visit};
@@ -26,15 +25,10 @@ use crate::recordings::{RecordingsError, RunDir, inventory, layout};
 use crate::run::{EndedBy, ErrorCode, Outcome, RunError, RunId, Sender, Status, exit_status};
 use crate::status::document::{LogHead, RecordingsHealth, StatusDocument};
 use crate::status::fold::{Described, StatusFold};
+use kept::Kept;
 
 /// Largest `spec.json` and `stop.json` that are read, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
-
-/// Longest wait for the end of a killed process in a control group that is to be removed.
-const GROUP_LIMIT: Duration = Duration::from_secs(1);
-
-/// Largest `status.json` that is read, in bytes.
-const MAX_STATUS_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Why a run without a terminal event is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +41,8 @@ pub enum Ending {
         stop_requested: bool,
         /// Processes that had to be killed behind it.
         survivors: u64,
+        /// Names of some of them, as those chose them.
+        names: Vec<String>,
     },
     /// Only the remains were found.
     Found,
@@ -160,13 +156,23 @@ pub fn finalize(
             };
             append(&mut log, &mut fold, &Event::Log(diagnostic))?;
         }
-        let complete = match kept_end(run_dir) {
-            Some(kept) => {
-                fold.set_recordings_health(kept.recordings.clone());
-                end_of(kept)
+        let found = remains::kill_rest(&fold.document(crate::session::recorder::now_ms()));
+        if found.left > 0 {
+            let diagnostic = Diagnostic {
+                level: Level::Error,
+                message: format!("{} processes of the run could not be ended", found.left),
+                source: "finalize".to_owned(),
+            };
+            append(&mut log, &mut fold, &Event::Log(diagnostic))?;
+        }
+        let mut complete = complete(&fold, ending, intent, &found);
+        if let Some(kept) = Kept::of(run_dir) {
+            let (kept, health) = kept.into_end(complete);
+            complete = kept;
+            if let Some(health) = health {
+                fold.set_recordings_health(health);
             }
-            None => complete(&fold, ending, intent),
-        };
+        }
         append(&mut log, &mut fold, &Event::Complete(Box::new(complete)))?;
     }
     log.sync().map_err(FinalizeError::Log)?;
@@ -185,9 +191,9 @@ pub fn finalize(
     run_dir
         .write_status(&bytes)
         .map_err(FinalizeError::Recordings)?;
-    remove_groups(&document);
-    remove_socket(&document);
-    repair_cast(run_dir);
+    remains::remove_groups(&document);
+    remains::remove_socket(&document);
+    remains::repair_cast(run_dir);
     // What a run without a mount namespace left in /tmp when it was killed.
     if let Err(error) = crate::recordings::staging::remove_left_over(run_dir) {
         tracing::warn!(
@@ -220,50 +226,6 @@ pub fn finalize(
     })
 }
 
-/// Removes the control group of a sandbox that nobody was left to take down. The run is over, so what is in it may go.
-fn remove_groups(document: &StatusDocument) {
-    let named = document.isolation.iter();
-    let groups: Vec<PathBuf> = named
-        .flat_map(|isolation| isolation.groups.iter().map(PathBuf::from))
-        .collect();
-    let n_removed = stockade_sandbox::remove_recorded_groups(&groups, GROUP_LIMIT);
-    tracing::debug!(n_removed, "control groups of the run are gone");
-}
-
-/// Removes the Unix socket of a supervisor that could not do it: a socket of this user, behind which nobody listens.
-fn remove_socket(document: &StatusDocument) {
-    let named = document
-        .listen
-        .as_ref()
-        .and_then(|listen| listen.socket.as_deref());
-    let Some(path) = named.map(Path::new) else {
-        return;
-    };
-    let Ok(found) = std::fs::symlink_metadata(path) else {
-        return;
-    };
-    let is_ours = found.uid() == nix::unistd::geteuid().as_raw();
-    let is_dead = || {
-        UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-    };
-    if found.file_type().is_socket() && is_ours && is_dead() {
-        // Whoever removed it meanwhile has done the same.
-        let _ = std::fs::remove_file(path);
-    }
-}
-
-/// Cuts a torn last line off the terminal recording; a recording that cannot be repaired hides nothing of the run.
-fn repair_cast(run_dir: &RunDir) {
-    let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_NONBLOCK;
-    let repaired = run_dir
-        .open_beneath(layout::TERMINAL_CAST, flags)
-        .map_err(std::io::Error::other)
-        .and_then(|file| crate::cast::repair::cut_torn_line(&file));
-    if let Err(error) = repaired {
-        tracing::debug!(%error, "the terminal recording was not repaired");
-    }
-}
-
 fn append(log: &mut Reopened, fold: &mut StatusFold, event: &Event) -> Result<(), FinalizeError> {
     let (seq, at) = log.append(event).map_err(FinalizeError::Log)?;
     fold.apply(seq, &at.to_rfc3339(), event);
@@ -278,44 +240,6 @@ fn has_list(run_dir: &RunDir) -> bool {
 fn read_json<T: for<'de> Deserialize<'de>>(run_dir: &RunDir, name: &str) -> Option<T> {
     let bytes = run_dir.read(name, MAX_FILE_BYTES).ok()??;
     serde_json::from_slice(&bytes).ok()
-}
-
-/// The end that `status.json` tells, if it tells one.
-fn kept_end(run_dir: &RunDir) -> Option<StatusDocument> {
-    let bytes = run_dir.read(layout::STATUS, MAX_STATUS_BYTES).ok()??;
-    let document = StatusDocument::decode(&bytes).ok()?;
-    // The crash status that was prepared at the start knows nothing of the run; the log knows more.
-    let knows_the_run = document.epoch.is_some() && document.last_event_id > 0;
-    (document.status.is_terminal() && knows_the_run).then_some(document)
-}
-
-/// The terminal event that gives this document.
-fn end_of(kept: StatusDocument) -> Complete {
-    let error = kept.error.map(|error| RunError {
-        code: ErrorCode::parse(&error.code).unwrap_or(ErrorCode::Lost),
-        message: error.message,
-        details: error.details,
-    });
-    let outcome = kept.outcome.unwrap_or_else(|| Outcome {
-        exit_code: None,
-        signal: None,
-        by: EndedBy::Finalize,
-        reason: "the status says that the run has ended, and not why".to_owned(),
-        stop_signal: None,
-        sender: None,
-        oom: None,
-    });
-    Complete {
-        status: kept.status,
-        outcome,
-        error,
-        result: kept.result,
-        data: kept.data,
-        action_count: kept.action_count,
-        duration_ms: kept.duration_ms.unwrap_or(0),
-        usage: kept.usage,
-        survivors: kept.survivors.unwrap_or_default(),
-    }
 }
 
 fn exit_code_of(document: &StatusDocument, stop_exit_code: Option<u8>) -> u8 {
@@ -360,7 +284,12 @@ fn cancelled(started: ActionStarted, began: Option<Millis>) -> Action {
     }
 }
 
-fn complete(fold: &StatusFold, ending: &Ending, intent: Option<StopIntent>) -> Complete {
+fn complete(
+    fold: &StatusFold,
+    ending: &Ending,
+    intent: Option<StopIntent>,
+    found: &KillReport,
+) -> Complete {
     let (code, message) = verdict(ending, intent.as_ref());
     let is_stop = code == ErrorCode::RunTerminated;
     let by = match (code, &intent) {
@@ -368,10 +297,6 @@ fn complete(fold: &StatusFold, ending: &Ending, intent: Option<StopIntent>) -> C
         (ErrorCode::RunTerminated, Some(intent)) if intent.by.signal.is_none() => EndedBy::Api,
         (ErrorCode::RunTerminated, _) => EndedBy::Signal,
         _ => EndedBy::Finalize,
-    };
-    let survivors = match ending {
-        Ending::Witnessed { survivors, .. } => *survivors,
-        Ending::Found | Ending::Failed { .. } => 0,
     };
     let signal = intent
         .as_ref()
@@ -403,10 +328,7 @@ fn complete(fold: &StatusFold, ending: &Ending, intent: Option<StopIntent>) -> C
             .started_ms()
             .map_or(0, |started| now_ms.saturating_sub(started)),
         usage: fold.usage(),
-        survivors: Survivors {
-            killed: survivors,
-            names: Vec::new(),
-        },
+        survivors: remains::survivors(ending, found),
     }
 }
 

@@ -3,9 +3,11 @@
 //! Owns the scan and the kill of a process that it found. Never does: decide whom to spare.
 //! Invariant: a process is killed only if it is still the one that was found, even if its number was used again meanwhile.
 
+use std::ffi::OsString;
 use std::fs::{File, read_dir, read_link};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
 
 use nix::libc;
 use nix::unistd::getpid;
@@ -14,6 +16,9 @@ use crate::sys;
 
 /// Bytes of `/proc/<pid>/stat` that are read: the fields needed end long before.
 const STAT_BYTES: usize = 512;
+
+/// Bytes of a process's name that the kernel keeps (proc_pid_comm(5)).
+const NAME_BYTES: usize = 15;
 
 /// One process, as found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +29,22 @@ pub(crate) struct Process {
     parent: i32,
     /// When it started, in clock ticks since boot; with the number this names one process for ever.
     pub(crate) started_ticks: u64,
+    /// What it calls itself, filled up with zeros; any bytes but zero.
+    called: [u8; NAME_BYTES],
     /// Whether it can still run. A zombie cannot, unless other threads of it are alive.
     alive: bool,
 }
 
 impl Process {
     /// Number and start, which name one process for ever.
-    pub(crate) fn name(self) -> (i32, u64) {
+    pub(crate) fn identity(self) -> (i32, u64) {
         (self.pid, self.started_ticks)
+    }
+
+    /// What it calls itself.
+    pub(crate) fn name(self) -> OsString {
+        let bytes = self.called.into_iter().take_while(|byte| *byte != 0);
+        OsString::from_vec(bytes.collect())
     }
 }
 
@@ -103,7 +116,12 @@ fn parse_stat(text: &[u8]) -> Option<Process> {
         .ok()?
         .parse()
         .ok()?;
+    let command_start = text.iter().position(|byte| *byte == b'(')? + 1;
     let command_end = text.iter().rposition(|byte| *byte == b')')?;
+    let mut called = [0; NAME_BYTES];
+    for (place, byte) in called.iter_mut().zip(text.get(command_start..command_end)?) {
+        *place = *byte;
+    }
     let mut fields = str::from_utf8(text.get(command_end + 1..)?)
         .ok()?
         .split_ascii_whitespace();
@@ -120,6 +138,7 @@ fn parse_stat(text: &[u8]) -> Option<Process> {
         pid,
         parent,
         started_ticks,
+        called,
         alive,
     })
 }
@@ -178,17 +197,13 @@ mod tests {
             b"x\n1 (y) Z 4",
             b"\xff\xfe",
         ] {
-            let expected = Process {
-                pid: 42,
-                parent: 7,
-                started_ticks: 123,
-                alive: true,
-            };
+            let found = parse_stat(&stat(42, command, "S", 7, 1, 123)).expect("parses");
             assert_eq!(
-                parse_stat(&stat(42, command, "S", 7, 1, 123)),
-                Some(expected),
+                (found.pid, found.parent, found.started_ticks, found.alive),
+                (42, 7, 123, true),
                 "{command:?}"
             );
+            assert_eq!(found.name().as_encoded_bytes(), command);
         }
     }
 
@@ -217,6 +232,7 @@ mod tests {
             pid,
             parent,
             started_ticks: 0,
+            called: [0; NAME_BYTES],
             alive: true,
         };
         let mut processes = [

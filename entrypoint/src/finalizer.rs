@@ -72,6 +72,8 @@ pub(crate) struct Evidence {
     pub(crate) ending: Ending,
     /// Processes that had to be killed after it.
     pub(crate) survivors: u32,
+    /// What some of them called themselves.
+    pub(crate) names: Vec<OsString>,
     /// Exit code of a stopped run, if it is not the usual one.
     pub(crate) stop_exit_code: Option<u8>,
     /// Whether the status document is to be printed.
@@ -91,6 +93,13 @@ impl Evidence {
             u8::from(self.ending.stop_requested).to_string(),
         );
         push("--survivors", self.survivors.to_string());
+        for name in &self.names {
+            // In one word: a name may begin like a flag.
+            let mut word = OsString::from("--survivor-name=");
+            word.push(name);
+            words.push(word);
+        }
+        let mut push = |flag: &str, value: String| words.extend([flag.into(), value.into()]);
         if let Some(code) = self.stop_exit_code {
             push("--stop-exit-code", code.to_string());
         }

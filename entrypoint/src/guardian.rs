@@ -174,6 +174,7 @@ fn guard_run(arguments: &GuardianArguments, started_at: Instant) -> Result<u8, G
             let evidence = Evidence {
                 ending,
                 survivors: swept.killed,
+                names: swept.names,
                 stop_exit_code: arguments.stop_exit_code,
                 print_status: arguments.print_status,
             };

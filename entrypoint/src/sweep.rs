@@ -4,6 +4,7 @@
 //! Never does: kill what does not descend from this process, except as PID 1, for which everything descends.
 //! Invariant: `sweep_to_the_last` reports nothing remaining only if the kernel says that there is no child.
 
+use std::ffi::OsString;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -29,11 +30,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// Longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
+/// Most names of killed processes that are kept.
+pub(crate) const MAX_NAMES: usize = 32;
+
 /// What a sweep did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Swept {
     /// Processes that were alive and had to be killed.
     pub(crate) killed: u32,
+    /// What the first [`MAX_NAMES`] of them called themselves.
+    pub(crate) names: Vec<OsString>,
     /// Processes that were still alive at the end.
     pub(crate) remaining: u32,
 }
@@ -80,19 +86,13 @@ pub(crate) fn sweep_on_request(spared: &[i32], reaper: &mut Reaper) -> Swept {
             Ok(alive) => alive,
             Err(error) => {
                 notice(format_args!("cannot sweep: {error}"));
-                return Swept {
-                    killed: killed.count(),
-                    remaining: u32::MAX,
-                };
+                return killed.into_swept(u32::MAX);
             }
         };
         reaper.reap();
         empty_looks = if alive == 0 { empty_looks + 1 } else { 0 };
         if empty_looks == 2 || (alive > 0 && !patience.pause()) {
-            return Swept {
-                killed: killed.count(),
-                remaining: alive,
-            };
+            return killed.into_swept(alive);
         }
     }
 }
@@ -114,7 +114,13 @@ fn sweep_namespace(reaper: &mut Reaper) -> Swept {
     let mut patience = Patience::new(LAST_LIMIT);
     reaper.reap();
     let reaped_before = reaper.reaped();
-    let found = find_descendants().map_or(0, |found| count(found.len()));
+    let found = find_descendants().unwrap_or_default();
+    let names: Vec<OsString> = found
+        .iter()
+        .take(MAX_NAMES)
+        .map(|process| process.name())
+        .collect();
+    let found = count(found.len());
     loop {
         let all = kill(Pid::from_raw(-1), Signal::SIGKILL);
         let children = reaper.reap();
@@ -122,12 +128,14 @@ fn sweep_namespace(reaper: &mut Reaper) -> Swept {
         if all == Err(Errno::ESRCH) || children == Children::None {
             return Swept {
                 killed,
+                names,
                 remaining: 0,
             };
         }
         if !patience.pause() {
             return Swept {
                 killed,
+                names,
                 remaining: find_descendants().map_or(u32::MAX, |found| count(found.len())),
             };
         }
@@ -140,27 +148,26 @@ fn sweep_descendants(reaper: &mut Reaper) -> Swept {
     let mut killed = Killed::default();
     loop {
         if reaper.reap() == Children::None {
-            return Swept {
-                killed: killed.count(),
-                remaining: 0,
-            };
+            return killed.into_swept(0);
         }
         let alive = killed.look_and_kill(&[]);
         if !patience.pause() {
             if let Err(error) = &alive {
                 notice(format_args!("cannot sweep: {error}"));
             }
-            return Swept {
-                killed: killed.count(),
-                remaining: alive.unwrap_or(u32::MAX),
-            };
+            return killed.into_swept(alive.unwrap_or(u32::MAX));
         }
     }
 }
 
 /// The processes killed so far; a process that takes its time to die is counted once.
 #[derive(Debug, Default)]
-struct Killed(Vec<(i32, u64)>);
+struct Killed {
+    /// Who they were, sorted.
+    identities: Vec<(i32, u64)>,
+    /// What the first of them called themselves.
+    names: Vec<OsString>,
+}
 
 impl Killed {
     /// Kills all living descendants but those in `spared`, and says how many there were.
@@ -179,15 +186,22 @@ impl Killed {
 
     /// Adds a process, sorted, unless it is there.
     fn remember(&mut self, process: Process) {
-        let name = process.name();
-        if let Err(place) = self.0.binary_search(&name) {
-            self.0.insert(place, name);
+        let identity = process.identity();
+        if let Err(place) = self.identities.binary_search(&identity) {
+            self.identities.insert(place, identity);
+            if self.names.len() < MAX_NAMES {
+                self.names.push(process.name());
+            }
         }
     }
 
-    /// How many there were.
-    fn count(&self) -> u32 {
-        count(self.0.len())
+    /// Ends the count.
+    fn into_swept(self, remaining: u32) -> Swept {
+        Swept {
+            killed: count(self.identities.len()),
+            names: self.names,
+            remaining,
+        }
     }
 }
 

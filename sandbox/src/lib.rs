@@ -48,7 +48,7 @@ mod wire;
 
 pub use cgroup::{
     EnforcedLimit, GROUP_PREFIX, GroupReading, LimitKind, Means, Surroundings,
-    remove_recorded_groups, remove_stale_groups,
+    kill_recorded_groups, remove_recorded_groups, remove_stale_groups,
 };
 pub use confine::HOST_NAME;
 pub use failure::{Failure, Step};

@@ -1,5 +1,6 @@
 //! `stockade finalize DIR`, and the same for the guardian.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,8 @@ pub struct Arguments {
     stop_requested: Option<u8>,
     #[arg(long, hide = true)]
     survivors: Option<u64>,
+    #[arg(long, hide = true)]
+    survivor_name: Vec<OsString>,
     #[arg(long, hide = true)]
     stop_exit_code: Option<u8>,
     #[arg(long, hide = true)]
@@ -132,6 +135,11 @@ fn of_guardian(arguments: &Arguments) -> Result<(Finalized, PathBuf), String> {
         cause: arguments.cause.ok_or(missing)?,
         stop_requested: arguments.stop_requested == Some(1),
         survivors: arguments.survivors.unwrap_or(0),
+        names: arguments
+            .survivor_name
+            .iter()
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect(),
     };
     let finalized = finalize(&run_dir, &lock, &ending, arguments.stop_exit_code)
         .map_err(|error| chain(&error))?;

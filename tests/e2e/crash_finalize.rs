@@ -8,9 +8,10 @@ use nix::sys::signal::Signal;
 
 use crate::crash::{At, Doomed, Victim, finalize};
 use crate::crash_follower::{Random, rounds, wait_until};
-use crate::harness::run::{binary, kill};
+use crate::harness::need::skip;
+use crate::harness::run::{Finished, binary, kill};
 use crate::harness::wait::until_within;
-use crate::harness::{DEADLINE, Recording, RunBuilder, until};
+use crate::harness::{DEADLINE, Recording, Run, RunBuilder, until};
 use crate::process_table;
 
 /// The directory of a run that was killed, to be copied.
@@ -221,4 +222,118 @@ fn the_socket_of_a_supervisor_that_was_killed_is_gone_with_its_run() {
         assert!(!socket.exists(), "{is_guardian_killed}");
         assert!(run.recording.status()["error"]["code"].is_string());
     }
+}
+
+#[test]
+fn the_crash_status_that_stands_is_never_changed_by_a_later_finalize() {
+    let (_kept, remains) = remains();
+    for is_stopped in [false, true] {
+        let path = remains.with_file_name(format!("crashed-{is_stopped}"));
+        copy(&remains, &path);
+        // What the guardian does when its own finalize cannot start.
+        std::fs::rename(path.join(".status.crash"), path.join("status.json")).unwrap();
+        if is_stopped {
+            std::fs::write(path.join("stop.json"), r#"{"by":{"signal":15}}"#).unwrap();
+        }
+        let recording = Recording::at(&path);
+        let before = recording.status();
+        assert_eq!(before["error"]["code"], "SUPERVISOR_CRASHED", "{before}");
+        assert_eq!(before["action_count"], 0, "{before}");
+        for _ in 0..2 {
+            finalize(&path);
+            let after = recording.status();
+            for field in ["status", "outcome", "error"] {
+                assert_eq!(after[field], before[field], "{after}");
+            }
+            // The log knows the rest.
+            assert_eq!(after["action_count"], 1, "{after}");
+            assert!(after["epoch"].is_string(), "{after}");
+            let ends = recording.events_of("complete");
+            assert_eq!(ends.len(), 1, "{ends:?}");
+            assert_eq!(ends[0]["error"], before["error"], "{ends:?}");
+            recording.assert_whole();
+        }
+    }
+}
+
+/// Those of the run that are not the workload, from the guardian to the in-sandbox init.
+fn its_own(run: &Run) -> [i32; 4] {
+    let supervisor = run.supervisor_pid();
+    let helper = process_table::live_child(supervisor).unwrap();
+    let init = process_table::namespace_init(helper).unwrap();
+    [run.guardian_pid(), supervisor, helper, init]
+}
+
+/// The agent, and what it left in a session of its own.
+const WITH_DAEMON: &str = "setsid sleep 600 & echo ready; while :; do sleep 0.05; done";
+
+fn assert_named(run: &Finished, names: &[&str]) {
+    let status = run.recording.status();
+    let survivors = &status["survivors"];
+    assert!(
+        survivors["killed"].as_u64() >= Some(names.len() as u64),
+        "{status}"
+    );
+    let told = survivors["names"].as_array().unwrap();
+    for name in names {
+        assert!(told.contains(&(*name).into()), "{name}: {status}");
+    }
+    until("nothing of the run is left", || {
+        let left = process_table::of_run(run.directory.path());
+        left.is_empty().then_some(())
+    });
+    run.recording.assert_whole();
+}
+
+#[test]
+fn what_the_guardian_kills_behind_a_supervisor_is_counted_and_named() {
+    for tier in ["full", "none"] {
+        let run = RunBuilder::sh(WITH_DAEMON)
+            .flag("--isolation")
+            .flag(tier)
+            .start();
+        run.until_stdout("ready");
+        let [_, supervisor, helper, init] = its_own(&run);
+        // Else they end the workload before the guardian looks.
+        kill(init, Signal::SIGSTOP);
+        kill(helper, Signal::SIGSTOP);
+        kill(supervisor, Signal::SIGKILL);
+        let run = run.finish();
+        assert_eq!(
+            run.recording.status()["error"]["code"],
+            "SUPERVISOR_CRASHED"
+        );
+        assert_named(&run, &["sh", "sleep"]);
+    }
+}
+
+#[test]
+fn what_lives_on_behind_all_that_would_have_ended_it_is_killed_counted_and_named_by_finalize() {
+    let run = RunBuilder::sh(WITH_DAEMON)
+        .flag("--isolation")
+        .flag("none")
+        .start();
+    run.until_stdout("ready");
+    let isolation = run.recording().events_of("isolation");
+    if isolation[0]["groups"].as_array().is_none_or(Vec::is_empty) {
+        skip("the host gives a run no control group");
+        return;
+    }
+    let own = its_own(&run);
+    for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+        for pid in own {
+            kill(pid, signal);
+        }
+    }
+    let path = run.recording().path().to_owned();
+    let run = run.finish();
+    let left = process_table::of_run(run.directory.path());
+    assert!(!left.is_empty(), "something outlives the run");
+    until("the run can be finalized", || {
+        let done = Command::new(binary()).arg("finalize").arg(&path).output();
+        done.unwrap().status.success().then_some(())
+    });
+    assert_eq!(run.recording.status()["error"]["code"], "LOST");
+    // What the init launched died with it; what that had left did not.
+    assert_named(&run, &["sleep"]);
 }

@@ -42,9 +42,9 @@ pub(super) fn send_to_all(signal: i32) -> io::Result<Sent> {
     let mut reached = Vec::new();
     for _ in 0..LOOKS {
         for process in find_descendants()? {
-            if !reached.contains(&process.name()) {
+            if !reached.contains(&process.identity()) {
                 send_to(process, signal);
-                reached.push(process.name());
+                reached.push(process.identity());
             }
         }
     }

@@ -28,7 +28,7 @@ pub(crate) use freezer::thaw as thaw_directory;
 pub(crate) use group::{ControlGroup, GroupSpec, Joins};
 pub use reading::GroupReading;
 pub(crate) use remains::remove as remove_directory;
-pub use remains::{remove_recorded_groups, remove_stale_groups};
+pub use remains::{kill_recorded_groups, remove_recorded_groups, remove_stale_groups};
 pub use surroundings::Surroundings;
 
 use crate::policy::Limits;

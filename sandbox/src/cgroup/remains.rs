@@ -8,6 +8,8 @@ use super::GROUP_PREFIX;
 use super::freezer;
 use super::host::Host;
 use super::place;
+use crate::process_table;
+use crate::sweep::{KillReport, Tally};
 use crate::sys::signal;
 use crate::wire;
 use nix::libc;
@@ -23,6 +25,10 @@ const LEAST_AGE: Duration = Duration::from_secs(120);
 
 /// Most groups that one look removes from a directory; the next one goes on.
 const MAX_REMOVED: usize = 256;
+
+/// How long what was killed by somebody else may take to end before it counts as left: the end of a pid namespace takes
+/// milliseconds for a thousand processes.
+const DYING_LIMIT: Duration = Duration::from_millis(200);
 
 /// First pause between two attempts to remove a group whose processes are ending.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -66,6 +72,48 @@ pub(super) fn kill(directory: &Path) {
     }
     // What is frozen in version 1 dies when it is thawed, and no sooner.
     let _ = freezer::thaw(directory);
+}
+
+/// Kills what lives in the groups that the record of a dead run names, again until nothing does or the limit is over, and
+/// counts it. What dies by itself within [`DYING_LIMIT`] is not counted: it is on its way with those that held it. Anything that
+/// is no group of ours is passed over, as are processes of another pid namespace, which have no number here.
+pub fn kill_recorded_groups(directories: &[PathBuf], limit: Duration) -> KillReport {
+    let ours: Vec<_> = directories.iter().filter(|path| is_ours(path)).collect();
+    let living = || {
+        let pids = ours
+            .iter()
+            .flat_map(|path| place::pids(path).unwrap_or_default());
+        let entries = pids.filter(|pid| *pid > 1).filter_map(process_table::read);
+        let mut entries: Vec<_> = entries.filter(|entry| entry.is_alive).collect();
+        // In version 1 a process is in several groups of one run.
+        entries.sort_unstable_by_key(|entry| entry.pid);
+        entries.dedup_by_key(|entry| entry.pid);
+        entries
+    };
+    // What is frozen in version 1 dies when it is thawed, and no sooner.
+    for directory in &ours {
+        let _ = freezer::thaw(directory);
+    }
+    let mut tally = Tally::default();
+    let mut pause = FIRST_PAUSE;
+    let began_at = Instant::now();
+    loop {
+        let left = living();
+        let passed = began_at.elapsed();
+        if left.is_empty() || passed >= limit {
+            return tally.finish(left.len());
+        }
+        if passed >= DYING_LIMIT {
+            for entry in &left {
+                tally.count(entry);
+            }
+            for directory in &ours {
+                kill(directory);
+            }
+        }
+        wire::pause(pause);
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
 }
 
 /// Kills what is left in the groups that the record of a dead run names, and removes them. Anything that is no group of ours
