@@ -24,6 +24,12 @@ const MOST_RESIDENT: f64 = 1.2;
 
 const N_ORPHANS: usize = 10_000;
 
+/// How long the memory of an idle init has stood still when it is read.
+const UNCHANGED: Duration = Duration::from_millis(200);
+
+/// Longest wait for that.
+const LONGEST_SETTLING: Duration = Duration::from_secs(5);
+
 /// Becomes PID 1 of a namespace of its own.
 const NAMESPACE: [&str; 5] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
 
@@ -143,10 +149,25 @@ impl Drop for Waiting {
     }
 }
 
+/// The memory of a process once it has not changed for a while: an init may let go of what only its start needed.
+fn settled(pid: u32) -> Memory {
+    let mut found = Memory::of(pid);
+    let (began, mut changed_at) = (Instant::now(), Instant::now());
+    while changed_at.elapsed() < UNCHANGED && began.elapsed() < LONGEST_SETTLING {
+        std::thread::park_timeout(Duration::from_millis(10));
+        let now = Memory::of(pid);
+        if now.rss != found.rss {
+            changed_at = Instant::now();
+        }
+        found = now;
+    }
+    found
+}
+
 fn idle(report: &mut Report, ours: &[Init], peers: &[Init]) {
     let memory = |init: &Init| {
         let waiting = Waiting::start(init, &[], "echo ready; read -r line");
-        Memory::of(waiting.child.id())
+        settled(waiting.child.id())
     };
     let beside: Vec<(&str, Memory)> = peers
         .iter()

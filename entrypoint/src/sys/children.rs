@@ -23,7 +23,8 @@ pub(crate) fn next_change() -> io::Result<Option<(i32, ExitStatus)>> {
     wait_for_any(libc::WNOHANG | libc::__WALL | libc::WUNTRACED | libc::WCONTINUED)
 }
 
-/// One call of wait4(2).
+/// Calls wait4(2) until it tells of a child that has ended, or of one that stopped where that was asked for; a child that made
+/// this process its tracer is let go on the way. Where nobody is traced that is one call.
 fn wait_for_any(options: c_int) -> io::Result<Option<(i32, ExitStatus)>> {
     let mut raw_status: c_int = 0;
     loop {

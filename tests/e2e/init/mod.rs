@@ -12,9 +12,10 @@ mod job_control;
 mod side_by_side;
 mod containers;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::libc;
 
@@ -37,6 +38,16 @@ os.write(1, b"ready\n")
 while True:
     signal.pause()
 "#;
+
+/// Variable by which all that a test starts is found again, also when the init between was killed.
+const MARK: &str = "STOCKADE_TEST_INIT";
+
+/// A value of [`MARK`] that no other test has.
+fn next_mark() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{count}-", std::process::id())
+}
 
 /// An init, by the words that start it.
 #[derive(Clone)]
@@ -83,6 +94,7 @@ impl Subject {
             .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env(MARK, next_mark())
             .stdin(Stdio::null());
         command
     }
@@ -96,9 +108,10 @@ impl Subject {
     }
 }
 
-/// A started init; killed with what descends from it when it is dropped.
+/// A started init; killed with all that it left when it is dropped.
 struct Started {
     child: Child,
+    mark: Option<OsString>,
     stdout: Capture,
     stderr: Capture,
 }
@@ -106,11 +119,14 @@ struct Started {
 impl Started {
     fn new(mut command: Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mark = command.get_envs().find(|(name, _)| *name == MARK);
+        let mark = mark.and_then(|(_, value)| Some(value?.to_owned()));
         let mut child = command.spawn().unwrap();
         let stdout = Capture::of(child.stdout.take().unwrap());
         let stderr = Capture::of(child.stderr.take().unwrap());
         Self {
             child,
+            mark,
             stdout,
             stderr,
         }
@@ -175,6 +191,14 @@ impl Drop for Started {
             }
             let _ = self.child.wait();
         }
+        let Some(mark) = &self.mark else { return };
+        let value = format!("{MARK}={}", mark.display());
+        for process in process_table::all() {
+            let environment = std::fs::read(format!("/proc/{}/environ", process.pid));
+            if environment.is_ok_and(|text| String::from_utf8_lossy(&text).contains(&value)) {
+                crate::harness::run::kill(process.pid, nix::sys::signal::Signal::SIGKILL);
+            }
+        }
     }
 }
 
@@ -212,8 +236,13 @@ fn field(pid: i32, name: &str) -> String {
 
 /// Whether a process has this word in its command line.
 fn anybody_with(word: &str) -> bool {
-    process_table::all().iter().any(|process| {
-        std::fs::read(format!("/proc/{}/cmdline", process.pid))
-            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(word))
-    })
+    process_table::all()
+        .iter()
+        .any(|process| is_called_with(process.pid, word))
+}
+
+/// Whether this process has the word in its command line.
+fn is_called_with(pid: i32, word: &str) -> bool {
+    std::fs::read(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|line| String::from_utf8_lossy(&line).contains(word))
 }

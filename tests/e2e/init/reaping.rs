@@ -8,7 +8,7 @@ use crate::process_table;
 
 /// Hands over dead children in rounds of 200, each when those of the last are reaped, and ends with 3.
 const ORPHANS: &str = r#"
-import os, sys
+import os, sys, time
 init = os.getppid()
 children = "/proc/%d/task/%d/children" % (init, init)
 for round in range(int(sys.argv[1])):
@@ -20,46 +20,53 @@ for round in range(int(sys.argv[1])):
         os._exit(0)
     os.waitpid(middle, 0)
     while len(open(children).read().split()) > 1:
-        pass
+        time.sleep(0.001)
 print("done", flush=True)
 open("/dev/stdin").read()
 os._exit(3)
 "#;
 
-#[test]
-fn ten_thousand_orphans_are_reaped_and_none_is_left() {
-    let variants = [
-        (Subject::own(&[]), &[][..], "50"),
-        (Subject::instead_of("tini"), &["-s"], "5"),
-    ];
-    for (subject, options, rounds) in variants {
-        let words = ["--", "python3", "-c", ORPHANS, rounds];
-        let mut command = subject.command(options.iter().chain(&words));
-        command.stdin(std::process::Stdio::piped());
-        let mut started = Started::new(command);
-        let limit = std::time::Duration::from_secs(240);
-        crate::harness::wait::until_within(limit, "all are handed over and reaped", || {
-            started
-                .lines()
-                .iter()
-                .any(|line| line == "done")
-                .then_some(())
-        });
-        let left = process_table::children(started.pid());
-        assert_eq!(left.len(), 1, "{left:?}");
-        let processor = processor_ticks(started.pid());
-        // A tick is 10 ms; a loop that does not sleep between deaths would take as long as the whole test.
-        assert!(processor < 500, "{processor} ticks of the processor");
-        drop(started.child.stdin.take());
-        assert_eq!(started.end(), 3);
-    }
+/// Milliseconds of the processor that an init has taken for orphans in rounds of 200, none of which is left.
+fn time_for_orphans(subject: &Subject, options: &[&str], rounds: &str) -> f64 {
+    let words = ["--", "python3", "-c", ORPHANS, rounds];
+    let mut command = subject.command(options.iter().chain(&words));
+    command.stdin(std::process::Stdio::piped());
+    let mut started = Started::new(command);
+    let limit = std::time::Duration::from_secs(240);
+    crate::harness::wait::until_within(limit, "all are handed over and reaped", || {
+        started
+            .lines()
+            .iter()
+            .any(|line| line == "done")
+            .then_some(())
+    });
+    let left = process_table::children(started.pid());
+    assert_eq!(left.len(), 1, "{}: {left:?}", subject.name);
+    let time = processor_time(started.pid());
+    drop(started.child.stdin.take());
+    assert_eq!(started.end(), 3, "{}", subject.name);
+    time
 }
 
-/// Time on the processor, user and system, proc_pid_stat(5).
-fn processor_ticks(pid: i32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+#[test]
+fn ten_thousand_orphans_are_reaped_and_none_is_left_in_the_time_that_tini_takes() {
+    let own = time_for_orphans(&Subject::own(&[]), &[], "50");
+    // A loop that does not sleep between deaths would take as long as the whole test, which is seconds.
+    assert!(own < 5_000.0, "{own} ms of the processor");
+    time_for_orphans(&Subject::instead_of("tini"), &["-s"], "5");
+    let Some(tini) = Subject::original("tini") else {
+        return;
+    };
+    let theirs = time_for_orphans(&tini, &["-s"], "50");
+    // Ours is built for tests and starts for longer. `benches` has the figures of what is released.
+    assert!(own < 2.0 * theirs + 20.0, "{own} ms, tini {theirs} ms");
+}
+
+/// Milliseconds on the processor, user and system, as the scheduler counts them (proc_pid_schedstat(5)).
+fn processor_time(pid: i32) -> f64 {
+    let counted = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    let nanos: f64 = counted.split(' ').next().unwrap().parse().unwrap();
+    nanos / 1e6
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Started, Subject, anybody_with, as_pid_1};
+use super::{Started, Subject, anybody_with, as_pid_1, is_called_with};
+use crate::harness::until;
+use crate::process_table;
 
 /// Ends with 6 and leaves a daemon in a session of its own, which does `on_term` when it is asked to end.
 fn leaves_a_daemon(on_term: &str, directory: &Path) -> String {
@@ -66,15 +68,26 @@ fn nobody_waits_where_nobody_is_left() {
 }
 
 #[test]
-fn two_hundred_in_sessions_of_their_own_are_all_ended() {
-    // Found again by how long they sleep.
+fn three_hundred_in_sessions_of_their_own_are_all_ended_by_a_stop() {
+    // Found again by how long they sleep. A thousand are the bench's, which has the machine for itself.
     let sleeps = format!("60{}", std::process::id());
-    let script =
-        format!("n=0; while [ $n -lt 200 ]; do n=$((n+1)); setsid sleep {sleeps} & done; exit 8");
+    let script = format!(
+        "n=0; while [ $n -lt 300 ]; do n=$((n+1)); setsid sleep {sleeps} & done; echo ready; wait; sleep {sleeps}"
+    );
     let mut started =
         Started::new(Subject::own(&["-v", "--grace", "0"]).command(["sh", "-c", &script]));
-    assert_eq!(started.end(), 8, "{}", started.stderr.so_far());
-    assert!(!anybody_with(&sleeps));
+    started.until_line("ready");
+    let n_there = || {
+        let left = process_table::all();
+        left.iter()
+            .filter(|process| is_called_with(process.pid, &sleeps))
+            .count()
+    };
+    // The shell that has the number in its script is one of them.
+    until("all are there", || (n_there() >= 301).then_some(()));
+    started.signal(nix::libc::SIGTERM);
+    assert_eq!(started.end(), 143, "{}", started.stderr.so_far());
+    assert_eq!(n_there(), 0);
     let said = started.stderr.all();
     assert!(said.contains("left and killed: "), "{said}");
 }

@@ -64,21 +64,18 @@ fn pid_1_passes_on_every_signal() {
 
 #[test]
 fn no_stop_is_lost_while_the_init_and_its_child_come_up() {
-    const ROUNDS: u32 = 80;
-    for subject in [
-        Subject::own(&[]),
-        Subject::instead_of("tini"),
-        Subject::instead_of("dumb-init"),
+    // The start of a debug build, from the exec of the init to that of its child; a round has its own part of it.
+    const COVERED: Duration = Duration::from_millis(30);
+    for (subject, n_rounds) in [
+        (Subject::own(&[]), 250),
+        (Subject::instead_of("tini"), 80),
+        (Subject::instead_of("dumb-init"), 80),
     ] {
-        // Found again by how long it sleeps, also where the init was ended and its child was not.
-        let sleeps = format!("61{}", std::process::id());
         let options: &[&str] = if subject.name == "tini" { &["-g"] } else { &[] };
-        for round in 0..ROUNDS {
-            let command = ["--", "sleep", sleeps.as_str()];
-            let words = options.iter().chain(&command);
+        for round in 0..n_rounds {
+            let words = options.iter().chain(&["--", "sleep", "600"]);
             let mut started = Started::new(subject.command(words));
-            // The instants cover the start of a debug build from the exec of the init to that of its child.
-            let at = Instant::now() + Duration::from_micros(u64::from(round) * 375);
+            let at = Instant::now() + COVERED * round / n_rounds;
             while Instant::now() < at {
                 std::hint::spin_loop();
             }
@@ -345,4 +342,19 @@ fn the_command_finds_masks_and_ignored_signals_as_the_init_found_them() {
             subject.name
         );
     }
+}
+
+#[test]
+fn a_command_whose_init_was_killed_does_not_outlive_its_test() {
+    let mut started = Subject::own(&[]).probe(&[]);
+    let probe = started.main_child();
+    started.signal(libc::SIGKILL);
+    assert_eq!(started.end(), 1009);
+    assert!(process_table::read(probe).is_some());
+    drop(started);
+    until("the probe is gone", || {
+        process_table::read(probe)
+            .is_none_or(|process| process.state == 'Z')
+            .then_some(())
+    });
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+use super::scene::Place;
 use super::{Cell, Means, Moment, Victim};
 use crate::harness::Recording;
 
@@ -19,7 +20,7 @@ pub struct Told<'a> {
     /// The agent came to its last statement.
     pub is_done: bool,
     pub stderr: &'a str,
-    pub is_first_process: bool,
+    pub place: Place,
 }
 
 /// Checks all of it.
@@ -122,13 +123,14 @@ fn the_exit_code_agrees(told: &Told<'_>, code: Option<&str>) {
         },
         Some(_) => 125,
     };
+    let is_first_process = told.place == Place::FirstProcess;
     let is_killed = matches!(told.cell.means, Means::Kill | Means::StopKill);
-    if is_guardian_struck && is_killed && told.is_first_process {
+    if is_guardian_struck && is_killed && is_first_process {
         // `unshare` stands between, and has a code of its own for that.
         return;
     }
     // As pid 1 the kernel keeps a fault that somebody sends away from it, else it dies of it.
-    let may_be_faulted = told.cell.means == Means::Fault && !told.is_first_process;
+    let may_be_faulted = told.cell.means == Means::Fault && !is_first_process;
     if is_guardian_struck && (is_killed || may_be_faulted) {
         // It could not say anything any more.
         let signal = if is_killed { 9 } else { 11 };

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::crash_follower::{Random, rounds, say};
 use crate::held::Holds;
+use scene::Place;
 
 /// Who is struck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,7 +127,7 @@ fn whoever_is_struck_with_whatever_at_whatever_moment_the_record_is_true_and_not
     let turn = usize::try_from(random.below(5)).unwrap();
     let mut struck: BTreeMap<Cell, u64> = BTreeMap::new();
     let (mut n_absent, mut n_with_reader) = (0, 0);
-    let (mut n_as_first_process, mut n_in_container) = (0, 0);
+    let mut places = [0_u64; 4];
     for round in 0..n_rounds {
         let cell = Cell::of_round(round, turn);
         let seed = random.0;
@@ -137,8 +138,7 @@ fn whoever_is_struck_with_whatever_at_whatever_moment_the_record_is_true_and_not
             Ok(seen) => {
                 *struck.entry(cell).or_default() += u64::from(seen.n_struck > 0);
                 n_absent += u64::from(seen.n_struck == 0);
-                n_as_first_process += u64::from(seen.is_first_process);
-                n_in_container += u64::from(seen.is_in_container);
+                places[seen.place as usize] += 1;
                 n_with_reader += u64::from(seen.n_events > 0);
             }
             Err(panic) => {
@@ -153,9 +153,12 @@ fn whoever_is_struck_with_whatever_at_whatever_moment_the_record_is_true_and_not
     let times = struck.values().filter(|times| **times > 0);
     say(&format!(
         "kill matrix: {n_rounds} rounds from seed {first_seed}: {n_cells} cells struck, {} to {} times each; in {n_absent} rounds \
-         the victim was dead by then; {n_as_first_process} as pid 1, {n_in_container} in the tier container; a reader in {n_with_reader}",
+         the victim was dead by then; {} as pid 1, {} in the tier container, {} in the tier none; a reader in {n_with_reader}",
         times.clone().min().unwrap_or(&0),
         times.max().unwrap_or(&0),
+        places[Place::FirstProcess as usize],
+        places[Place::Container as usize],
+        places[Place::Unconfined as usize],
     ));
     assert!(
         n_with_reader * 2 > n_rounds as u64,

@@ -27,8 +27,32 @@ const LATEST: Duration = Duration::from_millis(30);
 pub struct Seen {
     pub n_struck: usize,
     pub n_events: usize,
-    pub is_first_process: bool,
-    pub is_in_container: bool,
+    pub place: Place,
+}
+
+/// Where a run of the matrix is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the best tier of the host, as a process among others.
+    Host,
+    /// The same, and the guardian is pid 1.
+    FirstProcess,
+    /// In the tier `container`, where no pid namespace ends what is left.
+    Container,
+    /// In the tier `none`, where nothing confines the workload.
+    Unconfined,
+}
+
+impl Place {
+    /// A quarter each, if pid 1 can be had.
+    fn by_chance(random: &mut Random) -> Self {
+        match random.below(4) {
+            0 if nix::unistd::Uid::effective().is_root() => Self::FirstProcess,
+            1 => Self::Container,
+            2 => Self::Unconfined,
+            _ => Self::Host,
+        }
+    }
 }
 
 /// A run of the matrix.
@@ -39,8 +63,7 @@ struct Scene {
     directory: PathBuf,
     workspace: PathBuf,
     mark: String,
-    is_first_process: bool,
-    is_in_container: bool,
+    place: Place,
     _files: (RunBuilder, tempfile::TempDir),
 }
 
@@ -90,7 +113,7 @@ impl Scene {
             "{deaf}: {mark}-agent; setsid sh -c ': {mark}-grand; while :; do sleep 0.05; done' & \
              until [ -e go ]; do echo tick; sleep 0.01; done; : > done; exit 0"
         );
-        let is_first_process = random.below(4) == 0 && nix::unistd::Uid::effective().is_root();
+        let place = Place::by_chance(random);
         let mut builder = holds
             .within(RunBuilder::sh(&script))
             .with_recordings(recordings.path())
@@ -99,18 +122,19 @@ impl Scene {
         if cell.moment == Moment::Finished {
             builder = builder.flag("--linger=60");
         }
-        if is_first_process {
-            let prefix = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
-            builder = builder.within(prefix.map(Into::into).into());
-        }
-        // Where no pid namespace ends what is left, the sweeps must.
-        let is_in_container = !is_first_process && random.below(3) == 0;
-        if is_in_container {
-            builder = builder.flag("--isolation=container");
-            if cell.moment == Moment::Paused {
-                // Its workload could ask as well, so it needs a token, or this.
-                builder = builder.flag("--insecure-no-auth");
+        builder = match place {
+            Place::Host => builder,
+            Place::FirstProcess => {
+                let prefix = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+                builder.within(prefix.map(Into::into).into())
             }
+            // Where no pid namespace ends what is left, the sweeps must.
+            Place::Container => builder.flag("--isolation=container"),
+            Place::Unconfined => builder.flag("--isolation=none"),
+        };
+        if cell.moment == Moment::Paused && matches!(place, Place::Container | Place::Unconfined) {
+            // Its workload could ask as well, so it needs a token, or this.
+            builder = builder.flag("--insecure-no-auth");
         }
         let workspace = builder.workspace();
         let directory = workspace.parent().unwrap().to_owned();
@@ -128,8 +152,7 @@ impl Scene {
             directory,
             workspace,
             mark,
-            is_first_process,
-            is_in_container,
+            place,
             _files: (builder, recordings),
         }
     }
@@ -152,7 +175,7 @@ impl Scene {
 
     fn guardian(&self) -> Option<i32> {
         let child = i32::try_from(self.child.id()).unwrap();
-        if self.is_first_process {
+        if self.place == Place::FirstProcess {
             process_table::live_child(child)
         } else {
             Some(child)
@@ -471,12 +494,11 @@ pub fn one_round(cell: Cell, holds: &Holds, seed: u64) -> Seen {
         seen: &seen,
         is_done: scene.workspace.join("done").exists(),
         stderr: &scene.stderr(),
-        is_first_process: scene.is_first_process,
+        place: scene.place,
     });
     Seen {
         n_struck,
         n_events: seen.len(),
-        is_first_process: scene.is_first_process,
-        is_in_container: scene.is_in_container,
+        place: scene.place,
     }
 }
