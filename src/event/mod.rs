@@ -10,6 +10,7 @@ pub mod lifecycle;
 pub mod network;
 pub mod output;
 pub mod service;
+pub mod stop;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ pub use output::{
     Text, Withheld,
 };
 pub use service::{Service, ServiceOutput, ServiceState};
+pub use stop::{Rung, StopStep};
 
 /// One entry of the action log, without its envelope.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,6 +81,9 @@ pub enum Event {
     /// A hook has ended, or could not be run.
     #[serde(rename = "hook")]
     Hook(Hook),
+    /// A step of a stop.
+    #[serde(rename = "stop.step")]
+    StopStep(StopStep),
     /// A diagnostic of the supervisor or of the agent.
     #[serde(rename = "log")]
     Log(Diagnostic),
@@ -131,6 +136,8 @@ pub enum EventType {
     ServiceOutput,
     /// `hook`
     Hook,
+    /// `stop.step`
+    StopStep,
     /// `log`
     Log,
     /// `agent.raw`
@@ -143,7 +150,7 @@ pub enum EventType {
 
 impl EventType {
     /// Every type, in the order of the table in `docs/api.md`.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::LogOpened,
         Self::RunPhase,
         Self::RunPaused,
@@ -161,6 +168,7 @@ impl EventType {
         Self::Service,
         Self::ServiceOutput,
         Self::Hook,
+        Self::StopStep,
         Self::Log,
         Self::AgentRaw,
         Self::Artifact,
@@ -187,6 +195,7 @@ impl EventType {
             Self::Service => "service",
             Self::ServiceOutput => "service.output",
             Self::Hook => "hook",
+            Self::StopStep => "stop.step",
             Self::Log => "log",
             Self::AgentRaw => "agent.raw",
             Self::Artifact => "artifact",
@@ -240,6 +249,7 @@ impl Event {
             Self::Service(_) => EventType::Service,
             Self::ServiceOutput(_) => EventType::ServiceOutput,
             Self::Hook(_) => EventType::Hook,
+            Self::StopStep(_) => EventType::StopStep,
             Self::Log(_) => EventType::Log,
             Self::AgentRaw(_) => EventType::AgentRaw,
             Self::Artifact(_) => EventType::Artifact,
@@ -269,6 +279,7 @@ impl Event {
             Self::Service(payload) => serde_json::to_writer(out, payload),
             Self::ServiceOutput(payload) => serde_json::to_writer(out, payload),
             Self::Hook(payload) => serde_json::to_writer(out, payload),
+            Self::StopStep(payload) => serde_json::to_writer(out, payload),
             Self::Log(payload) => serde_json::to_writer(out, payload),
             Self::AgentRaw(payload) => serde_json::to_writer(out, payload),
             Self::Artifact(payload) => serde_json::to_writer(out, payload),

@@ -166,6 +166,8 @@ impl Teller {
             Event::ActionOutput(_) | Event::ServiceOutput(_) => return None,
             Event::Service(service) => self.service(service)?,
             Event::Hook(hook) => self.hook(hook)?,
+            // What came of it is told by the hook, the service and the end.
+            Event::StopStep(_) => return None,
             Event::Action(action) => self.action(action)?,
             Event::Message(text) => {
                 let role = text.role.as_deref().map_or("agent".to_owned(), &short);

@@ -113,6 +113,7 @@ impl State {
             | Event::Guardrail(_)
             | Event::Network(_)
             | Event::Hook(_)
+            | Event::StopStep(_)
             | Event::Service(_)
             | Event::Log(_)
             | Event::AgentRaw(_)

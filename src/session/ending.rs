@@ -28,7 +28,7 @@ use super::{End, Session};
 use crate::agent::{Exit, Observation, Role, Verdict};
 use crate::control::{StopAnswer, StopCall, StopCause, StopRequest};
 use crate::event::lifecycle::Survivors;
-use crate::event::{Complete, HookName, Level};
+use crate::event::{Complete, Event, HookName, Level, Rung, StopStep};
 use crate::log::LogHealth;
 use crate::run::{EndedBy, ErrorCode, Outcome, RunError, Status, Transition};
 
@@ -102,6 +102,7 @@ impl Session {
         } else {
             self.kill_everything().await
         };
+        self.note_kill(&killed);
         self.close_in_time().await;
         self.end_cast().await;
         self.check_result(&mut cause).await;
@@ -117,8 +118,10 @@ impl Session {
                 self.run_hook(HookName::PostRun, limit, outlook, &mut ladder)
                     .await;
             }
-            killed.add(self.stop_services(&mut ladder).await);
-            killed.add(self.kill_everything().await);
+            let mut last = self.stop_services(&mut ladder).await;
+            last.add(self.kill_everything().await);
+            self.note_kill(&last);
+            killed.add(last);
             self.services.close_output().await;
         }
         self.collect(collect_until, ladder.n_signals()).await;
@@ -204,8 +207,33 @@ impl Session {
         }
     }
 
+    /// Puts a step of the stop on record.
+    pub(super) fn note_step(&self, rung: Rung, hook: Option<HookName>, left: Option<Duration>) {
+        self.recorder.append(Event::StopStep(StopStep {
+            rung,
+            hook,
+            left_ms: left.map(super::journal::millis),
+            processes: None,
+        }));
+    }
+
+    /// The same of a kill, if something was killed.
+    fn note_kill(&self, killed: &Killed) {
+        if killed.killed > 0 {
+            self.recorder.append(Event::StopStep(StopStep {
+                rung: Rung::Kill,
+                hook: None,
+                left_ms: None,
+                processes: Some(killed.killed),
+            }));
+        }
+    }
+
     /// Rung 2: asks every process to end, and waits while there is grace.
     async fn ask_to_end(&mut self, ladder: &mut Ladder) {
+        let reserve = self.time_behind_agent();
+        let left = ladder.left_before(reserve, None).unwrap_or_default();
+        self.note_step(Rung::Signal, None, Some(left));
         // With no service the rest is everything, which is reached by faster means.
         let asked = match self.services.are_any() {
             true => self.workload.signal_rest(SIGTERM).await,
@@ -214,7 +242,6 @@ impl Session {
         if let Err(error) = asked {
             tracing::debug!(%error, "nothing was there to be signalled");
         }
-        let reserve = self.time_behind_agent();
         self.await_end(Awaited::Agent, ladder, |ladder, ended_at| {
             ladder.left_before(reserve, ended_at)
         })

@@ -22,7 +22,7 @@ use crate::agent::{Exit, SandboxState};
 use crate::cast::{Cast, LineEnds, ScreenStream};
 use crate::description::service;
 use crate::event::action::Truncated;
-use crate::event::{Event, Hook, HookName, Level, Stream};
+use crate::event::{Event, Hook, HookName, Level, Rung, Stream};
 use crate::redact::StreamRedactor;
 use crate::run::{ErrorCode, Status};
 use crate::text::Clip;
@@ -110,7 +110,9 @@ impl Session {
             match launched.await {
                 Ok(id) => {
                     self.hook = Some(Running { id, exit: None });
-                    self.await_hook(name, limit.min(hook.timeout), ladder).await
+                    let limit = limit.min(hook.timeout);
+                    self.note_step(Rung::Hook, Some(name), Some(limit));
+                    self.await_hook(name, limit, ladder).await
                 }
                 Err(why) => Went::not(why),
             }

@@ -138,6 +138,7 @@ impl StatusFold {
             EventType::ActionOutput
             | EventType::ServiceOutput
             | EventType::Hook
+            | EventType::StopStep
             | EventType::Message
             | EventType::Thought
             | EventType::Limit
@@ -190,6 +191,7 @@ impl StatusFold {
             | Event::Guardrail(_)
             | Event::Network(_)
             | Event::Hook(_)
+            | Event::StopStep(_)
             | Event::Log(_)
             | Event::AgentRaw(_)
             | Event::Artifact(_) => {}

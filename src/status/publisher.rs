@@ -400,6 +400,7 @@ fn urgency_of(event_type: EventType) -> Urgency {
         | EventType::Network
         | EventType::Service
         | EventType::Hook
+        | EventType::StopStep
         | EventType::ServiceOutput
         | EventType::Log
         | EventType::AgentRaw

@@ -59,6 +59,7 @@ impl RunObserver {
                 | Event::ActionStarted(_)
                 | Event::ActionOutput(_)
                 | Event::Hook(_)
+                | Event::StopStep(_)
                 | Event::ServiceOutput(_)
                 | Event::Message(_)
                 | Event::Thought(_)

@@ -260,6 +260,59 @@ fn pre_stop_runs_in_a_run_that_was_paused_and_goes_on_for_its_end() {
     assert_nothing_left(&run);
 }
 
+/// The rungs of a run with what each says beside its time: a hook, or how many were killed.
+fn rungs(run: &Finished) -> Vec<String> {
+    let steps = run.recording.events_of("stop.step");
+    let said = |step: &Value| {
+        let word = |key: &str| step[key].as_str().map(str::to_owned);
+        let of = word("hook").or_else(|| Some(step["processes"].as_u64()?.to_string()));
+        let of = of.map_or(String::new(), |of| format!(" {of}"));
+        let is_timed = step["left_ms"].is_u64();
+        assert_eq!(is_timed, step["rung"] != "kill", "{step}");
+        format!("{}{of}", word("rung").unwrap())
+    };
+    steps.iter().map(said).collect()
+}
+
+#[test]
+fn the_steps_of_a_stop_are_events_and_where_nothing_is_to_be_done_there_is_none() {
+    let description = format!(
+        "{}{}services:\n{}",
+        hook("pre_stop", "true"),
+        hook("post_run", "true"),
+        willing("a")
+    );
+    let run = with_description(
+        "setsid sh -c 'trap \"\" TERM; : > deaf; while :; do sleep 0.05; done' & \
+         trap 'exit 0' TERM; until test -e deaf; do sleep 0.02; done; echo ready; while :; do sleep 0.05; done",
+        &description,
+    )
+    .flag("--grace=6")
+    .start();
+    run.until_stdout("ready");
+    run.signal(Signal::SIGTERM);
+    let run = run.finish();
+    assert_eq!(run.code(), 143, "{}", run.stderr);
+    let told = rungs(&run);
+    assert_eq!(
+        told[..2],
+        ["hook pre_stop".to_owned(), "signal".to_owned()],
+        "{told:?}"
+    );
+    assert!(told[2].starts_with("kill "), "{told:?}");
+    assert_eq!(
+        told[3..],
+        ["hook post_run".to_owned(), "services".to_owned()],
+        "{told:?}"
+    );
+    run.recording.assert_whole();
+
+    let run = RunBuilder::sh("echo done").finish();
+    assert_eq!(rungs(&run), Vec::<String>::new());
+    let run = RunBuilder::sh("sleep 600 & echo done").finish();
+    assert_eq!(rungs(&run), ["kill 1"]);
+}
+
 #[test]
 fn what_a_hook_prints_is_cut_redacted_and_counted() {
     let script = "echo hidden-secret-value; yes | head -c 100000";

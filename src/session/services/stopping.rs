@@ -13,7 +13,7 @@ use super::super::workload::{Killed, exit_of};
 use super::super::{Session, journal};
 use super::{State, Whose};
 use crate::agent::Exit;
-use crate::event::{Event, Service, ServiceState};
+use crate::event::{Event, Rung, Service, ServiceState};
 
 /// Time for the end of looks that were killed; it takes well below a millisecond each.
 const ABANDON_LIMIT: Duration = Duration::from_millis(200);
@@ -90,6 +90,10 @@ impl Session {
     /// Stops all services, the last one first; gives what had to be killed.
     pub(in crate::session) async fn stop_services(&mut self, ladder: &mut Ladder) -> Killed {
         let mut killed = Killed::default();
+        if self.services.held.iter().any(|held| held.launch.is_some()) {
+            let left = ladder.left(None).unwrap_or_default();
+            self.note_step(Rung::Services, None, Some(left));
+        }
         for idx in (0..self.services.held.len()).rev() {
             self.stop_service(idx, ladder, &mut killed).await;
         }

@@ -6,6 +6,7 @@
 
 mod claims;
 mod scene;
+mod strike;
 
 use std::collections::BTreeMap;
 

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::claims::{self, Told};
-use super::{Cell, Means, Moment, Victim};
+use super::strike::{Stand, signal, strike};
+use super::{Cell, Moment, Victim};
 use crate::crash_follower::{Random, Reader, StatusWatcher, over_socket, wait_until};
 use crate::harness::run::binary;
 use crate::harness::wait::until_within;
@@ -18,10 +19,10 @@ use crate::held::Holds;
 use crate::process_table;
 
 /// Longest wait for anything; the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longest pause between the moment and the strike, and between SIGSTOP and what follows it.
-const LATEST: Duration = Duration::from_millis(30);
+pub const LATEST: Duration = Duration::from_millis(30);
 
 /// What a round saw.
 pub struct Seen {
@@ -360,72 +361,6 @@ impl Scene {
         {
             // Ends the linger.
             signal(guardian, Signal::SIGTERM);
-        }
-    }
-}
-
-/// Sends it; true when there was somebody who got it.
-fn signal(pid: i32, signal: Signal) -> bool {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).is_ok()
-}
-
-/// Waits until SIGSEGV is no longer pending, so that another one is not the same; who holds it back is not waited for long.
-fn until_taken(pid: i32) {
-    let is_pending = || {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let pending = status
-            .lines()
-            .find_map(|line| line.strip_prefix("ShdPnd:"))
-            .map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap());
-        pending & (1 << (Signal::SIGSEGV as u64 - 1)) != 0
-    };
-    let ends_at = Instant::now() + Duration::from_millis(200);
-    while is_pending() && Instant::now() < ends_at {
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
-}
-
-/// Whether those that are struck can take a signal at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stand {
-    Free,
-    Frozen,
-}
-
-/// Strikes all, in an order of chance; gives how many were there.
-fn strike(mut pids: Vec<i32>, means: Means, stand: Stand, random: &mut Random) -> usize {
-    for at in (1..pids.len()).rev() {
-        pids.swap(at, usize::try_from(random.below(at as u64 + 1)).unwrap());
-    }
-    let all = |which| pids.iter().filter(|pid| signal(**pid, which)).count();
-    match means {
-        Means::Kill => all(Signal::SIGKILL),
-        Means::Term => all(Signal::SIGTERM),
-        Means::Fault => {
-            let n_struck = all(Signal::SIGSEGV);
-            pids.iter().for_each(|pid| until_taken(*pid));
-            // The runtime's own handler takes the first for a fault that will come again.
-            all(Signal::SIGSEGV);
-            n_struck
-        }
-        Means::StopContinue | Means::StopKill => {
-            let n_struck = all(Signal::SIGSTOP);
-            // What is frozen takes the signal when it goes on.
-            if stand == Stand::Free {
-                until_within(PATIENCE, "all are stopped", || {
-                    let is_stopped = |pid: &i32| {
-                        process_table::read(*pid).is_none_or(|it| matches!(it.state, 'T' | 'Z'))
-                    };
-                    pids.iter().all(is_stopped).then_some(())
-                });
-            }
-            wait_until(Instant::now() + random.duration(LATEST));
-            all(if means == Means::StopKill {
-                Signal::SIGKILL
-            } else {
-                Signal::SIGCONT
-            });
-            n_struck
         }
     }
 }
