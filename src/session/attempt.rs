@@ -291,7 +291,7 @@ impl Session {
         match failure {
             Some(failure) => {
                 let failure = Some(failure);
-                // The run is over already, whatever a guardrail would say.
+                self.journal.ends_watch_of_attempts();
                 self.conclude(Conclusion { failure }).await.map(drop)
             }
             None => Ok(()),

@@ -123,6 +123,8 @@ impl Journal {
     }
 
     /// The same, with a watch that looks at attempts at steps of a playbook.
+    ///
+    /// What its tools report is counted apart.
     #[must_use]
     pub fn watching_attempts(mut self, watch: Option<Watch>) -> Self {
         self.attempts = watch;
@@ -148,8 +150,11 @@ impl Journal {
             }
             Report::Checked(reported) => {
                 self.watch.begin_anew();
-                self.end(*reported).await?;
-                return Ok(self.within_limit());
+                let (step, (seen, label)) = self.end(*reported).await?;
+                return match self.within_limit() {
+                    Recorded::GoOn => self.guard_attempt(step, seen, &label).await,
+                    beyond @ (Recorded::TooManySteps | Recorded::Blocked(_)) => Ok(beyond),
+                };
             }
             Report::Message { role, text } => Event::Message(Text {
                 role: role.map(|role| self.label(&role)),
@@ -218,6 +223,11 @@ impl Journal {
             Some(finding) => self.decide(step, &finding, &label).await,
             None => Ok(Recorded::GoOn),
         }
+    }
+
+    /// Looks at no further attempt: the run is over, and nothing can be decided any more.
+    pub(super) fn ends_watch_of_attempts(&mut self) {
+        self.attempts = None;
     }
 
     /// Records what a guardrail found.

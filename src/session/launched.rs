@@ -14,15 +14,15 @@ use tokio::time::Instant;
 use super::attempt::Watched;
 use super::console::{Use, pipe};
 use super::environment::ACTIONS_FD;
-use super::journal::MAX_TEXT_BYTES;
+use super::journal::{MAX_TEXT_BYTES, Recorded};
 use super::limits::LOOK_INTERVAL;
 use super::output::{Destination, Pump, Settle};
 use super::result_lines::{Reports, ResultLine, ResultLines};
 use super::{CUT_LIMIT, DRAIN_LIMIT, End, MAX_WAITING_LINES, Session, next_observation};
 use crate::agent::{Exit, Launch, LineOf, NotStarted, Observation, Role, SandboxState};
 use crate::cast::{Cast, LineEnds, ScreenStream};
-use crate::event::Stream;
 use crate::event::action::Truncated;
+use crate::event::{Guardrail, Stream};
 use crate::log::AppendError;
 use crate::redact::StreamRedactor;
 use crate::run::{ErrorCode, Phase, Transition};
@@ -201,7 +201,8 @@ impl Session {
     async fn not_started(&mut self, step: u64, why: NotStarted) -> LaunchFailure {
         match self.journal.command_not_started(step, &why.message).await {
             Err(error) => LaunchFailure::NotRecorded(error),
-            Ok(()) => match why.sandbox {
+            Ok(Recorded::Blocked(guardrail)) => LaunchFailure::Blocked(guardrail),
+            Ok(Recorded::GoOn | Recorded::TooManySteps) => match why.sandbox {
                 SandboxState::Works => LaunchFailure::NotStarted(why),
                 SandboxState::Lost => LaunchFailure::SandboxLost(why.message),
             },
@@ -382,6 +383,7 @@ pub(super) enum LaunchFailure {
     NotStarted(NotStarted),
     NotRecorded(AppendError),
     TooManySteps,
+    Blocked(Guardrail),
     SandboxLost(String),
 }
 

@@ -429,6 +429,7 @@ impl Session {
                         self.tell_not_begun().await;
                         return Some(End::TooManySteps);
                     }
+                    Err(LaunchFailure::Blocked(guardrail)) => return Some(End::Blocked(guardrail)),
                     Err(LaunchFailure::SandboxLost(why)) => return Some(End::SandboxGone(why)),
                     Err(LaunchFailure::NotRecorded(error)) => Err(error),
                 },

@@ -250,3 +250,19 @@ fn attempts_at_a_step_are_bounded_by_what_the_description_sets_and_by_no_default
         run.recording.assert_whole();
     }
 }
+
+#[test]
+fn attempts_that_cannot_start_and_repeated_looks_count_as_attempts() {
+    let absent = "version: 1\nname: absent\nsteps:\n  - {id: absent, run: [/no/such/program], retries: {max: 9, delay: 0s}}\n";
+    let looks = "version: 1\nname: looks\nsteps:\n  - {id: looks, run: 'true', expect: {file: {path: never}}, retries: {max: 9, delay: 0s, retry: verify}}\n";
+    for playbook in [absent, looks] {
+        let run = RunBuilder::playbook(playbook)
+            .env("STOCKADE_GUARDRAILS_MAX_CONSECUTIVE_ERRORS", "3")
+            .finish();
+        assert_eq!(run.code(), 1, "{}", run.stderr);
+        let status = run.recording.status();
+        assert_eq!(status["error"]["code"], "GUARDRAIL_BLOCKED", "{status}");
+        assert_eq!(run.recording.events_of("action").len(), 3);
+        run.recording.assert_whole();
+    }
+}

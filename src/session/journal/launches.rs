@@ -1,7 +1,7 @@
 //! Actions that are launches: a command, or an attempt at a step of a playbook.
 //!
-//! Owns what is recorded of their beginning and end. Guardrails do not look at them: what is launched is decided here, not
-//! by an agent in its circles, and retries are meant to be the same.
+//! Owns what is recorded of their beginning and end, and what guardrails that look at attempts are to know of them. By default
+//! none does: what is launched is decided here, not by an agent in its circles, and retries are meant to be the same.
 
 use std::time::Duration;
 
@@ -98,6 +98,7 @@ impl Journal {
         let success = failure.is_none();
         let ended = ReportedAction {
             success: Some(success),
+            error: failure.clone(),
             result_text: Some(output.clone()),
             exit_code: exit.code,
             signal: exit.signal,
@@ -110,8 +111,18 @@ impl Journal {
         let failure = failure.map(|failure| self.cut(&failure));
         self.launch_ended(step, exit, duration, failure, output, truncated)
             .await?;
+        self.guard_attempt(step, seen, &label).await
+    }
+
+    /// Lets the guardrails that look at attempts look at one.
+    pub(super) async fn guard_attempt(
+        &mut self,
+        step: u64,
+        seen: Seen,
+        label: &str,
+    ) -> Result<Recorded, AppendError> {
         match self.attempts.as_mut().and_then(|watch| watch.saw(seen)) {
-            Some(finding) => self.decide(step, &finding, &label).await,
+            Some(finding) => self.decide(step, &finding, label).await,
             None => Ok(Recorded::GoOn),
         }
     }
@@ -143,13 +154,32 @@ impl Journal {
     ///
     /// # Errors
     /// As [`crate::log::ActionLog::append`].
-    pub async fn command_not_started(&mut self, step: u64, why: &str) -> Result<(), AppendError> {
+    pub async fn command_not_started(
+        &mut self,
+        step: u64,
+        why: &str,
+    ) -> Result<Recorded, AppendError> {
         let Some(open) = self.open.get(&step) else {
-            return Ok(());
+            return Ok(Recorded::GoOn);
+        };
+        let is_attempt = open.attempt.is_some();
+        let ended = ReportedAction {
+            success: Some(false),
+            error: Some(why.to_owned()),
+            ..ReportedAction::default()
+        };
+        let seen = Seen {
+            signature: open.call.ended(&ended),
+            success: ended.success,
         };
         let mut action = open.ended(step, None);
         action.success = Some(false);
         action.error = Some(why.to_owned());
-        self.close(action).await
+        let label = guarded::label(&action);
+        self.close(action).await?;
+        if is_attempt {
+            return self.guard_attempt(step, seen, &label).await;
+        }
+        Ok(Recorded::GoOn)
     }
 }
