@@ -126,6 +126,8 @@ pub struct RunDescription {
     pub idle_timeout: Option<Duration>,
     /// How long a stop may take in all.
     pub grace: Duration,
+    /// How long the agent has to end by itself once a stop was told it; absent when it is not told.
+    pub stop_message: Option<Duration>,
     /// How long the terminal status stays readable.
     pub linger: Duration,
     /// The most actions.

@@ -71,6 +71,7 @@ impl RunDescription {
             "timeout_seconds": self.timeout.as_secs(),
             "idle_timeout_seconds": self.idle_timeout.map_or(0, |idle| idle.as_secs()),
             "grace_seconds": self.grace.as_secs(),
+            "stop_message_seconds": self.stop_message.map_or(0, |time| time.as_secs()),
             "linger_seconds": self.linger.as_secs(),
             "max_steps": self.max_steps,
             "guardrails": self.guardrails,

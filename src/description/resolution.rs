@@ -186,6 +186,7 @@ impl Checker<'_> {
         let timeout = self.number("timeout_seconds", seconds, 1..=MAX_TIMEOUT_SECONDS, 600);
         let idle = self.number("idle_timeout_seconds", seconds, 0..=MAX_TIMEOUT_SECONDS, 0);
         let grace = self.number("grace_seconds", seconds, 1..=MAX_GRACE_SECONDS, 8);
+        let stop_message = self.number("stop_message_seconds", seconds, 0..=grace, 0);
         let linger = self.number("linger_seconds", seconds, 0..=MAX_GRACE_SECONDS, 0);
         let max_steps = self.number("max_steps", Unit::Count, 1..=1_000_000, DEFAULT_MAX_STEPS);
         let guardrails = self.guardrails(max_steps, &origins);
@@ -222,6 +223,7 @@ impl Checker<'_> {
             timeout: Duration::from_secs(timeout),
             idle_timeout: (idle > 0).then(|| Duration::from_secs(idle)),
             grace: Duration::from_secs(grace),
+            stop_message: (stop_message > 0).then(|| Duration::from_secs(stop_message)),
             linger: Duration::from_secs(linger),
             max_steps: u32::try_from(max_steps).unwrap_or(u32::MAX),
             tty,

@@ -209,6 +209,13 @@ pub const VARIABLES: &[Variable] = &[
         ..OPTION
     },
     Variable {
+        name: Some("STOCKADE_CONTROL_FD"),
+        form: "a descriptor",
+        purpose: "Set for workloads, with `stop_message_seconds`. A stockade that is itself a workload ignores it.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+    Variable {
         name: Some("STOCKADE_OUTPUT_DIR"),
         form: "a path",
         purpose: "Set for workloads: the directory whose files become artifacts. A stockade that is itself a workload ignores it.",

@@ -10,6 +10,8 @@ use super::hook::HookName;
 pub enum Rung {
     /// A hook begins.
     Hook,
+    /// The agent is told on its own channel.
+    Channel,
     /// Every process of the agent is asked to end by SIGTERM.
     Signal,
     /// Services are asked to end, the last one first.
@@ -23,6 +25,7 @@ impl Rung {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hook => "hook",
+            Self::Channel => "channel",
             Self::Signal => "signal",
             Self::Services => "services",
             Self::Kill => "kill",

@@ -92,6 +92,11 @@ impl Session {
         }
         // Of an agent that has ended meanwhile, what it left behind is asked.
         if was_running {
+            let reason = cause
+                .error
+                .as_ref()
+                .map(|(_, message)| self.journal.sentence(message.clone()));
+            self.ask_by_channel(&mut ladder, reason.as_deref()).await;
             self.ask_to_end(&mut ladder).await;
         }
         self.abandon_look().await;

@@ -9,6 +9,12 @@ use stockade_sandbox::SCRATCH_DIRECTORIES;
 /// Number of the descriptor on which a workload may report actions, one JSON object a line.
 pub const ACTIONS_FD: i32 = 3;
 
+/// The descriptor on which a workload is told of a stop, where it is told.
+pub const CONTROL_FD: i32 = 4;
+
+/// The variable that names it.
+pub const CONTROL_FD_VARIABLE: &str = "STOCKADE_CONTROL_FD";
+
 /// Name of the variable that says so.
 pub const ACTIONS_FD_VARIABLE: &str = "STOCKADE_ACTIONS_FD";
 

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::attempt::Watched;
+use super::channel::Channel;
 use super::console::{Use, pipe};
 use super::environment::ACTIONS_FD;
 use super::journal::{MAX_TEXT_BYTES, Recorded};
@@ -39,6 +40,8 @@ pub(super) struct Launched {
     pub(super) watched: Option<Watched>,
     /// The result that its output may hold.
     pub(super) line: Option<ResultLine>,
+    /// Where it is told of a stop.
+    pub(super) control: Option<Channel>,
 }
 
 /// A pipe of the launch, and who waits for what is in it.
@@ -101,12 +104,17 @@ impl Session {
             Ok(opened) => opened,
             Err(error) => return Err(self.not_started(step, no_streams(&error)).await),
         };
+        let mut extra = vec![(actions_write, ACTIONS_FD)];
+        let control = match self.open_channel(&mut extra, &mut env) {
+            Ok(control) => control,
+            Err(error) => return Err(self.not_started(step, no_streams(&error)).await),
+        };
         let request = stockade_sandbox::Launch {
             argv: launch.argv.into_iter().map(Into::into).collect(),
             env,
             cwd,
             stdio: streams.stdio,
-            extra: vec![(actions_write, ACTIONS_FD)],
+            extra,
         };
         let before = self.workload.begin_peak();
         self.limits_due = before.map(|_| Instant::now() + LOOK_INTERVAL);
@@ -193,6 +201,7 @@ impl Session {
             exit: None,
             watched,
             line,
+            control,
         });
         Ok(())
     }

@@ -13,6 +13,7 @@ pub mod environment;
 mod growth;
 mod hooks;
 mod guarded;
+pub mod channel;
 pub mod console;
 mod keyboard;
 pub(crate) mod tap;
@@ -95,6 +96,8 @@ pub struct Settings {
     pub idle_timeout: Option<Duration>,
     /// Whole time that a stop may take.
     pub grace: Duration,
+    /// How long the agent has once a stop was told it; none where it is not told.
+    pub stop_message: Option<Duration>,
     /// What happens when the log fails.
     pub on_log_failure: OnLogFailure,
     /// Environment of the workload.

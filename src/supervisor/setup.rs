@@ -363,6 +363,7 @@ pub fn settings(
         timeout: description.timeout,
         idle_timeout: description.idle_timeout,
         grace: description.grace,
+        stop_message: description.stop_message,
         on_log_failure: match description.recording.on_error {
             OnError::Stop => OnLogFailure::Stop,
             OnError::Continue => OnLogFailure::Continue,

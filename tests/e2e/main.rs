@@ -46,6 +46,7 @@ mod end_order;
 mod artifacts;
 mod overlay;
 mod stop;
+mod channel;
 mod pause;
 mod preparation;
 mod presets;

@@ -209,6 +209,14 @@ pub const KEYS: &[Key] = &[
         ..HONOURED
     },
     Key {
+        name: "stop_message_seconds",
+        type_text: "seconds, or text such as `10s`",
+        bounds: "0 to `grace_seconds`; 0 is off",
+        default: "0",
+        purpose: "How long the agent has to end by itself after a stop was told it on the descriptor in `STOCKADE_CONTROL_FD`, before SIGTERM; at most half of its time. See [tools](tools.md#to-hear-of-a-stop).",
+        ..HONOURED
+    },
+    Key {
         name: "linger_seconds",
         flags: &["linger"],
         type_text: "seconds, or text such as `10m`",

@@ -164,6 +164,7 @@ fn the_public_view_has_the_keys_of_the_file() {
         "timeout_seconds": 5,
         "idle_timeout_seconds": 0,
         "grace_seconds": 8,
+        "stop_message_seconds": 0,
         "linger_seconds": 0,
         "max_steps": 50,
         "guardrails": {
