@@ -75,7 +75,7 @@ pub(super) fn kill(directory: &Path) {
 }
 
 /// Kills what lives in the groups that the record of a dead run names, again until nothing does or the limit is over, and
-/// counts it. What dies by itself within [`DYING_LIMIT`] is not counted: it is on its way with those that held it. Anything that
+/// counts it. What dies by itself within 200 ms is not counted: it is on its way with those that held it. Anything that
 /// is no group of ours is passed over, as are processes of another pid namespace, which have no number here.
 pub fn kill_recorded_groups(directories: &[PathBuf], limit: Duration) -> KillReport {
     let ours: Vec<_> = directories.iter().filter(|path| is_ours(path)).collect();
