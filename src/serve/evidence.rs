@@ -90,16 +90,43 @@ impl Evidence {
         if let Some(Value::Object(labels)) = of_document {
             return labels.clone();
         }
-        let spec = self
-            .run
-            .as_ref()
-            .and_then(|run| run.read(layout::SPEC, MAX_SPEC_BYTES).ok());
-        let spec: Option<Map<String, Value>> = spec
-            .flatten()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        match spec.as_ref().and_then(|spec| spec.get("labels")) {
+        match self.spec().as_ref().and_then(|spec| spec.get("labels")) {
             Some(Value::Object(labels)) => labels.clone(),
             Some(_) | None => Map::new(),
         }
+    }
+
+    /// How long its stop may take in all; none where that is not on record.
+    pub fn grace(&self) -> Option<Duration> {
+        let seconds = self.spec()?.get("grace_seconds")?.as_u64()?;
+        Some(Duration::from_secs(seconds))
+    }
+
+    /// Its description, as it is on record.
+    fn spec(&self) -> Option<Map<String, Value>> {
+        let bytes = self
+            .run
+            .as_ref()?
+            .read(layout::SPEC, MAX_SPEC_BYTES)
+            .ok()??;
+        serde_json::from_slice(&bytes).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grace_of_a_run_is_that_of_its_description() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open_or_create(root.path()).unwrap();
+        let id: RunId = "a-run".parse().unwrap();
+        assert_eq!(Evidence::of(&store, &id).unwrap().grace(), None);
+        let run = store.create_run(&id).unwrap();
+        run.place(layout::SPEC, br#"{"grace_seconds": 60}"#)
+            .unwrap();
+        let evidence = Evidence::of(&store, &id).unwrap();
+        assert_eq!(evidence.grace(), Some(Duration::from_secs(60)));
     }
 }

@@ -64,7 +64,13 @@ pub async fn stop(
                     tracing::warn!(error = chain(error), "the engine did not signal the run");
                 });
         }
-        escalate(registry, id, request.grace);
+        // A request may only shorten it.
+        let own = view.evidence.grace().unwrap_or(DEFAULT_GRACE);
+        escalate(
+            registry,
+            id,
+            request.grace.map_or(own, |grace| grace.min(own)),
+        );
     }
     Ok(Stopped::Stopping)
 }
@@ -108,11 +114,11 @@ async fn ask_run(registry: &Registry, view: &View, request: &StopRequest) -> boo
 }
 
 /// Kills what has not ended in time. A process that dies meanwhile loses this clock, not the intent.
-fn escalate(registry: &Arc<Registry>, id: &RunId, grace: Option<Duration>) {
+fn escalate(registry: &Arc<Registry>, id: &RunId, grace: Duration) {
     let tasks = registry.tasks.clone();
     let (registry, id) = (Arc::clone(registry), id.clone());
     tasks.spawn(async move {
-        tokio::time::sleep(grace.unwrap_or(DEFAULT_GRACE) + KILL_MARGIN).await;
+        tokio::time::sleep(grace + KILL_MARGIN).await;
         if let Ok(Some(view)) = registry.view(&id).await
             && !view.is_terminal()
             && let Some(bound) = &view.bound
