@@ -59,10 +59,16 @@ pub fn strike(mut pids: Vec<i32>, means: Means, stand: Stand, random: &mut Rando
             // What is frozen takes the signal when it goes on.
             if stand == Stand::Free {
                 until_within(PATIENCE, "all are stopped", || {
-                    let is_stopped = |pid: &i32| {
-                        process_table::read(*pid).is_none_or(|it| matches!(it.state, 'T' | 'Z'))
+                    let goes_on = |pid: &i32| {
+                        process_table::read(*pid)
+                            .is_some_and(|process| !matches!(process.state, 'T' | 'Z'))
                     };
-                    pids.iter().all(is_stopped).then_some(())
+                    let moving: Vec<i32> = pids.iter().copied().filter(goes_on).collect();
+                    // The in-sandbox init, which is none of them, continues an agent in the middle of a stop.
+                    for pid in &moving {
+                        signal(*pid, Signal::SIGSTOP);
+                    }
+                    moving.is_empty().then_some(())
                 });
             }
             wait_until(Instant::now() + random.duration(LATEST));
