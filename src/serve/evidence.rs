@@ -58,7 +58,7 @@ impl Evidence {
             return Ok(nothing);
         }
         let bytes = run.read(layout::STATUS, MAX_STATUS_BYTES)?;
-        let bytes = bytes.unwrap_or_default();
+        let mut bytes = bytes.unwrap_or_default();
         let is_terminal = serde_json::from_slice::<StatusOnly>(&bytes)
             .is_ok_and(|document| document.status.is_terminal());
         let since = |at: Option<SystemTime>| at.and_then(|at| at.elapsed().ok());
@@ -67,7 +67,13 @@ impl Evidence {
         } else {
             match Occupancy::under_lock(&run)? {
                 Occupancy::Vacant => Recorded::Asked(since(run.begun_at()).unwrap_or_default()),
-                Occupancy::Finished => Recorded::Terminal,
+                Occupancy::Finished => {
+                    // It got its end since its status was read.
+                    bytes = run
+                        .read(layout::STATUS, MAX_STATUS_BYTES)?
+                        .unwrap_or_default();
+                    Recorded::Terminal
+                }
                 Occupancy::Abandoned | Occupancy::Locked => Recorded::Begun,
             }
         };
