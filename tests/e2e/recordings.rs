@@ -247,11 +247,7 @@ fn two_runs_of_a_playbook_are_the_same_whatever_time_they_took() {
             .finish();
         assert_eq!(run.code(), 0, "{}", run.stderr);
     }
-    let report = |id: &str| {
-        let path = recordings.path().join(id).join("artifacts/junit.xml");
-        std::fs::read(path).unwrap()
-    };
-    assert_ne!(report("a"), report("b"), "reports have times");
+    // Their times differ in nearly every round, and may be the same to the millisecond.
     let place = recordings.path().to_str().unwrap();
     let diff = |second: &str| stockade(["diff", "a", second, "--recordings", place]);
     assert_eq!(diff("b").status.code(), Some(0), "{}", text(&diff("b")));

@@ -154,10 +154,13 @@ fn answer(subject: &Subject, arguments: &[&str], variables: &[(&str, &str)]) -> 
     let mut command = subject.command(arguments);
     command.envs(variables.iter().copied());
     let mut started = Started::new(command);
+    let own_pid = format!("({})", started.pid());
     let code = started.end();
     // Names by which it was started and process ids differ.
     let plain = |text: String| {
         let text = text.replace(subject.words[0].to_str().unwrap(), subject.name);
+        // It may have few digits.
+        let text = text.replace(&own_pid, "(PID)");
         let words = text.split_inclusive(|letter: char| !letter.is_ascii_digit());
         words
             .map(|word| {
