@@ -65,7 +65,6 @@ fn fates(subject: &Subject, options: &[&str]) -> Vec<(i32, Fate)> {
 /// Sends a signal to the init and looks what comes of it, by a second one that is passed on by every init.
 fn fate(started: &mut Started, signal: i32) -> Fate {
     let before = started.lines().len();
-    let new = |started: &Started| started.lines().split_off(before);
     let marker = if signal == libc::SIGUSR1 {
         libc::SIGUSR2
     } else {
@@ -80,33 +79,48 @@ fn fate(started: &mut Started, signal: i32) -> Fate {
                 .unwrap_or_else(|| 1000 + status.signal().unwrap());
             return Some(Fate::Ended(end));
         }
-        let is_stopped = process_table::read(started.pid())?.state == 'T';
-        if is_stopped {
-            started.signal(libc::SIGCONT);
-            let has = |started: &Started, line: &str| new(started).iter().any(|one| one == line);
-            until("both go on", || has(started, "18").then_some(()));
-            // Of the signals that wait the kernel gives the one with the lowest number first, so this one comes last.
-            started.signal(LAST);
-            until("the last signal arrives", || {
-                has(started, "64").then_some(())
-            });
-            let printed = new(started).into_iter();
-            let others = printed.filter(|line| line != "18" && line != "64");
-            return Some(Fate::Stopped(others.collect()));
+        if is_stopped(started) {
+            return Some(let_go(started, before, marker));
         }
-        let got = new(started).first()?.parse().ok()?;
+        let got = new_lines(started, before).first()?.parse().ok()?;
         Some(Fate::Got(got))
     });
     fate_after_marker(started, fate, marker, before)
 }
 
-fn fate_after_marker(started: &Started, fate: Fate, marker: i32, before: usize) -> Fate {
+fn new_lines(started: &Started, before: usize) -> Vec<String> {
+    started.lines().split_off(before)
+}
+
+fn is_stopped(started: &Started) -> bool {
+    process_table::read(started.pid()).is_some_and(|init| init.state == 'T')
+}
+
+/// Continues an init that stopped itself and its command; what the command printed beside what continued it.
+fn let_go(started: &Started, before: usize, marker: i32) -> Fate {
+    let has = |line: &str| new_lines(started, before).iter().any(|one| one == line);
+    started.signal(libc::SIGCONT);
+    until("both go on", || has("18").then_some(()));
+    // Of the signals that wait the kernel gives the one with the lowest number first, so this one comes last.
+    started.signal(LAST);
+    until("the last signal arrives", || has("64").then_some(()));
+    let own = [libc::SIGCONT, LAST, marker].map(|signal| signal.to_string());
+    let printed = new_lines(started, before).into_iter();
+    Fate::Stopped(printed.filter(|line| !own.contains(line)).collect())
+}
+
+/// The fate once the marker has arrived. An init may pass a signal on first and stop itself then: it stands before it
+/// passes the marker on.
+fn fate_after_marker(started: &Started, mut fate: Fate, marker: i32, before: usize) -> Fate {
     if let Fate::Ended(_) = fate {
         return fate;
     }
     started.signal(marker);
     until("the marker arrives", || {
-        let lines = started.lines().split_off(before);
+        if is_stopped(started) {
+            fate = let_go(started, before, marker);
+        }
+        let lines = new_lines(started, before);
         lines.contains(&marker.to_string()).then_some(())
     });
     fate
