@@ -99,9 +99,13 @@ fn is_stopped(started: &Started) -> bool {
 /// Continues an init that stopped itself and its command; what the command printed beside what continued it.
 fn let_go(started: &Started, before: usize, marker: i32) -> Fate {
     let has = |line: &str| new_lines(started, before).iter().any(|one| one == line);
+    // What continues it takes stop signals along that it has not looked at yet: signal(7).
+    until("the command got it, or stands", || {
+        let command = process_table::read(started.main_child())?;
+        (command.state == 'T' || !new_lines(started, before).is_empty()).then_some(())
+    });
     started.signal(libc::SIGCONT);
     until("both go on", || has("18").then_some(()));
-    // Of the signals that wait the kernel gives the one with the lowest number first, so this one comes last.
     started.signal(LAST);
     until("the last signal arrives", || has("64").then_some(()));
     let own = [libc::SIGCONT, LAST, marker].map(|signal| signal.to_string());
@@ -163,29 +167,32 @@ fn dropped(started: &Started, signal: i32) -> Fate {
     fate
 }
 
+/// The text with `PID` for each process id: a number in brackets, however few digits it has, or one with more than three.
+fn without_ids(text: &str) -> String {
+    let words = text.split_inclusive(|letter: char| !letter.is_ascii_digit());
+    let mut plain = String::new();
+    for word in words {
+        let digits = word.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+        let is_in_brackets = plain.ends_with('(') && word.ends_with(')') && !digits.is_empty();
+        if is_in_brackets || digits.len() > 3 {
+            plain.push_str(&word.replace(digits, "PID"));
+        } else {
+            plain.push_str(word);
+        }
+    }
+    plain
+}
+
 /// What an init answers to a command line.
 fn answer(subject: &Subject, arguments: &[&str], variables: &[(&str, &str)]) -> Answer {
     let mut command = subject.command(arguments);
     command.envs(variables.iter().copied());
     let mut started = Started::new(command);
-    let own_pid = format!("({})", started.pid());
     let code = started.end();
     // Names by which it was started and process ids differ.
     let plain = |text: String| {
         let text = text.replace(subject.words[0].to_str().unwrap(), subject.name);
-        // It may have few digits.
-        let text = text.replace(&own_pid, "(PID)");
-        let words = text.split_inclusive(|letter: char| !letter.is_ascii_digit());
-        words
-            .map(|word| {
-                let digits = word.trim_end_matches(|letter: char| !letter.is_ascii_digit());
-                if digits.len() > 3 {
-                    word.replace(digits, "PID")
-                } else {
-                    word.to_owned()
-                }
-            })
-            .collect::<String>()
+        without_ids(&text)
     };
     Answer {
         code,
