@@ -77,11 +77,15 @@ fn pid_1_finalizes_and_counts_survivors() {
     std::fs::write(run.path("open"), "").expect("an open gate");
     run.ends_with(125);
     assert_eq!(run.processes(), [0; 0]);
+    let finalized = run.finalized();
     assert!(
-        run.finalized()
-            .ends_with("--cause signaled:9 --stop-requested 0 --survivors 30"),
-        "{}",
-        run.finalized()
+        finalized.contains("--cause signaled:9 --stop-requested 0 --survivors 30 "),
+        "{finalized}"
+    );
+    assert_eq!(
+        finalized.matches("--survivor-name=").count(),
+        30,
+        "{finalized}"
     );
 }
 

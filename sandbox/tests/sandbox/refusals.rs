@@ -4,7 +4,8 @@ use crate::harness::{
     LIMIT, Run, Starter, USER, eventually, for_each_starter, helper_program, is_root, skip,
     spawn_helper, with_workspace, workspace,
 };
-use std::os::unix::fs::MetadataExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use stockade_sandbox::{
     Access, BuildError, Helper, Isolation, Landlock, Layer, Network, Policy, Step,
@@ -67,11 +68,17 @@ fn a_refused_network_namespace_is_named_as_the_others_are() {
     if !is_root() {
         return skip("root makes the user for whom it is refused");
     }
+    // The user has to reach the program by himself, wherever the checkout lies: he executes it in a namespace of his own.
+    let place = tempfile::tempdir().expect("temporary directory");
+    std::fs::set_permissions(place.path(), Permissions::from_mode(0o755)).expect("mode");
+    let program = place.path().join("helper");
+    std::fs::copy(helper_program(), &program).expect("a copy of the helper");
     // A user namespace has limits of its own, which whoever made it may set.
     let script = "echo 0 >/proc/sys/user/max_net_namespaces; exec \"$@\"";
     let helper = helper_after(&format!(
         "set -- \"$1\" \"$2\" \"$3\" \"$4\" \"$5\" \"$6\" \
-         unshare --user --map-current-user --keep-caps /bin/sh -ec '{script}' sh \"$7\" \"$8\""
+         unshare --user --map-current-user --keep-caps /bin/sh -ec '{script}' sh {} \"$8\"",
+        program.display()
     ));
     let error = helper
         .build(Policy::new(Isolation::Full).plan().expect("plans"), LIMIT)
