@@ -24,6 +24,7 @@ use crate::recordings::Store;
 use crate::serve::creation::Creation;
 use crate::serve::hub::Hub;
 use crate::serve::metrics::Counters;
+use crate::serve::reaper::Reaper;
 use crate::serve::registry::Registry;
 use crate::serve::service::{ControlPlane, ServeService};
 use crate::serve::token;
@@ -117,6 +118,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
             counters: Arc::new(Counters::default()),
             tasks: tasks.clone(),
         });
+        let reaper = Reaper::new(Arc::clone(&registry));
         let plane = ControlPlane {
             hub: Hub::new(Arc::clone(&registry)),
             creation: Creation::new(engine),
@@ -131,6 +133,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
             // Runs with the host's network reach every port of this host.
             reach: Reach::Exposed,
         };
+        tasks.spawn(reaper.work(draining.clone()));
         notice::line(&told);
         let service = ServeService::new(plane);
         let served = serve_with(vec![listener], service, draining, tasks).await;

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::intent::Intent;
 use super::verdict::Recorded;
 use crate::recordings::claim::Occupancy;
 use crate::recordings::{RecordingsError, RunDir, Store, layout};
@@ -29,8 +30,8 @@ pub struct Evidence {
     pub document: Option<Map<String, Value>>,
     /// How old that document is.
     pub age: Duration,
-    /// Whether a stop was asked for.
-    pub is_stopping: bool,
+    /// The stop that was asked for.
+    pub intent: Option<Intent>,
 }
 
 #[derive(Deserialize)]
@@ -49,7 +50,7 @@ impl Evidence {
             recorded: Recorded::Nothing,
             document: None,
             age: Duration::ZERO,
-            is_stopping: false,
+            intent: None,
         };
         let Some(run) = store.open_run(id)? else {
             return Ok(nothing);
@@ -79,7 +80,7 @@ impl Evidence {
         };
         let age = run.modified_at(layout::STATUS);
         Ok(Self {
-            is_stopping: run.contains(layout::STOP)?,
+            intent: Intent::load(&run)?,
             document: serde_json::from_slice(&bytes).ok(),
             age: since(age).unwrap_or_default(),
             run: Some(run),

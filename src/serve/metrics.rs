@@ -27,6 +27,10 @@ pub struct Counters {
     pub runs_lost: Counter,
     /// Requests to stop a run.
     pub stops_asked: Counter,
+    /// Runs that did not end in time after such a request, and were killed.
+    pub stops_enforced: Counter,
+    /// Runs without an end, as the last round over all recordings found them.
+    pub runs_active: Gauge,
     /// Runs that are followed for readers.
     pub upstreams: Gauge,
 }
@@ -45,12 +49,14 @@ impl Default for Counters {
         let runs_created = counter("runs_created", "Runs that were created");
         let runs_lost = counter("runs_lost", "Runs without an end that were given one");
         let stops_asked = counter("stops_asked", "Requests to stop a run");
-        let upstreams = Gauge::default();
-        registry.register(
-            "upstreams",
-            "Runs that are followed for readers",
-            upstreams.clone(),
-        );
+        let stops_enforced = counter("stops_enforced", "Runs that were killed after a stop");
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let upstreams = gauge("upstreams", "Runs that are followed for readers");
+        let runs_active = gauge("runs_active", "Runs without an end, every 5 s");
         Self {
             registry,
             traffic,
@@ -59,6 +65,8 @@ impl Default for Counters {
             runs_created,
             runs_lost,
             stops_asked,
+            stops_enforced,
+            runs_active,
             upstreams,
         }
     }

@@ -239,7 +239,7 @@ impl Registry {
             _ if is_terminal && document.get("status") == Some(&json!("failed")) => "failed",
             _ if is_terminal => "terminated",
             (EngineState::Unknown, _) => "unknown",
-            _ if evidence.is_stopping => "stopping",
+            _ if evidence.intent.is_some() => "stopping",
             (EngineState::Running, _) => "running",
             (EngineState::Pending(_) | EngineState::Exited { .. } | EngineState::Gone, _) => {
                 "pending"
@@ -309,4 +309,4 @@ fn give_end(run: &RunDir, loss: Loss) -> Result<bool, String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::serve) mod tests;

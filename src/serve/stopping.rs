@@ -1,30 +1,22 @@
 //! Stopping a run: the intent first, then whoever can be reached.
 //!
 //! Owns the ladder of the control plane: (1) `stop.json` is on disk, (2) the run's status API is asked, (3) else its engine
-//! signals it, (4) what has not ended after the grace and a margin is killed by the engine. The intent has no reason in it:
-//! only the run knows which words are secret, so the reason goes to the run alone.
+//! signals it, (4) what has not ended after the grace and a margin is killed by the engine. The last two follow from what is
+//! on disk, so any control plane over the same recordings carries on a stop whose own one is gone.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use hyper::Method;
-use serde_json::json;
 use tokio::task::spawn_blocking;
 
-use super::registry::{LookError, Registry, View};
-use crate::api::service::now_ms;
-use crate::control::StopRequest;
+use super::intent::Intent;
+use super::registry::{LookError, Origin, Registry, View};
+use crate::control::{StopCause, StopRequest};
 use crate::engine::Force;
-use crate::recordings::layout;
 use crate::run::RunId;
 use crate::session::workload::chain;
-
-/// Grace where neither the request nor the description tells one.
-const DEFAULT_GRACE: Duration = Duration::from_secs(8);
-
-/// Time beyond the grace before a run that was asked is killed by its engine: its own order of ending has had its time.
-const KILL_MARGIN: Duration = Duration::from_secs(10);
 
 /// Where a run stands behind a request to stop it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,35 +45,66 @@ pub async fn stop(
         return Ok(Stopped::Over(view.status().to_owned()));
     }
     registry.counters.stops_asked.inc();
-    persist_intent(registry, id).await?;
-    if let Some(bound) = &view.bound {
-        if !ask_run(registry, &view, &request).await {
-            let _ = registry
-                .engine
-                .end(bound, Force::Stop)
-                .await
-                .inspect_err(|error| {
-                    tracing::warn!(error = chain(error), "the engine did not signal the run");
-                });
+    persist_intent(registry, id, request.grace).await?;
+    if let Some(bound) = &view.bound
+        && !ask_run(registry, &view, &request).await
+    {
+        let signalled = registry.engine.end(bound, Force::Stop).await;
+        if let Err(error) = signalled {
+            tracing::warn!(run_id = %id, error = chain(&error), "the engine did not signal the run");
         }
-        // A request may only shorten it.
-        let own = view.evidence.grace().unwrap_or(DEFAULT_GRACE);
-        escalate(
-            registry,
-            id,
-            request.grace.map_or(own, |grace| grace.min(own)),
-        );
     }
     Ok(Stopped::Stopping)
 }
 
-async fn persist_intent(registry: &Registry, id: &RunId) -> Result<(), LookError> {
+/// Carries on a stop that somebody asked for, as far as it is due: asks a run that has not heard of it, kills one that has had
+/// its time. Several control planes may do so at once.
+pub async fn enforce(registry: &Registry, view: &View) {
+    let (Some(intent), Some(bound)) = (&view.evidence.intent, &view.bound) else {
+        return;
+    };
+    if view.is_terminal() {
+        return;
+    }
+    let (own, now) = (view.evidence.grace(), SystemTime::now());
+    if intent.is_overdue(own, now) {
+        tracing::warn!(run_id = %bound.run_id, "a run did not end in time and is killed");
+        match registry.engine.end(bound, Force::Kill).await {
+            Ok(()) => drop(registry.counters.stops_enforced.inc()),
+            Err(error) => {
+                tracing::warn!(run_id = %bound.run_id, error = chain(&error), "the engine did not kill the run");
+            }
+        }
+        return;
+    }
+    let phase = view
+        .document
+        .get("phase")
+        .and_then(serde_json::Value::as_str);
+    let has_not_heard =
+        view.origin == Origin::Live && matches!(phase, Some("starting" | "running"));
+    if has_not_heard {
+        let left = intent
+            .due_at(own)
+            .duration_since(now)
+            .unwrap_or(Duration::ZERO);
+        let request = StopRequest {
+            cause: StopCause::Api,
+            reason: None,
+            grace: Some(left),
+        };
+        ask_run(registry, view, &request).await;
+    }
+}
+
+async fn persist_intent(
+    registry: &Registry,
+    id: &RunId,
+    grace: Option<Duration>,
+) -> Result<(), LookError> {
     let (store, id) = (Arc::clone(&registry.store), id.clone());
-    let intent = json!({"requested_at_ms": now_ms(), "by": {"api": true}, "reason": null});
     let write = move || match store.open_run(&id)? {
-        Some(run) => run
-            .create_if_absent(layout::STOP, format!("{intent}\n").as_bytes())
-            .map(|_| ()),
+        Some(run) => Intent::persist(&run, grace),
         None => Ok(()),
     };
     match spawn_blocking(write).await {
@@ -111,20 +134,4 @@ async fn ask_run(registry: &Registry, view: &View, request: &StopRequest) -> boo
     let headers = [("content-type", "application/json".to_owned())];
     let asked = connection.ask(Method::POST, "/stop", &headers, Bytes::from(body));
     asked.await.is_ok()
-}
-
-/// Kills what has not ended in time. A process that dies meanwhile loses this clock, not the intent.
-fn escalate(registry: &Arc<Registry>, id: &RunId, grace: Duration) {
-    let tasks = registry.tasks.clone();
-    let (registry, id) = (Arc::clone(registry), id.clone());
-    tasks.spawn(async move {
-        tokio::time::sleep(grace + KILL_MARGIN).await;
-        if let Ok(Some(view)) = registry.view(&id).await
-            && !view.is_terminal()
-            && let Some(bound) = &view.bound
-        {
-            tracing::warn!("a run did not end in time and is killed");
-            let _ = registry.engine.end(bound, Force::Kill).await;
-        }
-    });
 }

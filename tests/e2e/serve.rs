@@ -1,6 +1,7 @@
 //! The control plane over real runs: created, followed, found again, stopped, lost.
 
 mod place;
+mod unasked;
 
 use std::path::Path;
 

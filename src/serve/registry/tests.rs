@@ -6,16 +6,16 @@ use crate::engine::scripted::ScriptedEngine;
 use crate::recordings::layout;
 
 /// A directory with one run, and the registry over it.
-struct Place {
+pub(in crate::serve) struct Place {
     _root: tempfile::TempDir,
-    engine: Arc<ScriptedEngine>,
-    registry: Registry,
-    id: RunId,
+    pub(in crate::serve) engine: Arc<ScriptedEngine>,
+    pub(in crate::serve) registry: Arc<Registry>,
+    pub(in crate::serve) id: RunId,
 }
 
 /// How far the recording of the run goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum On {
+pub(in crate::serve) enum On {
     Nothing,
     Spec,
     Claim,
@@ -23,7 +23,7 @@ enum On {
 }
 
 impl Place {
-    fn new(state: EngineState, on: On) -> Self {
+    pub(in crate::serve) fn new(state: EngineState, on: On) -> Self {
         let root = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open_or_create(root.path()).unwrap());
         let id: RunId = "fox".parse().unwrap();
@@ -42,18 +42,24 @@ impl Place {
             }
         }
         let engine = Arc::new(ScriptedEngine::new(state));
-        let registry = Registry {
+        let registry = Arc::new(Registry {
             store,
             engine: Arc::clone(&engine) as Arc<dyn Engine>,
             counters: Arc::default(),
             tasks: TaskTracker::new(),
-        };
+        });
         Self {
             _root: root,
             engine,
             registry,
             id,
         }
+    }
+
+    /// The status document on disk.
+    pub(in crate::serve) fn document(&self) -> Value {
+        let path = self.registry.store.path().join("fox/status.json");
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 
     /// The answer in short: status, source, staleness, phase of the handle; or why there is none.
