@@ -13,7 +13,7 @@ use super::results::Results;
 use super::run::{public_view, refuse_writable_recordings, start};
 use super::{FAILURE, notice};
 use crate::description::{DescriptionError, DescriptionErrors, ErrorKind, Origin};
-use crate::engine::local::Question;
+use crate::engine::program::Question;
 
 /// Does what the control plane asks; the arguments are the question, the recordings and the run id.
 pub(super) fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {

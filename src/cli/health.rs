@@ -133,13 +133,15 @@ async fn asked(address: &Address, path: &str) -> Result<(), String> {
 fn listens(run: &Target) -> Result<Vec<Address>, String> {
     match run {
         Target::Remote(address) => Ok(vec![address.clone()]),
-        Target::Recorded(_) => match run.look().map_err(|error| chain(&error))? {
-            Some(found) if found.liveness == Liveness::Left => {
-                Err(format!("nobody works on run {}", found.document.run_id))
+        Target::Recorded(_) | Target::Beside { .. } => {
+            match run.look().map_err(|error| chain(&error))? {
+                Some(found) if found.liveness == Liveness::Left => {
+                    Err(format!("nobody works on run {}", found.document.run_id))
+                }
+                Some(found) => Ok(found.document.listen.iter().flat_map(Address::of).collect()),
+                None => Ok(Vec::new()),
             }
-            Some(found) => Ok(found.document.listen.iter().flat_map(Address::of).collect()),
-            None => Ok(Vec::new()),
-        },
+        }
     }
 }
 

@@ -149,7 +149,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             }
         }
         #[cfg(feature = "operator")]
-        Some(crate::engine::local::DETACHED) => return detached::main(rest()),
+        Some(crate::engine::program::DETACHED) => return detached::main(rest()),
         #[cfg(feature = "operator")]
         Some("exec") => {
             if let Some(arguments) = exec::parsed(&arguments) {

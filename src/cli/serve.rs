@@ -19,7 +19,10 @@ use crate::api::server::serve_with;
 use crate::api::{Auth, Limits, Listener, Reach, Scope};
 use crate::description::credentials::read_secret_file;
 use crate::description::secret::Secret;
+use crate::engine::Engine;
+use crate::engine::docker::{self, DockerEngine};
 use crate::engine::local::LocalEngine;
+use crate::engine::program::Program;
 use crate::recordings::Store;
 use crate::serve::creation::Creation;
 use crate::serve::hub::Hub;
@@ -49,6 +52,18 @@ pub struct Arguments {
 
     #[command(flatten)]
     place: Place,
+
+    /// Host runs as process trees of this host, or as containers of an engine with Docker's API
+    #[arg(long, value_name = "ENGINE", value_parser = ["local", "docker"], default_value = "local")]
+    engine: String,
+
+    /// Reach the container engine at PATH [default: that of DOCKER_HOST, else /var/run/docker.sock]
+    #[arg(long, value_name = "PATH")]
+    docker_socket: Option<PathBuf>,
+
+    /// Run descriptions without the key `image` in IMAGE
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
 
     /// Read the token for reading and control from FILE [default: one is made, in .stockade/token of the recordings]
     #[arg(long, value_name = "FILE")]
@@ -106,22 +121,18 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     runtime.block_on(async {
         let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
         let store = Arc::new(store);
-        let engine = Arc::new(LocalEngine::new(
-            Arc::clone(&store),
-            &recordings,
-            program,
-            tasks.clone(),
-        ));
+        let program = Program::new(program, recordings);
+        let engine = engine(arguments, &store, &program, &tasks)?;
         let registry = Arc::new(Registry {
             store,
-            engine: Arc::clone(&engine) as Arc<dyn crate::engine::Engine>,
+            engine,
             counters: Arc::new(Counters::default()),
             tasks: tasks.clone(),
         });
         let reaper = Reaper::new(Arc::clone(&registry));
         let plane = ControlPlane {
             hub: Hub::new(Arc::clone(&registry)),
-            creation: Creation::new(engine),
+            creation: Creation::new(program),
             registry,
             auth,
             limits: Limits::default(),
@@ -139,6 +150,46 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         let served = serve_with(vec![listener], service, draining, tasks).await;
         served.map(drop).map_err(|error| chain(&error))
     })
+}
+
+/// What hosts the runs.
+fn engine(
+    arguments: &Arguments,
+    store: &Arc<Store>,
+    program: &Program,
+    tasks: &TaskTracker,
+) -> Result<Arc<dyn Engine>, String> {
+    let (store, program) = (Arc::clone(store), program.clone());
+    if arguments.engine == docker::NAME {
+        let socket = docker_socket(arguments)?;
+        let engine = DockerEngine::new(store, program, socket, arguments.image.clone());
+        return Ok(Arc::new(engine.map_err(|error| chain(&error))?));
+    }
+    for (flag, is_given) in [
+        ("--docker-socket", arguments.docker_socket.is_some()),
+        ("--image", arguments.image.is_some()),
+    ] {
+        if is_given {
+            return Err(format!("{flag} has no meaning without --engine docker"));
+        }
+    }
+    Ok(Arc::new(LocalEngine::new(store, program, tasks.clone())))
+}
+
+fn docker_socket(arguments: &Arguments) -> Result<String, String> {
+    if let Some(path) = &arguments.docker_socket {
+        let path = path.to_str().ok_or("--docker-socket is no text")?;
+        return Ok(path.to_owned());
+    }
+    match std::env::var("DOCKER_HOST") {
+        Ok(host) if !host.is_empty() => match host.strip_prefix("unix://") {
+            Some(path) => Ok(path.to_owned()),
+            None => Err(format!(
+                "DOCKER_HOST is {host:?}; runs need an engine of this host, so give unix://PATH, or --docker-socket"
+            )),
+        },
+        _ => Ok(docker::DEFAULT_SOCKET.to_owned()),
+    }
 }
 
 fn tokens(

@@ -3,8 +3,11 @@
 //! Pure: it opens nothing.
 
 use std::fmt;
+use std::fs::File;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::event::lifecycle::Listen;
 
@@ -15,7 +18,39 @@ pub enum Address {
     Tcp(String),
     /// A Unix socket.
     Unix(PathBuf),
+    /// A Unix socket that was found beneath a directory, and is held: nobody can put another one in its place.
+    Held(HeldSocket),
 }
+
+/// A Unix socket by its descriptor, so that neither a link nor the length of its path matters.
+#[derive(Debug, Clone)]
+pub struct HeldSocket {
+    socket: Arc<File>,
+    shown: PathBuf,
+}
+
+impl HeldSocket {
+    /// Takes the descriptor of a socket, opened with `O_PATH`, and the path that messages show.
+    pub fn new(socket: File, shown: PathBuf) -> Self {
+        Self {
+            socket: Arc::new(socket),
+            shown,
+        }
+    }
+
+    /// A path by which this process connects to it; proc_pid_fd(5).
+    pub(super) fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.socket.as_raw_fd()))
+    }
+}
+
+impl PartialEq for HeldSocket {
+    fn eq(&self, other: &Self) -> bool {
+        self.shown == other.shown
+    }
+}
+
+impl Eq for HeldSocket {}
 
 impl Address {
     /// Reads `http://HOST:PORT[/]` or `unix:PATH`, also `unix://PATH`; none when the text has neither beginning.
@@ -72,7 +107,7 @@ impl Address {
     pub(super) fn host(&self) -> &str {
         match self {
             Self::Tcp(authority) => authority,
-            Self::Unix(_) => "localhost",
+            Self::Unix(_) | Self::Held(_) => "localhost",
         }
     }
 }
@@ -82,6 +117,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(authority) => write!(f, "http://{authority}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Held(held) => write!(f, "unix:{}", held.shown.display()),
         }
     }
 }

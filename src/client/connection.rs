@@ -13,6 +13,7 @@ use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -70,6 +71,16 @@ struct Problem {
     detail: Option<String>,
 }
 
+/// Begins HTTP/1.1 on a stream; the task that moves bytes ends with the set.
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> hyper::Result<(http1::SendRequest<Full<Bytes>>, JoinSet<()>)> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { drop(connection.await) });
+    Ok((sender, tasks))
+}
+
 impl Connection {
     /// Connects.
     ///
@@ -96,21 +107,15 @@ impl Connection {
                     let stream = TcpStream::connect(authority).await.map_err(unreachable)?;
                     // Requests are one small write each.
                     stream.set_nodelay(true).map_err(unreachable)?;
-                    let (sender, connection) = http1::handshake(TokioIo::new(stream))
-                        .await
-                        .map_err(broken)?;
-                    let mut tasks = JoinSet::new();
-                    tasks.spawn(async move { drop(connection.await) });
-                    Ok((sender, tasks))
+                    speak(stream).await.map_err(broken)
                 }
                 Address::Unix(path) => {
                     let stream = UnixStream::connect(path).await.map_err(unreachable)?;
-                    let (sender, connection) = http1::handshake(TokioIo::new(stream))
-                        .await
-                        .map_err(broken)?;
-                    let mut tasks = JoinSet::new();
-                    tasks.spawn(async move { drop(connection.await) });
-                    Ok((sender, tasks))
+                    speak(stream).await.map_err(broken)
+                }
+                Address::Held(held) => {
+                    let stream = UnixStream::connect(held.path()).await;
+                    speak(stream.map_err(unreachable)?).await.map_err(broken)
                 }
             }
         };

@@ -11,7 +11,7 @@ pub mod frames;
 pub mod target;
 pub mod follow;
 
-pub use address::Address;
+pub use address::{Address, HeldSocket};
 pub use connection::{Connection, Token};
 pub use error::ClientError;
 pub use follow::{Ending, Follower, Item};

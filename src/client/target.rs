@@ -5,7 +5,9 @@
 
 use std::path::PathBuf;
 
-use super::address::Address;
+use nix::fcntl::OFlag;
+
+use super::address::{Address, HeldSocket};
 use super::error::ClientError;
 use crate::recordings::find::{self, FindError};
 use crate::recordings::lock::Holder;
@@ -44,6 +46,14 @@ pub enum TargetError {
 pub enum Target {
     /// By its directory.
     Recorded(RunDir),
+    /// By its directory, in which its socket lies, too: whatever its record says of an address counts for nothing, for whoever
+    /// wrote it is not trusted with the sockets of this host.
+    Beside {
+        /// The directory.
+        run: RunDir,
+        /// The name of the socket in it.
+        socket: &'static str,
+    },
     /// By the address of its status API; its directory may be on another machine.
     Remote(Address),
 }
@@ -96,7 +106,7 @@ impl Target {
     /// The run, where its directory is known.
     pub fn run(&self) -> Option<&RunDir> {
         match self {
-            Self::Recorded(run) => Some(run),
+            Self::Recorded(run) | Self::Beside { run, .. } => Some(run),
             Self::Remote(_) => None,
         }
     }
@@ -106,7 +116,7 @@ impl Target {
     /// # Errors
     /// When the directory cannot be read.
     pub fn look(&self) -> Result<Option<Found>, ClientError> {
-        let Self::Recorded(run) = self else {
+        let Some(run) = self.run() else {
             return Ok(None);
         };
         // The lock first: a run that ends between the two looks is then seen with its end, as one that is still held.
@@ -136,7 +146,7 @@ impl Target {
     /// When its lock cannot be asked.
     pub fn liveness(&self) -> Result<Liveness, ClientError> {
         match self {
-            Self::Recorded(run) => liveness(run),
+            Self::Recorded(run) | Self::Beside { run, .. } => liveness(run),
             Self::Remote(_) => Ok(Liveness::Unknown),
         }
     }
@@ -149,6 +159,7 @@ impl Target {
         let run = match self {
             Self::Remote(address) => return Ok(vec![address.clone()]),
             Self::Recorded(run) => run,
+            Self::Beside { run, socket } => return Ok(vec![held(run, socket)?]),
         };
         let listen = self.look()?.and_then(|found| found.document.listen);
         let addresses = listen.as_ref().map(Address::of).unwrap_or_default();
@@ -158,6 +169,18 @@ impl Target {
         }
         Ok(addresses)
     }
+}
+
+fn held(run: &RunDir, socket: &str) -> Result<Address, ClientError> {
+    // A link in its place is an error, and what is no socket refuses the connection.
+    let found = run.open_beneath(socket, OFlag::O_PATH);
+    let found = found.map_err(|_| ClientError::NoAddress {
+        run: run.id().clone(),
+    })?;
+    Ok(Address::Held(HeldSocket::new(
+        found,
+        run.path().join(socket),
+    )))
 }
 
 fn liveness(run: &RunDir) -> Result<Liveness, ClientError> {

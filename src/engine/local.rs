@@ -1,28 +1,27 @@
 //! The engine that is always there: each run is a guardian and its supervisor on this host.
 //!
 //! Owns starting `stockade run` detached, and finding it again by the run's directory. What it starts outlives it: a session
-//! of its own, no pipe back, no death signal. The description goes over in a memfd, so that no secret is on a disk or a
-//! command line. Whether a run lives is told by its lock alone, so any process that sees the recordings can tell; a pid is
+//! of its own, no pipe back, no death signal. Whether a run lives is told by its lock alone, so any process that sees the recordings can tell; a pid is
 //! used only for signals, and only after its boot and start time were compared.
 
-use std::ffi::OsString;
-use std::io::{Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::task::spawn_blocking;
 use tokio_util::task::TaskTracker;
-use zeroize::Zeroizing;
 
-use super::{Bound, Capabilities, Engine, EngineError, EngineState, Force, Order};
+use super::program::{Program, Question};
+use super::{
+    Accepted, Bound, Capabilities, Engine, EngineError, EngineState, Force, Order, unchanged,
+};
+use serde_json::{Map, Value};
+
 use crate::client::{Address, Target};
+use crate::description::DescriptionErrors;
 use crate::recordings::claim::{Claim, is_alive};
 use crate::recordings::lock::Holder;
 use crate::recordings::{RecordingsError, RunDir, Store};
@@ -31,9 +30,6 @@ use crate::run::RunId;
 /// Name of the engine.
 pub const NAME: &str = "local";
 
-/// Word by which the program starts itself for a run; people never say it.
-pub const DETACHED: &str = "detached-run";
-
 /// How old a creation may be before its absence means that it failed: a process that was started takes its lock within
 /// milliseconds, and a host may be busy.
 const CREATE_LIMIT: Duration = Duration::from_secs(30);
@@ -41,90 +37,23 @@ const CREATE_LIMIT: Duration = Duration::from_secs(30);
 /// How long a run may hold its lock without a status API: its listener is bound before its agent starts.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Variables of the control plane that a run sees. Not one of ours is among them: what a run is stands in its description.
-const KEPT_VARIABLES: [&str; 9] = [
-    "CREDENTIALS_DIRECTORY",
-    "HOME",
-    "LANG",
-    "PATH",
-    "TZ",
-    "USER",
-    "XDG_CONFIG_HOME",
-    "XDG_RUNTIME_DIR",
-    "XDG_STATE_HOME",
-];
-
-/// What the program is asked when it is started for a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
-    /// Check the description and tell its public form or its faults.
-    Check,
-    /// Run it.
-    Start,
-}
-
-impl Question {
-    /// The word on the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Check => "check",
-            Self::Start => "start",
-        }
-    }
-}
-
 /// Runs on this host.
 #[derive(Debug)]
 pub struct LocalEngine {
     store: Arc<Store>,
-    recordings: PathBuf,
-    program: PathBuf,
+    program: Program,
     /// Waits for the processes that were started here; each wait ends with its process.
     tasks: TaskTracker,
 }
 
 impl LocalEngine {
-    /// An engine whose runs record into `store`; `program` is this program.
-    pub fn new(store: Arc<Store>, recordings: &Path, program: PathBuf, tasks: TaskTracker) -> Self {
+    /// An engine whose runs record into `store`.
+    pub fn new(store: Arc<Store>, program: Program, tasks: TaskTracker) -> Self {
         Self {
             store,
-            recordings: recordings.to_owned(),
             program,
             tasks,
         }
-    }
-
-    /// The program, asked a question about a run whose description it reads from a memfd.
-    ///
-    /// # Errors
-    /// When there is no memory or descriptor for the description.
-    pub fn command(
-        &self,
-        question: Question,
-        run_id: &RunId,
-        description: &[u8],
-    ) -> std::io::Result<tokio::process::Command> {
-        let mut memory = std::fs::File::from(memfd_create(
-            c"stockade-description",
-            MFdFlags::MFD_CLOEXEC,
-        )?);
-        memory.write_all(description)?;
-        memory.seek(SeekFrom::Start(0))?;
-        let kept =
-            std::env::vars_os().filter(|(name, _)| KEPT_VARIABLES.iter().any(|kept| name == kept));
-        let kept: Vec<(OsString, OsString)> = kept.collect();
-        let mut command = tokio::process::Command::new(&self.program);
-        command
-            .arg(DETACHED)
-            .arg(question.as_str())
-            .arg(&self.recordings)
-            .arg(run_id.as_str())
-            .env_clear()
-            .envs(kept)
-            .stdin(Stdio::from(memory))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        Ok(command)
     }
 
     async fn start(&self, order: &Order) -> Result<Bound, EngineError> {
@@ -138,7 +67,8 @@ impl LocalEngine {
             return Ok(bound);
         }
         let mut child = self
-            .command(Question::Start, &order.run_id, &order.description)
+            .program
+            .asked(Question::Start, &order.run_id, &order.accepted.delivered)
             .and_then(|mut command| command.spawn())
             .map_err(refused)?;
         // The one wait for it: without it a run that ended would stay as a zombie. It ends with the run.
@@ -210,6 +140,15 @@ impl Engine for LocalEngine {
         }
     }
 
+    fn accept(
+        &self,
+        _run_id: &RunId,
+        description: &Map<String, Value>,
+    ) -> Result<Accepted, DescriptionErrors> {
+        // What has no meaning on this host is refused by the check.
+        Ok(unchanged(description))
+    }
+
     fn create<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Bound, EngineError>> {
         self.start(order).boxed()
     }
@@ -252,13 +191,8 @@ impl Engine for LocalEngine {
         .boxed()
     }
 
-    fn remove<'a>(&'a self, _bound: &'a Bound) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn remove<'a>(&'a self, _run_id: &'a RunId) -> BoxFuture<'a, Result<(), EngineError>> {
         // Processes that have ended leave nothing but the recording.
         async { Ok(()) }.boxed()
     }
-}
-
-/// The description of an order, wiped when it is dropped.
-pub fn secret_bytes(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(bytes.to_vec())
 }

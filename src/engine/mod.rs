@@ -4,16 +4,22 @@
 //! nothing of recordings' contents and decides nothing about a run. Invariants: every call may be repeated, by this process
 //! or another; nothing that an engine tells makes a run completed.
 
+pub mod docker;
 pub mod local;
+pub mod program;
 #[cfg(test)]
 pub(crate) mod scripted;
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::client::Address;
+use crate::client::{Address, Target, Token};
+use crate::description::DescriptionErrors;
+use crate::recordings::RunDir;
 use crate::run::RunId;
 
 /// Why an engine did not do what it was asked.
@@ -52,13 +58,26 @@ pub struct Capabilities {
     pub start_limit: Duration,
 }
 
+/// A description as an engine takes it. It has no `Debug`: the description may have secrets.
+#[expect(missing_debug_implementations, reason = "the description has secrets")]
+pub struct Accepted {
+    /// The image of the sandbox, where the engine has images.
+    pub image: Option<String>,
+    /// What is checked on this host, as JSON: what has a meaning inside the sandbox alone is not in it.
+    pub checked: Zeroizing<Vec<u8>>,
+    /// What the supervisor of the run is given, as JSON.
+    pub delivered: Zeroizing<Vec<u8>>,
+}
+
 /// What is to be created. It has no `Debug`: the description may have secrets.
 #[expect(missing_debug_implementations, reason = "the description has secrets")]
 pub struct Order {
     /// The run; also the name of what is created.
     pub run_id: RunId,
-    /// The run description as JSON, checked.
-    pub description: Zeroizing<Vec<u8>>,
+    /// The description, accepted and checked.
+    pub accepted: Accepted,
+    /// Its public form, with every default: `spec.json`.
+    pub spec: Value,
 }
 
 /// A sandbox that an engine found by its name.
@@ -75,6 +94,8 @@ pub struct Bound {
 pub enum PendingReason {
     /// It was created and not started.
     Created,
+    /// The engine starts it anew.
+    Restarting,
 }
 
 /// What an engine says of a sandbox.
@@ -111,6 +132,40 @@ pub trait Engine: std::fmt::Debug + Send + Sync {
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// Takes a description to itself, or says what it cannot honour. Nothing is made.
+    ///
+    /// # Errors
+    /// The keys that have no meaning here, each with what would be right.
+    fn accept(
+        &self,
+        run_id: &RunId,
+        description: &Map<String, Value>,
+    ) -> Result<Accepted, DescriptionErrors>;
+
+    /// Where readers of a run with that recording find it; by default its record tells. An engine whose sandboxes are not
+    /// trusted with that says it itself.
+    fn target(&self, run: RunDir) -> Target {
+        Target::Recorded(run)
+    }
+
+    /// What the run's status API asks of its control plane; by default nothing.
+    fn token(&self, _run_id: &RunId) -> Token {
+        Token::default()
+    }
+
+    /// The last of what an ended sandbox wrote for people, for a run that left no record; by default nothing.
+    fn last_words<'a>(&'a self, _run_id: &'a RunId) -> BoxFuture<'a, Option<String>> {
+        std::future::ready(None).boxed()
+    }
+
+    /// The sandboxes of this deployment, so that one whose recording is gone can be removed; by default none is listed.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    fn sandboxes(&self) -> BoxFuture<'_, Result<Vec<RunId>, EngineError>> {
+        std::future::ready(Ok(Vec::new())).boxed()
+    }
+
     /// Creates and starts the sandbox of a run; one that is there already is taken for the answer to an earlier call.
     ///
     /// # Errors
@@ -144,6 +199,16 @@ pub trait Engine: std::fmt::Debug + Send + Sync {
     /// Removes what is left of an ended sandbox; its recording stays.
     ///
     /// # Errors
-    /// When the engine refuses or does not answer; one that is gone is no error.
-    fn remove<'a>(&'a self, bound: &'a Bound) -> BoxFuture<'a, Result<(), EngineError>>;
+    /// When it still runs, or the engine does not answer; one that is gone is no error.
+    fn remove<'a>(&'a self, run_id: &'a RunId) -> BoxFuture<'a, Result<(), EngineError>>;
+}
+
+/// A description that is delivered and checked as it is.
+fn unchanged(description: &Map<String, Value>) -> Accepted {
+    let bytes = Zeroizing::new(serde_json::to_vec(description).unwrap_or_default());
+    Accepted {
+        image: None,
+        checked: bytes.clone(),
+        delivered: bytes,
+    }
 }

@@ -8,8 +8,13 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use super::{Bound, Capabilities, Engine, EngineError, EngineState, Force, Order};
+use serde_json::{Map, Value};
+
+use super::{
+    Accepted, Bound, Capabilities, Engine, EngineError, EngineState, Force, Order, unchanged,
+};
 use crate::client::Address;
+use crate::description::DescriptionErrors;
 use crate::run::RunId;
 
 /// What it says next, and what it was asked.
@@ -17,6 +22,7 @@ use crate::run::RunId;
 pub(crate) struct ScriptedEngine {
     state: Mutex<EngineState>,
     asked: Mutex<Vec<Force>>,
+    sandboxes: Mutex<Vec<RunId>>,
 }
 
 impl ScriptedEngine {
@@ -25,12 +31,25 @@ impl ScriptedEngine {
         Self {
             state: Mutex::new(state),
             asked: Mutex::default(),
+            sandboxes: Mutex::default(),
         }
     }
 
     /// Says this from now on.
     pub(crate) fn set(&self, state: EngineState) {
         *self.state.lock().unwrap() = state;
+    }
+
+    /// Lists these from now on.
+    pub(crate) fn lists(&self, sandboxes: &[&str]) {
+        let ids = sandboxes.iter().map(|id| id.parse().unwrap());
+        *self.sandboxes.lock().unwrap() = ids.collect();
+    }
+
+    /// What it lists.
+    pub(crate) fn listed(&self) -> Vec<String> {
+        let sandboxes = self.sandboxes.lock().unwrap();
+        sandboxes.iter().map(|id| id.as_str().to_owned()).collect()
     }
 
     /// What it was asked to end.
@@ -47,6 +66,14 @@ impl Engine for ScriptedEngine {
             create_limit: Duration::ZERO,
             start_limit: Duration::ZERO,
         }
+    }
+
+    fn accept(
+        &self,
+        _run_id: &RunId,
+        description: &Map<String, Value>,
+    ) -> Result<Accepted, DescriptionErrors> {
+        Ok(unchanged(description))
     }
 
     fn create<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Bound, EngineError>> {
@@ -95,7 +122,13 @@ impl Engine for ScriptedEngine {
         async { Ok(()) }.boxed()
     }
 
-    fn remove<'a>(&'a self, _bound: &'a Bound) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn sandboxes(&self) -> BoxFuture<'_, Result<Vec<RunId>, EngineError>> {
+        let listed = self.sandboxes.lock().unwrap().clone();
+        async { Ok(listed) }.boxed()
+    }
+
+    fn remove<'a>(&'a self, run_id: &'a RunId) -> BoxFuture<'a, Result<(), EngineError>> {
+        self.sandboxes.lock().unwrap().retain(|id| id != run_id);
         async { Ok(()) }.boxed()
     }
 }

@@ -12,6 +12,9 @@ pub const PINS: &str = "pins";
 pub const IDEMPOTENCY: &str = "idempotency";
 /// Store-internal: the token that the control plane minted.
 pub const TOKEN: &str = "token";
+
+/// The key from which a control plane makes the tokens of its runs in containers; in [`STORE_INTERNAL`].
+pub const ENGINE_KEY: &str = "engine-key";
 /// Run: who created it, and the description without its secrets.
 pub const SPEC: &str = "spec.json";
 /// Run: the one supervisor that the run has in its life.

@@ -20,8 +20,8 @@ use super::idempotency::{Key, Meaning};
 use super::registry::Registry;
 use super::verdict::Recorded;
 use crate::api::problem::{Problem, ProblemCode};
-use crate::engine::local::{LocalEngine, Question};
-use crate::engine::{Engine as _, Order};
+use crate::engine::program::{Program, Question};
+use crate::engine::{Accepted, Order};
 use crate::finalize::{Ending, finalize};
 use crate::recordings::directory::Creation as FileCreation;
 use crate::recordings::lock::RunLock;
@@ -44,7 +44,7 @@ const MAX_CHECKED_BYTES: usize = 4 << 20;
 /// Creates runs.
 #[derive(Debug)]
 pub struct Creation {
-    engine: Arc<LocalEngine>,
+    program: Program,
     checks: Semaphore,
 }
 
@@ -70,6 +70,7 @@ struct Checked {
 #[expect(missing_debug_implementations, reason = "the body has secrets")]
 pub struct Request {
     body: Zeroizing<Vec<u8>>,
+    object: Map<String, Value>,
     run_id: RunId,
 }
 
@@ -97,16 +98,17 @@ impl Request {
         };
         Ok(Self {
             body: Zeroizing::new(body.to_vec()),
+            object,
             run_id,
         })
     }
 }
 
 impl Creation {
-    /// Creates by this engine.
-    pub fn new(engine: Arc<LocalEngine>) -> Self {
+    /// Has descriptions checked by this program.
+    pub fn new(program: Program) -> Self {
         Self {
-            engine,
+            program,
             checks: Semaphore::new(MAX_CHECKS),
         }
     }
@@ -115,8 +117,8 @@ impl Creation {
     ///
     /// # Errors
     /// When it could not be checked.
-    pub async fn dry_run(&self, request: &Request) -> Result<Value, Problem> {
-        let checked = self.check(request, &request.run_id).await?;
+    pub async fn dry_run(&self, registry: &Registry, request: &Request) -> Result<Value, Problem> {
+        let (checked, _) = self.check(registry, request).await?;
         Ok(json!({
             "valid": checked.faults.is_empty(),
             "faults": checked.faults,
@@ -134,7 +136,7 @@ impl Creation {
         request: &Request,
         key: Option<Key>,
     ) -> Result<Created, Problem> {
-        let spec = self.valid_spec(request).await?;
+        let (spec, accepted) = self.valid(registry, request).await?;
         let store = Arc::clone(&registry.store);
         let (mut run_id, mut is_repeated) = (request.run_id.clone(), false);
         let has_key = key.is_some();
@@ -173,7 +175,9 @@ impl Creation {
                 });
             }
         }
-        let (id, bytes) = (run_id.clone(), spec);
+        let bytes = serde_json::to_vec_pretty(&spec)
+            .map_err(|error| Problem::internal("cannot encode the description", error))?;
+        let id = run_id.clone();
         let place = {
             let store = Arc::clone(&store);
             blocking(move || {
@@ -189,9 +193,10 @@ impl Creation {
         }
         let order = Order {
             run_id: run_id.clone(),
-            description: request.body.clone(),
+            accepted,
+            spec,
         };
-        if let Err(error) = self.engine.create(&order).await {
+        if let Err(error) = registry.engine.create(&order).await {
             let id = run_id.clone();
             let message = chain(&error);
             // Whoever asks for the run is told why there is none.
@@ -209,37 +214,40 @@ impl Creation {
         })
     }
 
-    async fn valid_spec(&self, request: &Request) -> Result<Vec<u8>, Problem> {
-        let Checked { spec, faults } = self.check(request, &request.run_id).await?;
-        match spec {
-            Some(spec) if faults.is_empty() => serde_json::to_vec_pretty(&spec)
-                .map_err(|error| Problem::internal("cannot encode the description", error)),
-            Some(_) | None => {
-                let is_unsupported =
-                    |fault: &Value| fault.get("code") == Some(&json!("UNSUPPORTED"));
-                let unsupported = faults.iter().find(|fault| is_unsupported(fault));
-                let code = match unsupported {
-                    Some(_) => ProblemCode::Unsupported,
-                    None => ProblemCode::InvalidDescription,
-                };
-                let first = unsupported.or(faults.first());
-                let first = first.and_then(|fault| fault.get("message")?.as_str());
-                let detail = first
-                    .unwrap_or("the run description cannot be used")
-                    .to_owned();
-                Err(Problem::new(code, detail).with_faults(faults.into()))
-            }
+    /// The public form of a description, and how the engine takes it.
+    async fn valid(
+        &self,
+        registry: &Registry,
+        request: &Request,
+    ) -> Result<(Value, Accepted), Problem> {
+        let (Checked { spec, faults }, accepted) = self.check(registry, request).await?;
+        match (spec, accepted) {
+            (Some(spec), Some(accepted)) if faults.is_empty() => Ok((spec, accepted)),
+            _ => Err(refused(faults)),
         }
     }
 
-    async fn check(&self, request: &Request, run_id: &RunId) -> Result<Checked, Problem> {
+    async fn check(
+        &self,
+        registry: &Registry,
+        request: &Request,
+    ) -> Result<(Checked, Option<Accepted>), Problem> {
+        let accepted = match registry.engine.accept(&request.run_id, &request.object) {
+            Ok(accepted) => accepted,
+            Err(errors) => {
+                let faults = errors.details().as_array().cloned().unwrap_or_default();
+                return Ok((Checked { spec: None, faults }, None));
+            }
+        };
         let failed = |cause: String| Problem::internal("cannot check the description", cause);
         let _place = self
             .checks
             .acquire()
             .await
             .map_err(|error| failed(error.to_string()))?;
-        let command = self.engine.command(Question::Check, run_id, &request.body);
+        let command = self
+            .program
+            .asked(Question::Check, &request.run_id, &accepted.checked);
         let mut command = command.map_err(|error| failed(error.to_string()))?;
         command.stdout(Stdio::piped()).kill_on_drop(true);
         let output = match tokio::time::timeout(CHECK_LIMIT, command.output()).await {
@@ -255,9 +263,26 @@ impl Creation {
         if output.stdout.len() > MAX_CHECKED_BYTES {
             return Err(failed("the answer of the check is too large".to_owned()));
         }
-        serde_json::from_slice(&output.stdout)
-            .map_err(|error| failed(format!("{error}; {}", output.status)))
+        let checked = serde_json::from_slice(&output.stdout)
+            .map_err(|error| failed(format!("{error}; {}", output.status)))?;
+        Ok((checked, Some(accepted)))
     }
+}
+
+/// What is answered to a description with these faults.
+fn refused(faults: Vec<Value>) -> Problem {
+    let is_unsupported = |fault: &Value| fault.get("code") == Some(&json!("UNSUPPORTED"));
+    let unsupported = faults.iter().find(|fault| is_unsupported(fault));
+    let code = match unsupported {
+        Some(_) => ProblemCode::Unsupported,
+        None => ProblemCode::InvalidDescription,
+    };
+    let first = unsupported.or(faults.first());
+    let first = first.and_then(|fault| fault.get("message")?.as_str());
+    let detail = first
+        .unwrap_or("the run description cannot be used")
+        .to_owned();
+    Problem::new(code, detail).with_faults(faults.into())
 }
 
 fn record_failure(store: &Store, id: &RunId, message: &str) -> Result<(), String> {

@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use super::registry::Registry;
 use crate::api::metrics::Held;
 use crate::client::follow::{Ending, Extent, Follower, Item, Want};
-use crate::client::{Target, Token};
 use crate::log::Source;
 use crate::log::mirror::Mirror;
 use crate::recordings::RunDir;
@@ -202,8 +201,8 @@ async fn feed(
     retired: CancellationToken,
 ) {
     let id = run.id().clone();
-    let target = Target::Recorded(run);
-    let token = Token::default();
+    let target = registry.engine.target(run);
+    let token = registry.engine.token(&id);
     let mut follower = Follower::new(
         &target,
         &token,

@@ -29,6 +29,8 @@ pub struct Counters {
     pub stops_asked: Counter,
     /// Runs that did not end in time after such a request, and were killed.
     pub stops_enforced: Counter,
+    /// Sandboxes of runs with an end that were removed.
+    pub sandboxes_removed: Counter,
     /// Runs without an end, as the last round over all recordings found them.
     pub runs_active: Gauge,
     /// Runs that are followed for readers.
@@ -50,6 +52,7 @@ impl Default for Counters {
         let runs_lost = counter("runs_lost", "Runs without an end that were given one");
         let stops_asked = counter("stops_asked", "Requests to stop a run");
         let stops_enforced = counter("stops_enforced", "Runs that were killed after a stop");
+        let sandboxes_removed = counter("sandboxes_removed", "Sandboxes that were removed");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -66,6 +69,7 @@ impl Default for Counters {
             runs_lost,
             stops_asked,
             stops_enforced,
+            sandboxes_removed,
             runs_active,
             upstreams,
         }

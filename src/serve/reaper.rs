@@ -1,10 +1,11 @@
 //! A look at every run without an end, now and then, so that a lost one gets its end though nobody asks.
 //!
-//! Owns the rounds. It knows nothing that another control plane does not: a round is a list of the recordings and a look at
+//! Owns the rounds, and the removal of sandboxes that nobody needs any more. It knows nothing that another control plane does not: a round is a list of the recordings and a look at
 //! each run, and a look repairs under the run's lock, so several may do so at once. Invariant: a run whose recording has not
-//! changed since it was seen to be ended is not looked at again.
+//! changed since it was seen to be ended is not looked at again; a sandbox goes only when its run has its end on record, or
+//! when two rounds found no recording of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::registry::{LookError, Registry};
 use super::stopping;
+use crate::engine::{Bound, Force};
 use crate::recordings::RecordingsError;
 use crate::recordings::store::StoreEntry;
 use crate::run::RunId;
@@ -31,6 +33,8 @@ pub struct Reaper {
     registry: Arc<Registry>,
     /// Runs that were seen to be ended, with the time of the last change of their directory before that look.
     ended: Mutex<HashMap<RunId, SystemTime>>,
+    /// Sandboxes that had no recording in the last round.
+    orphans: Mutex<HashSet<RunId>>,
 }
 
 /// What a round found.
@@ -48,6 +52,7 @@ impl Reaper {
         Self {
             registry,
             ended: Mutex::default(),
+            orphans: Mutex::default(),
         }
     }
 
@@ -73,11 +78,21 @@ impl Reaper {
     /// # Errors
     /// When the recordings cannot be listed. What cannot be said of one run is logged, and is no error.
     pub async fn round(&self, cancelled: &CancellationToken) -> Result<Round, RecordingsError> {
+        // Before the recordings: a run that is created meanwhile is then in neither list, or in the second alone.
+        let sandboxes = match self.registry.engine.sandboxes().await {
+            Ok(sandboxes) => sandboxes,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the engine lists no sandboxes");
+                Vec::new()
+            }
+        };
         let store = Arc::clone(&self.registry.store);
         let Ok(listed) = spawn_blocking(move || store.list()).await else {
             return Ok(Round::default());
         };
-        let due = self.not_ended(listed?);
+        let listed = listed?;
+        let recorded: HashSet<RunId> = listed.iter().map(|entry| entry.id.clone()).collect();
+        let due = self.not_ended(listed);
         let mut round = Round {
             looked_at: due.len(),
             active: 0,
@@ -89,7 +104,51 @@ impl Reaper {
         while let Some(is_active) = looks.next().await {
             round.active += usize::from(is_active);
         }
+        drop(looks);
+        if !cancelled.is_cancelled() {
+            self.sweep(sandboxes, &recorded).await;
+        }
         Ok(round)
+    }
+
+    /// Removes the sandboxes of ended runs, and those whose recording was gone in the last round, too.
+    async fn sweep(&self, sandboxes: Vec<RunId>, recorded: &HashSet<RunId>) {
+        let (ended, orphans): (Vec<RunId>, Vec<RunId>) = {
+            let known = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            let of_interest = sandboxes
+                .into_iter()
+                .filter(|id| known.contains_key(id) || !recorded.contains(id));
+            of_interest.partition(|id| known.contains_key(id))
+        };
+        let again = {
+            let mut before = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+            let again: Vec<RunId> = orphans
+                .iter()
+                .filter(|id| before.contains(id))
+                .cloned()
+                .collect();
+            *before = orphans.into_iter().collect();
+            again
+        };
+        for id in &again {
+            tracing::warn!(run_id = %id, "a sandbox without a recording is ended");
+            let bound = Bound {
+                run_id: id.clone(),
+                instance_id: None,
+            };
+            if let Err(error) = self.registry.engine.end(&bound, Force::Kill).await {
+                tracing::warn!(run_id = %id, error = chain(&error), "it was not killed");
+            }
+        }
+        for id in ended.iter().chain(&again) {
+            match self.registry.engine.remove(id).await {
+                Ok(()) => drop(self.registry.counters.sandboxes_removed.inc()),
+                // It is about to end; the next round comes.
+                Err(error) => {
+                    tracing::debug!(run_id = %id, error = chain(&error), "a sandbox stays")
+                }
+            }
+        }
     }
 
     /// What has to be looked at; forgets what is not there any more.

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::evidence::Evidence;
 use super::metrics::Counters;
 use super::verdict::{Contact, Loss, Recorded, Verdict, decide};
-use crate::client::{ClientError, Connection, Token};
+use crate::client::{ClientError, Connection};
 use crate::engine::{Bound, Engine, EngineState, Force};
 use crate::finalize::{Ending, finalize};
 use crate::recordings::claim::Occupancy;
@@ -131,11 +131,16 @@ impl Registry {
                 Ok(found) => found,
                 Err(error) => {
                     tracing::warn!(error = chain(&error), "the engine does not answer");
-                    (None, EngineState::Unknown)
+                    // What began may be asked without it.
+                    let bound = (evidence.recorded == Recorded::Begun).then(|| Bound {
+                        run_id: id.clone(),
+                        instance_id: None,
+                    });
+                    (bound, EngineState::Unknown)
                 }
             };
             let live = match (&bound, &state) {
-                (Some(bound), EngineState::Running) => self.ask(bound).await,
+                (Some(bound), EngineState::Running | EngineState::Unknown) => self.ask(bound).await,
                 _ => None,
             };
             if live.is_none() {
@@ -162,7 +167,7 @@ impl Registry {
                         // Its record cannot be completed while it holds the lock.
                         let _ = self.engine.end(bound, Force::Kill).await;
                     }
-                    self.lose(evidence, loss).await?;
+                    self.lose(id, evidence, loss, &state).await?;
                 }
             }
         }
@@ -187,10 +192,11 @@ impl Registry {
         bound: &Bound,
     ) -> Result<(Connection, Map<String, Value>), Option<ClientError>> {
         let addresses = self.engine.addresses(bound).await.map_err(|_| None)?;
+        let token = self.engine.token(&bound.run_id);
         let mut refused = None;
         for address in addresses {
             let answer = async {
-                let mut connection = Connection::open(&address, &Token::default()).await?;
+                let mut connection = Connection::open(&address, &token).await?;
                 let (bytes, _) = connection.status("tail", Some(&bound.run_id)).await?;
                 Ok((connection, bytes))
             };
@@ -238,9 +244,9 @@ impl Registry {
         let phase = match (&state, document.get("status").and_then(Value::as_str)) {
             _ if is_terminal && document.get("status") == Some(&json!("failed")) => "failed",
             _ if is_terminal => "terminated",
-            (EngineState::Unknown, _) => "unknown",
+            (EngineState::Unknown, _) if origin != Origin::Live => "unknown",
             _ if evidence.intent.is_some() => "stopping",
-            (EngineState::Running, _) => "running",
+            (EngineState::Running | EngineState::Unknown, _) => "running",
             (EngineState::Pending(_) | EngineState::Exited { .. } | EngineState::Gone, _) => {
                 "pending"
             }
@@ -267,11 +273,27 @@ impl Registry {
     }
 
     /// Gives a lost run its end. Of several processes one does it; the others find it done.
-    async fn lose(&self, evidence: Evidence, loss: Loss) -> Result<(), LookError> {
+    async fn lose(
+        &self,
+        id: &RunId,
+        evidence: Evidence,
+        loss: Loss,
+        state: &EngineState,
+    ) -> Result<(), LookError> {
         let Some(run) = evidence.run else {
             return Ok(());
         };
-        let ended = spawn_blocking(move || give_end(&run, loss)).await;
+        // What began has its own record; of what did not, only the engine can tell.
+        let words = match (evidence.recorded, state) {
+            (Recorded::Asked(_), EngineState::Exited { .. }) => self.engine.last_words(id).await,
+            _ => None,
+        };
+        let found = Found {
+            loss,
+            state: state.clone(),
+            words,
+        };
+        let ended = spawn_blocking(move || give_end(&run, &found)).await;
         match ended {
             Ok(Ok(true)) => {
                 self.counters.runs_lost.inc();
@@ -287,8 +309,40 @@ impl Registry {
     }
 }
 
+/// What is known of a lost run.
+struct Found {
+    loss: Loss,
+    state: EngineState,
+    /// The last that its sandbox wrote.
+    words: Option<String>,
+}
+
+impl Found {
+    /// Whether the kernel's memory limit ended the sandbox.
+    fn is_out_of_memory(&self) -> bool {
+        matches!(self.state, EngineState::Exited { oom: true, .. })
+    }
+
+    fn message(&self) -> String {
+        let mut message = format!("the run was lost: {}", self.loss.as_str());
+        if let EngineState::Exited { code, .. } = &self.state {
+            if let Some(code) = code {
+                message.push_str(&format!(" (exit code {code})"));
+            }
+            if self.is_out_of_memory() {
+                message.push_str("; the memory limit of its sandbox killed it");
+            }
+        }
+        if let Some(words) = &self.words {
+            message.push_str("; it said: ");
+            message.push_str(words);
+        }
+        message
+    }
+}
+
 /// True when this call gave the end; false when somebody else has it in hand.
-fn give_end(run: &RunDir, loss: Loss) -> Result<bool, String> {
+fn give_end(run: &RunDir, found: &Found) -> Result<bool, String> {
     let lock = match RunLock::try_acquire(run) {
         Ok(lock) => lock,
         Err(LockError::Held { .. } | LockError::Gone { .. }) => return Ok(false),
@@ -296,11 +350,15 @@ fn give_end(run: &RunDir, loss: Loss) -> Result<bool, String> {
     };
     let ending = match Occupancy::under_lock(run).map_err(|error| chain(&error))? {
         Occupancy::Finished => return Ok(false),
+        Occupancy::Abandoned | Occupancy::Locked if found.is_out_of_memory() => Ending::Failed {
+            code: ErrorCode::OomKilled,
+            message: found.message(),
+        },
         // The log knows more than we do, and so does a stop that was asked for.
         Occupancy::Abandoned | Occupancy::Locked => Ending::Found,
         Occupancy::Vacant => Ending::Failed {
             code: ErrorCode::Lost,
-            message: format!("the run was lost: {}", loss.as_str()),
+            message: found.message(),
         },
     };
     finalize(run, &lock, &ending, None)

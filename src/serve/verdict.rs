@@ -40,7 +40,7 @@ pub enum Loss {
     NeverBegan,
     /// No sandbox appeared in time.
     NotCreated,
-    /// It was started and never listened.
+    /// It was made, and never listened.
     NotStarted,
 }
 
@@ -52,7 +52,7 @@ impl Loss {
             Self::Vanished => "its sandbox is not there any more",
             Self::NeverBegan => "its sandbox has ended before its supervisor began",
             Self::NotCreated => "no sandbox appeared for it in time",
-            Self::NotStarted => "it was started and did not listen in time",
+            Self::NotStarted => "its sandbox was made and did not listen in time",
         }
     }
 }
@@ -78,7 +78,7 @@ pub enum Verdict {
     Unavailable,
 }
 
-/// Decides. `contact` counts for a sandbox that runs.
+/// Decides. `contact` counts for a sandbox that runs, or of which the engine does not say.
 pub fn decide(
     engine: &EngineState,
     contact: Contact,
@@ -88,7 +88,8 @@ pub fn decide(
     match (recorded, engine, contact) {
         // Whatever the engine says: a terminal status never changes, not even for a moment while the run still answers.
         (Recorded::Terminal, _, _) => Verdict::Stored,
-        (_, EngineState::Running, Contact::Alive) => Verdict::Live,
+        // A run that answers lives, whether or not its engine answers, too.
+        (_, EngineState::Running | EngineState::Unknown, Contact::Alive) => Verdict::Live,
 
         (Recorded::Begun, EngineState::Running, Contact::Silent) => Verdict::Stale,
         (Recorded::Begun, EngineState::Pending(_), _) => Verdict::Starting,
@@ -103,7 +104,14 @@ pub fn decide(
                 Verdict::Lose(Loss::NotStarted)
             }
         }
-        (Recorded::Asked(_), EngineState::Pending(_), _) => Verdict::Starting,
+        (Recorded::Asked(age), EngineState::Pending(_), _) => {
+            // Whoever made it may have died before it could start it.
+            if age < limits.start_limit {
+                Verdict::Starting
+            } else {
+                Verdict::Lose(Loss::NotStarted)
+            }
+        }
         (Recorded::Asked(_), EngineState::Exited { .. }, _) => Verdict::Lose(Loss::NeverBegan),
         (Recorded::Asked(age), EngineState::Gone, _) => {
             if age < limits.create_limit {
@@ -175,7 +183,7 @@ mod tests {
                     Verdict::Stored,
                     Verdict::Starting,
                     Verdict::Starting,
-                    Verdict::Starting,
+                    Verdict::Lose(Loss::NotStarted),
                     Verdict::Orphan,
                 ],
             ),
@@ -197,6 +205,16 @@ mod tests {
                     Verdict::Starting,
                     Verdict::Lose(Loss::NotCreated),
                     Verdict::Absent,
+                ],
+            ),
+            (
+                (EngineState::Unknown, Contact::Alive),
+                [
+                    Verdict::Stored,
+                    Verdict::Live,
+                    Verdict::Live,
+                    Verdict::Live,
+                    Verdict::Live,
                 ],
             ),
             (

@@ -110,3 +110,29 @@ async fn a_run_that_nobody_asked_to_stop_is_left_alone() {
     );
     assert_eq!(place.engine.asked(), []);
 }
+
+#[tokio::test]
+async fn the_sandbox_of_an_ended_run_goes_and_that_of_another_stays() {
+    let place = Place::new(EngineState::Gone, On::End);
+    place.engine.lists(&["fox"]);
+    first_round(&place).await;
+    assert_eq!(place.engine.listed(), [""; 0]);
+    assert_eq!(place.engine.asked(), [], "what has ended is not killed");
+    let place = Place::new(EngineState::Running, On::Claim);
+    place.engine.lists(&["fox"]);
+    first_round(&place).await;
+    assert_eq!(place.engine.listed(), ["fox"]);
+}
+
+#[tokio::test]
+async fn a_sandbox_without_a_recording_goes_when_two_rounds_found_none() {
+    let place = Place::new(EngineState::Running, On::Claim);
+    place.engine.lists(&["fox", "ghost"]);
+    let reaper = Reaper::new(Arc::clone(&place.registry));
+    let cancelled = CancellationToken::new();
+    reaper.round(&cancelled).await.unwrap();
+    assert_eq!(place.engine.listed(), ["fox", "ghost"]);
+    reaper.round(&cancelled).await.unwrap();
+    assert_eq!(place.engine.listed(), ["fox"]);
+    assert_eq!(place.engine.asked(), [Force::Kill]);
+}

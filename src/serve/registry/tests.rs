@@ -113,7 +113,7 @@ async fn every_state_of_the_engine_meets_every_state_of_the_record() {
         (
             pending,
             "starting engine fresh pending",
-            "starting engine fresh pending",
+            lost,
             "running persisted stale pending",
         ),
         (exited, "starting engine fresh pending", lost, lost),

@@ -16,9 +16,13 @@ use super::{look_failed, no_such_run, run_id};
 use crate::api::limits::MAX_BODY_BYTES;
 use crate::api::problem::{Problem, ProblemBody, ProblemCode};
 use crate::api::stop::{parse, read_body};
+use crate::engine::EngineError;
 use crate::recordings::prune::{OneRemoval, remove_one};
 use crate::serve::service::ControlPlane;
 use crate::serve::stopping::{self, Stopped};
+
+/// What a removal is told that comes too early.
+const STILL_SERVED: &str = "the run has ended and is still served; try again";
 
 /// Gives the status of a run, whoever has it.
 #[utoipa::path(get, path = "/runs/{id}", tag = "runs", params(("id" = String, Path, description = "the run")), responses(
@@ -71,6 +75,7 @@ pub(in crate::serve) async fn stop(
     (status = 204, description = "the recording is gone"),
     (status = 404, description = "NOT_FOUND", body = ProblemBody, content_type = "application/problem+json"),
     (status = 409, description = "RUN_ACTIVE: the run goes on, or is pinned", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 503, description = "ENGINE_UNAVAILABLE: what is left of its sandbox cannot be removed", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub(in crate::serve) async fn remove(
     State(plane): State<Arc<ControlPlane>>,
@@ -83,13 +88,20 @@ pub(in crate::serve) async fn remove(
     if !view.is_terminal() {
         return Err(active("the run goes on; stop it first"));
     }
+    // What is left of it may not stand in the way of another run of that name.
+    match plane.registry.engine.remove(&id).await {
+        Ok(()) => {}
+        Err(EngineError::Refused { .. }) => return Err(active(STILL_SERVED)),
+        Err(error) => {
+            return Err(Problem::internal("the engine does not answer", error)
+                .with_code(ProblemCode::EngineUnavailable));
+        }
+    }
     let store = Arc::clone(&plane.registry.store);
     match spawn_blocking(move || remove_one(&store, &id)).await {
         Ok(Ok(None)) => Err(no_such_run()),
         Ok(Ok(Some(OneRemoval::Removed))) => Ok(StatusCode::NO_CONTENT.into_response()),
-        Ok(Ok(Some(OneRemoval::InUse))) => {
-            Err(active("the run has ended and is still served; try again"))
-        }
+        Ok(Ok(Some(OneRemoval::InUse))) => Err(active(STILL_SERVED)),
         Ok(Ok(Some(OneRemoval::Pinned))) => Err(active(
             "the run is pinned; stockade pin --unpin takes the pin away",
         )),

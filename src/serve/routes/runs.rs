@@ -101,7 +101,7 @@ pub(in crate::serve) async fn dry_run(
     request: HttpRequest,
 ) -> Result<Response<Body>, Problem> {
     let request = parse(&plane, request).await?;
-    Ok(Json(plane.creation.dry_run(&request).await?).into_response())
+    Ok(Json(plane.creation.dry_run(&plane.registry, &request).await?).into_response())
 }
 
 async fn parse(plane: &ControlPlane, request: HttpRequest) -> Result<Request, Problem> {

@@ -3,9 +3,12 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::parent_of;
+use crate::harness::engine::Engine;
 use crate::harness::http::{Stream, request, stream};
 use crate::harness::run::binary;
 use crate::harness::wait::until_within;
@@ -17,6 +20,8 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Recordings and a workspace; runs that are left are stopped when it is dropped.
 pub struct Place {
     pub directory: tempfile::TempDir,
+    /// The container engine that hosts the runs; none where they are process trees of this host.
+    containers: Option<Arc<Engine>>,
 }
 
 /// A control plane; ended by SIGKILL when dropped.
@@ -28,11 +33,32 @@ pub struct Plane {
 
 impl Place {
     pub fn new() -> Self {
+        Self::of(None)
+    }
+
+    /// One for every engine that this machine has; one that it has not is said aloud.
+    pub fn for_each_engine(test: impl Fn(&Self)) {
+        test(&Self::new());
+        if let Some(place) = Self::in_containers() {
+            test(&place);
+        }
+    }
+
+    pub fn in_containers() -> Option<Self> {
+        let place = Self::of(Some(Engine::shared()?));
+        place.reach_engine(true);
+        Some(place)
+    }
+
+    fn of(containers: Option<Arc<Engine>>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for name in ["workspace", "runtime"] {
             std::fs::create_dir(directory.path().join(name)).unwrap();
         }
-        Self { directory }
+        Self {
+            directory,
+            containers,
+        }
     }
 
     pub fn recordings(&self) -> PathBuf {
@@ -46,11 +72,91 @@ impl Place {
             .arg("--recordings")
             .arg(self.recordings())
             .args(arguments)
+            .args(self.of_engine())
             .current_dir(self.directory.path().join("workspace"))
             .env("XDG_RUNTIME_DIR", self.directory.path().join("runtime"))
             .env("OF_THE_CONTROL_PLANE", "its-own-secret")
             .stderr(Stdio::piped());
         command
+    }
+
+    fn of_engine(&self) -> Vec<String> {
+        if self.containers.is_none() {
+            return Vec::new();
+        }
+        let socket = self.engine_socket().display().to_string();
+        let words = [
+            "--engine",
+            "docker",
+            "--docker-socket",
+            &socket,
+            "--image",
+            Engine::IMAGE,
+        ];
+        words.map(str::to_owned).into()
+    }
+
+    fn engine_socket(&self) -> PathBuf {
+        self.directory.path().join("engine.sock")
+    }
+
+    /// Puts the engine within reach of the control planes, or out of it.
+    pub fn reach_engine(&self, is_in_reach: bool) {
+        let engine = self.containers.as_ref().unwrap();
+        let (link, socket) = (self.engine_socket(), engine.host().replace("unix://", ""));
+        if is_in_reach {
+            std::os::unix::fs::symlink(socket, link).unwrap();
+        } else {
+            std::fs::remove_file(link).unwrap();
+        }
+    }
+
+    /// The name of the engine, as the handle of a run has it.
+    pub fn engine_name(&self) -> &'static str {
+        match self.containers {
+            Some(_) => "docker",
+            None => "local",
+        }
+    }
+
+    /// The engine's client.
+    pub fn docker(&self, arguments: &[&str]) -> String {
+        let engine = self.containers.as_ref().unwrap();
+        let output = engine.docker(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// The container of a run.
+    pub fn container(&self, id: &str) -> String {
+        let filter = format!("label=stockade.run-id={id}");
+        self.docker(&["ps", "--all", "--quiet", "--filter", &filter])
+    }
+
+    /// Makes the file `go` in the workspace of a run.
+    pub fn let_go(&self, id: &str) {
+        if self.containers.is_some() {
+            let container = self.container(id);
+            self.docker(&["exec", &container, "/bin/touch", "/workspace/go"]);
+        } else {
+            std::fs::write(self.directory.path().join("workspace/go"), "").unwrap();
+        }
+    }
+
+    /// The guardian and the supervisor of a run, as this host numbers them.
+    pub fn processes(&self, id: &str) -> (i32, i32) {
+        if self.containers.is_none() {
+            let supervisor = self.supervisor(id);
+            return (parent_of(supervisor), supervisor);
+        }
+        let format = "{{.State.Pid}}";
+        let guardian = self.docker(&["inspect", "--format", format, &self.container(id)]);
+        let children = format!("/proc/{guardian}/task/{guardian}/children");
+        let supervisor = until("the guardian has its supervisor", || {
+            let children = std::fs::read_to_string(&children).ok()?;
+            children.split_whitespace().next()?.parse().ok()
+        });
+        (guardian.parse().unwrap(), supervisor)
     }
 
     pub fn serve(&self) -> Plane {
@@ -89,6 +195,20 @@ impl Drop for Place {
         let Ok(runs) = std::fs::read_dir(self.recordings()) else {
             return;
         };
+        if let Some(engine) = &self.containers {
+            for run in runs.flatten() {
+                let filter = format!(
+                    "label=stockade.run-id={}",
+                    run.file_name().to_string_lossy()
+                );
+                let left = engine.docker(["ps", "--all", "--quiet", "--filter", &filter]);
+                let left = String::from_utf8_lossy(&left.stdout).into_owned();
+                for container in left.split_whitespace() {
+                    engine.docker(["rm", "--force", container]);
+                }
+            }
+            return;
+        }
         for run in runs.flatten() {
             let stop = Command::new(binary())
                 .arg("stop")

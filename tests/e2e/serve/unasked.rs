@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::kill;
 use super::place::Place;
-use super::{kill, parent_of};
 use crate::harness::wait::until_within;
 
 /// Several rounds of a control plane, on a busy machine.
@@ -19,40 +19,39 @@ fn recorded_end(place: &Place, id: &str) -> Value {
 
 #[test]
 fn a_lost_run_gets_its_end_on_record_though_nobody_asks() {
-    let place = Place::new();
-    let (first, second) = (place.serve(), place.serve());
-    let id = first.create(&json!({"command": ["sleep", "1000"]}));
-    first.until_status(&id, "running");
-    first.kill();
-    let supervisor = place.supervisor(&id);
-    let guardian = parent_of(supervisor);
-    kill(guardian);
-    let status = recorded_end(&place, &id);
-    assert_eq!(
-        (&status["status"], &status["error"]["code"]),
-        (&json!("failed"), &json!("LOST"))
-    );
-    second.kill();
+    Place::for_each_engine(|place| {
+        let (first, second) = (place.serve(), place.serve());
+        let id = first.create(&json!({"command": ["sleep", "1000"]}));
+        first.until_status(&id, "running");
+        first.kill();
+        kill(place.processes(&id).0);
+        let status = recorded_end(place, &id);
+        assert_eq!(
+            (&status["status"], &status["error"]["code"]),
+            (&json!("failed"), &json!("LOST"))
+        );
+        second.kill();
+    });
 }
 
 #[test]
 fn a_stop_that_got_no_farther_than_the_disk_is_carried_on() {
-    let place = Place::new();
-    let plane = place.serve();
-    let id = plane.create(&json!({"command": ["sleep", "1000"]}));
-    plane.until_status(&id, "running");
-    // As a control plane leaves it that dies before it has asked the run.
-    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
-    let intent =
-        json!({"requested_at_ms": u64::try_from(now.as_millis()).unwrap(), "by": {"api": true}});
-    std::fs::write(
-        place.recordings().join(&id).join("stop.json"),
-        intent.to_string(),
-    )
-    .unwrap();
-    let status = recorded_end(&place, &id);
-    assert_eq!(
-        (&status["status"], &status["error"]["code"]),
-        (&json!("terminated"), &json!("RUN_TERMINATED"))
-    );
+    Place::for_each_engine(|place| {
+        let plane = place.serve();
+        let id = plane.create(&json!({"command": ["sleep", "1000"]}));
+        plane.until_status(&id, "running");
+        // As a control plane leaves it that dies before it has asked the run.
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        let intent = json!({"requested_at_ms": u64::try_from(now.as_millis()).unwrap(), "by": {"api": true}});
+        std::fs::write(
+            place.recordings().join(&id).join("stop.json"),
+            intent.to_string(),
+        )
+        .unwrap();
+        let status = recorded_end(place, &id);
+        assert_eq!(
+            (&status["status"], &status["error"]["code"]),
+            (&json!("terminated"), &json!("RUN_TERMINATED"))
+        );
+    });
 }
