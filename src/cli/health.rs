@@ -132,7 +132,9 @@ async fn asked(address: &Address, path: &str) -> Result<(), String> {
 /// Where a named run listens, as its record says.
 fn listens(run: &Target) -> Result<Vec<Address>, String> {
     match run {
-        Target::Remote(address) => Ok(vec![address.clone()]),
+        Target::Remote(address) | Target::OfPlane { plane: address, .. } => {
+            Ok(vec![address.clone()])
+        }
         Target::Recorded(_) | Target::Beside { .. } => {
             match run.look().map_err(|error| chain(&error))? {
                 Some(found) if found.liveness == Liveness::Left => {

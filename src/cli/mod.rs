@@ -21,6 +21,7 @@ pub mod run;
 pub mod status;
 pub mod stop;
 pub mod verify;
+pub mod whereabouts;
 
 #[cfg(feature = "operator")]
 pub mod config;
@@ -33,6 +34,8 @@ pub mod draft;
 #[cfg(feature = "operator")]
 pub mod exec;
 #[cfg(feature = "operator")]
+pub mod logs;
+#[cfg(feature = "operator")]
 pub mod manual;
 #[cfg(feature = "operator")]
 pub mod pause;
@@ -43,11 +46,19 @@ pub mod policy;
 #[cfg(feature = "operator")]
 pub mod replay;
 #[cfg(feature = "operator")]
+pub mod rm;
+#[cfg(feature = "operator")]
+pub mod runs;
+#[cfg(feature = "operator")]
 pub mod schema;
 #[cfg(feature = "operator")]
 pub mod serve;
 #[cfg(feature = "operator")]
+pub mod server;
+#[cfg(feature = "operator")]
 pub mod show;
+#[cfg(feature = "operator")]
+pub mod submit;
 #[cfg(feature = "operator")]
 pub mod tail;
 

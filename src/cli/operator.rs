@@ -9,13 +9,17 @@ use std::process::ExitCode;
 pub(super) use commands::Command;
 
 /// The names of these commands.
-pub const COMMANDS: [&str; 15] = [
+pub const COMMANDS: [&str; 19] = [
     "pause",
     "resume",
     "exec",
     "config",
     "tail",
+    "logs",
     "serve",
+    "submit",
+    "runs",
+    "rm",
     "replay",
     "show",
     "diff",
@@ -46,7 +50,8 @@ mod commands {
 
     use crate::cli::pause::{self, Wish};
     use crate::cli::{
-        config, diff, draft, exec, manual, pin, policy, replay, schema, serve, show, tail,
+        config, diff, draft, exec, logs, manual, pin, policy, replay, rm, runs, schema, serve,
+        show, submit, tail,
     };
 
     #[derive(Subcommand)]
@@ -63,8 +68,21 @@ mod commands {
         /// Follow a run, live and from its recording
         #[command(after_help = tail::AFTER_HELP)]
         Tail(tail::Arguments),
+        /// Print what a run has logged; with -f, follow it to its end
+        #[command(after_help = tail::AFTER_HELP)]
+        Logs(logs::Arguments),
         /// Be the control plane: create, find, follow and stop runs by HTTP
         Serve(serve::Arguments),
+        /// Ask a control plane for a run
+        #[command(
+            after_help = submit::AFTER_HELP,
+            override_usage = "stockade submit [OPTIONS] [FILE] [-- COMMAND...]"
+        )]
+        Submit(Box<submit::Arguments>),
+        /// List the runs of a control plane
+        Runs(runs::Arguments),
+        /// Delete the recordings of runs of a control plane
+        Rm(rm::Arguments),
         /// Play a recording, as it was seen or as lines
         Replay(replay::Arguments),
         /// Show what happened in a run, on one screen
@@ -94,7 +112,11 @@ mod commands {
                 Self::Exec(arguments) => exec::main(*arguments),
                 Self::Config(arguments) => config::main(arguments),
                 Self::Tail(arguments) => tail::main(&arguments),
+                Self::Logs(arguments) => logs::main(&arguments),
                 Self::Serve(arguments) => serve::main(&arguments),
+                Self::Submit(arguments) => submit::main(&arguments),
+                Self::Runs(arguments) => runs::main(&arguments),
+                Self::Rm(arguments) => rm::main(&arguments),
                 Self::Replay(arguments) => replay::main(&arguments),
                 Self::Show(arguments) => show::main(&arguments),
                 Self::Diff(arguments) => diff::main(&arguments),

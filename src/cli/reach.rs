@@ -1,9 +1,9 @@
-//! What the commands that ask a run have in common: which run, by what token, and how a failure is told.
+//! What the commands that ask a run or a control plane have in common: by what token, and how a failure is told.
 
 use std::ffi::OsStr;
 use std::future::Future;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::place::Place;
@@ -19,12 +19,19 @@ use crate::session::workload::chain;
 pub struct Reach {
     /// The run: latest, a run id, a run's directory, unix:PATH or http://HOST:PORT
     #[arg(value_name = "TARGET", default_value = "latest")]
-    target: String,
+    pub(super) target: String,
 
     #[command(flatten)]
-    place: Place,
+    pub(super) access: Access,
+}
 
-    /// Read the token for the status API from FILE; a Unix socket needs none
+/// Where recordings are, and by what token somebody is asked.
+#[derive(Debug, clap::Args)]
+pub struct Access {
+    #[command(flatten)]
+    pub(super) place: Place,
+
+    /// Read the token from FILE; the Unix socket of a run needs none
     #[arg(
         long,
         value_name = "FILE",
@@ -40,7 +47,7 @@ impl Reach {
     /// # Errors
     /// What is wrong with its name, for people.
     pub fn target(&self) -> Result<Target, String> {
-        self.place.target(&self.target)
+        self.access.place.target(&self.target)
     }
 
     /// The token: of the file, else of `STOCKADE_TOKEN`, else none.
@@ -48,17 +55,33 @@ impl Reach {
     /// # Errors
     /// When the file cannot be used, for people.
     pub fn token(&self) -> Result<Token, String> {
-        let secret = match &self.token_file {
-            Some(path) => Some(read_secret_file(path).map_err(|(_, expected)| {
-                format!("cannot use the token in {}: {expected}", path.display())
-            })?),
-            None => std::env::var("STOCKADE_TOKEN")
+        self.access.secret().map(Token::new)
+    }
+}
+
+impl Access {
+    /// The token: of the file, else of `STOCKADE_TOKEN`, else none.
+    ///
+    /// # Errors
+    /// When the file cannot be used, for people.
+    pub(super) fn secret(&self) -> Result<Option<Secret>, String> {
+        match &self.token_file {
+            Some(path) => secret_of(path).map(Some),
+            None => Ok(std::env::var("STOCKADE_TOKEN")
                 .ok()
                 .filter(|token| !token.is_empty())
-                .map(Secret::new),
-        };
-        Ok(Token::new(secret))
+                .map(Secret::new)),
+        }
     }
+}
+
+/// The token in a file.
+///
+/// # Errors
+/// When the file cannot be used, for people.
+pub(super) fn secret_of(path: &Path) -> Result<Secret, String> {
+    read_secret_file(path)
+        .map_err(|(_, expected)| format!("cannot use the token in {}: {expected}", path.display()))
 }
 
 /// Runs a client's work on this thread.

@@ -9,6 +9,9 @@ use std::process::ExitCode;
 use super::{FAILURE, notice};
 use crate::review::screen::Size;
 
+/// Narrowest terminal that is laid out for.
+const MIN_COLUMNS: usize = 40;
+
 /// A result that is being written. What cannot be written is kept until the end.
 #[derive(Debug)]
 #[must_use = "the end says whether all of it was written"]
@@ -89,6 +92,12 @@ pub(super) fn size() -> Size {
         },
         None => Size::default(),
     }
+}
+
+/// The width of the terminal; none where the result goes elsewhere.
+pub(super) fn columns() -> Option<usize> {
+    let is_terminal = io::stdout().is_terminal();
+    is_terminal.then(|| size().columns.max(MIN_COLUMNS))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! `stockade status [TARGET]`: where a run is, or how it ended.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use super::notice;
-use super::reach::{Reach, block_on, colours, fail, fail_client};
-use super::results::{Results, size};
+use super::reach::{block_on, colours, fail};
+use super::results::{Results, columns};
+use super::whereabouts::{Whereabouts, fail_asking};
 use crate::client::follow::connect;
 use crate::client::{ClientError, Found, Liveness, Target, Token};
 use crate::progress::clean::{self, summary};
@@ -25,9 +25,6 @@ const LABEL_COLUMNS: usize = 10;
 /// Most lines of an error on a terminal; elsewhere it is one, and whole.
 const MAX_ERROR_LINES: usize = 6;
 
-/// Narrowest terminal that is laid out for.
-const MIN_COLUMNS: usize = 40;
-
 /// Actions that are shown.
 const N_SHOWN_ACTIONS: usize = 5;
 
@@ -35,7 +32,7 @@ const N_SHOWN_ACTIONS: usize = 5;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    reach: Reach,
+    whereabouts: Whereabouts,
 
     /// Print the status document as it is, one JSON object
     #[arg(long)]
@@ -52,15 +49,32 @@ enum Source {
     Unreachable(ClientError),
     /// The record of a run that nobody works on, and that has no end.
     Abandoned,
+    /// A control plane.
+    Plane {
+        /// Where it listens.
+        address: String,
+        /// What it says of its own answer.
+        told: Told,
+    },
+}
+
+/// What a control plane adds to a status document.
+#[derive(Debug, Default, serde::Deserialize)]
+struct Told {
+    /// Who said it: the run, its recording, or the engine.
+    #[serde(default)]
+    source: String,
+    /// Whether the run may live and does not answer.
+    #[serde(default)]
+    stale: bool,
+    /// How long ago it was recorded then.
+    #[serde(default)]
+    stale_ms: Option<u64>,
 }
 
 /// Prints the status: 0 when it is the present one, 1 when it is only the last known, 125 when there is none.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    let found = arguments.reach.target().and_then(|target| {
-        let token = arguments.reach.token()?;
-        Ok((target, token))
-    });
-    let (target, token) = match found {
+    let (target, token) = match arguments.whereabouts.find() {
         Ok(found) => found,
         Err(error) => return fail(&error, None),
     };
@@ -70,10 +84,17 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     };
     let (source, bytes, document) = match answer {
         Ok(answer) => answer,
-        Err(error) => return fail_client(&error),
+        Err(error) => return fail_asking(&target, &error),
     };
     let code = match &source {
         Source::Live(_) | Source::Recorded => ExitCode::SUCCESS,
+        Source::Plane { told, .. } if told.stale => {
+            notice::error(
+                "the run does not answer the control plane, and this is what was last recorded",
+            );
+            ExitCode::from(LAST_KNOWN)
+        }
+        Source::Plane { .. } => ExitCode::SUCCESS,
         Source::Unreachable(error) => {
             notice::error(&format!(
                 "{}; the run goes on, and this is what was last recorded",
@@ -91,19 +112,19 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     };
     let mut results = Results::stdout();
     if arguments.json {
-        results.line(bytes.trim_ascii_end());
+        let bytes = bytes.trim_ascii_end();
+        match source {
+            Source::Plane { .. } => results.line(clean::json(&String::from_utf8_lossy(bytes))),
+            Source::Live(_) | Source::Recorded | Source::Unreachable(_) | Source::Abandoned => {
+                results.line(bytes)
+            }
+        };
     } else {
         for line in lines(&document, &source, &target, colours(), columns()) {
             results.line(line);
         }
     }
     results.end(code)
-}
-
-/// The width of the terminal; none where the answer goes elsewhere.
-fn columns() -> Option<usize> {
-    let is_terminal = std::io::stdout().is_terminal();
-    is_terminal.then(|| size().columns.max(MIN_COLUMNS))
 }
 
 async fn ask(
@@ -118,7 +139,16 @@ async fn ask(
     }
     match connect(target, token, "tail").await {
         Ok((connection, bytes, document)) => {
-            let source = Source::Live(connection.address().to_string());
+            let address = connection.address().to_string();
+            let source = match target {
+                Target::OfPlane { .. } => Source::Plane {
+                    address,
+                    told: serde_json::from_slice(&bytes).unwrap_or_default(),
+                },
+                Target::Recorded(_) | Target::Beside { .. } | Target::Remote(_) => {
+                    Source::Live(address)
+                }
+            };
             Ok((source, bytes.to_vec(), document))
         }
         // Looked at again: it may have ended meanwhile.
@@ -162,6 +192,7 @@ fn lines(
     row("run", colours.paint(Tone::Strong, document.run_id.as_str()));
     let is_present = match source {
         Source::Live(_) | Source::Recorded => true,
+        Source::Plane { told, .. } => !told.stale,
         Source::Unreachable(_) | Source::Abandoned => false,
     };
     let time = document.duration_ms.map_or(String::new(), |ms| {
@@ -173,7 +204,13 @@ fn lines(
         format!(" {word} {}", quantity::duration(ms))
     });
     let status = format!("{}{}{time}", document.status.as_str(), stopping(document));
-    let status = match (is_present, age(target)) {
+    let age = match source {
+        Source::Plane { told, .. } => told.stale_ms.map(quantity::duration),
+        Source::Live(_) | Source::Recorded | Source::Unreachable(_) | Source::Abandoned => {
+            age(target)
+        }
+    };
+    let status = match (is_present, age) {
         (true, _) => status,
         (false, Some(age)) => format!("last known: {status}, recorded {age} ago"),
         (false, None) => format!("last known: {status}"),
@@ -193,6 +230,17 @@ fn lines(
             "the recording; the run cannot be reached".to_owned(),
         ),
         Source::Abandoned => row("source", "the recording; it has no end".to_owned()),
+        Source::Plane { address, told } => {
+            let whose = match told.source.as_str() {
+                "live" => "the run",
+                "persisted" => "the recording",
+                _ => "the engine; there is no status yet",
+            };
+            row(
+                "source",
+                format!("{whose}, by the control plane at {address}"),
+            );
+        }
     }
     if let Some(error) = &document.error {
         // The remedy stands at the end of it.

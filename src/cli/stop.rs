@@ -9,10 +9,12 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::notice;
-use super::reach::{Reach, block_on, colours, fail, fail_client};
+use super::reach::{block_on, colours, fail};
 use super::results::Results;
+use super::whereabouts::{Whereabouts, fail_asking};
 use crate::api::limits::{MAX_GRACE_SECONDS, MAX_REASON_CHARS};
 use crate::client::follow::{Extent, Want, connect};
+use crate::client::target::Asked;
 use crate::client::{ClientError, Ending, Follower, Item, Liveness, Target, Token};
 use crate::event::{Complete, Event, EventType};
 use crate::progress::line::{ending, survivors};
@@ -28,7 +30,7 @@ const NOT_OVER: u8 = 1;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    reach: Reach,
+    whereabouts: Whereabouts,
 
     /// Say why, for the record: at most 1,024 characters
     #[arg(long, value_name = "TEXT", value_parser = reason)]
@@ -87,17 +89,13 @@ fn grace(text: &str) -> Result<f64, String> {
 /// Stops the run: 0 when it is over (or, with `--no-wait`, was asked), 1 when it is not over yet, 125 when it could not be
 /// asked.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    let target = match arguments.reach.target() {
-        Ok(target) => target,
-        Err(error) => return fail(&error, None),
-    };
-    let token = match arguments.reach.token() {
-        Ok(token) => token,
+    let (target, token) = match arguments.whereabouts.find() {
+        Ok(found) => found,
         Err(error) => return fail(&error, None),
     };
     let name = target
-        .run()
-        .map_or("the run".to_owned(), |run| format!("run {}", run.id()));
+        .id()
+        .map_or("the run".to_owned(), |id| format!("run {id}"));
     match block_on(stop(arguments, &target, &token)) {
         Err(error) => fail(&error, None),
         Ok(Err(error)) => {
@@ -106,7 +104,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
                     "{name} goes on and could not be asked; a SIGTERM to the process that was started stops it, too"
                 ));
             }
-            fail_client(&error)
+            fail_asking(&target, &error)
         }
         Ok(Ok(stopped)) => {
             let mut results = Results::stdout();
@@ -140,7 +138,12 @@ async fn stop(
     let body = serde_json::to_vec(&body).unwrap_or_default();
     let headers = [("content-type", "application/json".to_owned())];
     let response = connection
-        .ask(Method::POST, "/stop", &headers, Bytes::from(body))
+        .ask(
+            Method::POST,
+            &target.path(Asked::Stop),
+            &headers,
+            Bytes::from(body),
+        )
         .await?;
     connection.whole(response).await?;
     if arguments.no_wait {

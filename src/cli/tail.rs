@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::reach::{Reach, block_on, colours, fail, fail_client};
+use super::reach::{block_on, colours, fail};
 use super::results::Results;
+use super::whereabouts::{Whereabouts, fail_asking, remedy};
 use super::{FAILURE, notice};
 use crate::client::follow::{CONTACT_LIMIT, Extent, Want};
-use crate::client::{Ending, Follower, Item};
+use crate::client::{Ending, Follower, Item, Target, Token};
 use crate::event::{Complete, Event, EventType};
 use crate::progress::line::{Detail, OutputForm, Teller, survivors};
 use crate::run::outcome::exit_status;
@@ -23,8 +24,19 @@ const LOST_INTERVAL: Duration = Duration::from_secs(15);
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    reach: Reach,
+    whereabouts: Whereabouts,
 
+    #[command(flatten)]
+    shown: Shown,
+
+    /// End with what there is now
+    #[arg(long)]
+    no_follow: bool,
+}
+
+/// Which events, and in what form.
+#[derive(Debug, Default, clap::Args)]
+pub struct Shown {
     /// Print the events as they are in the log, one JSON object a line
     #[arg(long)]
     json: bool,
@@ -41,10 +53,16 @@ pub struct Arguments {
         hide_default_value = true
     )]
     after: u64,
+}
 
-    /// End with what there is now
-    #[arg(long)]
-    no_follow: bool,
+impl Shown {
+    /// All events; `json` has them as they are in the log.
+    pub(super) fn all(json: bool) -> Self {
+        Self {
+            json,
+            ..Self::default()
+        }
+    }
 }
 
 fn event_type(name: &str) -> Result<EventType, String> {
@@ -86,37 +104,46 @@ impl Absence {
 /// Follows the run: with its exit code when it has ended, 0 when it was not to be followed to its end, 125 when it could
 /// not be.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    let target = match arguments.reach.target() {
-        Ok(target) => target,
-        Err(error) => return fail(&error, None),
-    };
-    let token = match arguments.reach.token() {
-        Ok(token) => token,
-        Err(error) => return fail(&error, None),
-    };
     let extent = if arguments.no_follow {
         Extent::WhatThereIs
     } else {
         Extent::ToTheEnd
     };
+    find_and_follow(&arguments.whereabouts, &arguments.shown, extent)
+}
+
+/// Finds the run and follows it, with the same exit codes.
+pub(super) fn find_and_follow(
+    whereabouts: &Whereabouts,
+    shown: &Shown,
+    extent: Extent,
+) -> ExitCode {
+    match whereabouts.find() {
+        Ok((target, token)) => follow(&target, &token, shown, extent),
+        Err(error) => fail(&error, None),
+    }
+}
+
+/// Follows a run that was found.
+pub(super) fn follow(target: &Target, token: &Token, shown: &Shown, extent: Extent) -> ExitCode {
     let form = OutputForm::Barred;
     let mut printer = Printer {
-        json: arguments.json,
+        json: shown.json,
         teller: Teller::new(colours(), Detail::Full, form, form),
         results: Results::stdout(),
         end: None,
         absence: Absence::default(),
     };
-    let types = arguments.types.clone();
-    let mut follower = Follower::new(&target, &token, types, extent, arguments.after);
+    let types = shown.types.clone();
+    let mut follower = Follower::new(target, token, types, extent, shown.after);
     let followed = block_on(follower.follow(&mut |item| printer.take(item)));
     match followed {
         Err(error) => fail(&error, None),
         Ok(Err(error)) if error.is_contact() => fail(
             &format!("{}; the run may go on", chain(&error)),
-            error.remedy(),
+            remedy(target, &error),
         ),
-        Ok(Err(error)) => fail_client(&error),
+        Ok(Err(error)) => fail_asking(target, &error),
         Ok(Ok(ending)) => printer.finish(ending, extent),
     }
 }

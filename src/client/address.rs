@@ -103,6 +103,17 @@ impl Address {
         socket.chain(tcp).collect()
     }
 
+    /// Whether only this host can listen there; false for a Unix socket and for a name that somebody has to look up.
+    pub fn is_loopback(&self) -> bool {
+        let Self::Tcp(authority) = self else {
+            return false;
+        };
+        match authority.parse::<SocketAddr>() {
+            Ok(address) => address.ip().is_loopback(),
+            Err(_) => authority.starts_with("localhost:"),
+        }
+    }
+
     /// The `Host` header for requests to it.
     pub(super) fn host(&self) -> &str {
         match self {
@@ -158,6 +169,24 @@ mod tests {
         ] {
             assert!(matches!(Address::parse(wrong), Some(Err(_))), "{wrong}");
         }
+    }
+
+    #[test]
+    fn loopback_is_told_by_the_address_and_never_by_a_part_of_a_name() {
+        for (authority, expected) in [
+            ("127.0.0.1:8080", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:8080", true),
+            ("localhost:8080", true),
+            ("localhost.example.org:8080", false),
+            ("127.0.0.1.example.org:8080", false),
+            ("10.0.0.1:8080", false),
+            ("[::]:8080", false),
+        ] {
+            let address = Address::Tcp(authority.to_owned());
+            assert_eq!(address.is_loopback(), expected, "{authority}");
+        }
+        assert!(!Address::Unix("/run/a.sock".into()).is_loopback());
     }
 
     #[test]

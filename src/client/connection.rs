@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use super::address::Address;
 use super::error::ClientError;
 use crate::description::secret::Secret;
+use crate::progress::clean::summary;
 use crate::run::RunId;
 use crate::status::StatusDocument;
 
@@ -38,6 +39,12 @@ const MAX_SHOWN_BYTES: usize = 200;
 
 /// Longest detail of a refusal that is shown, in characters.
 const MAX_DETAIL_CHARS: usize = 1_000;
+
+/// Largest refusal that is read, in bytes: the faults of a whole run description.
+const MAX_REFUSAL_BYTES: usize = 4 << 20;
+
+/// Most faults of a refusal that are shown.
+const MAX_FAULTS: usize = 100;
 
 /// Longest code of a refusal that is shown, in characters; ours have about 20.
 const MAX_CODE_CHARS: usize = 64;
@@ -69,6 +76,14 @@ struct Problem {
     code: Option<String>,
     #[serde(default)]
     detail: Option<String>,
+    #[serde(default)]
+    faults: Vec<Fault>,
+}
+
+#[derive(Deserialize)]
+struct Fault {
+    #[serde(default)]
+    message: String,
 }
 
 /// Begins HTTP/1.1 on a stream; the task that moves bytes ends with the set.
@@ -179,7 +194,8 @@ impl Connection {
             return Ok(response);
         }
         let status = response.status();
-        let body = self.whole(response).await.unwrap_or_default();
+        let body = self.read(response, MAX_REFUSAL_BYTES).await;
+        let body = body.unwrap_or_default();
         Err(self.refusal(status, &body))
     }
 
@@ -189,13 +205,20 @@ impl Connection {
             .as_ref()
             .and_then(|problem| problem.detail.as_deref());
         let code = problem.as_ref().and_then(|problem| problem.code.as_deref());
+        let faults = problem
+            .as_ref()
+            .map(|problem| problem.faults.iter().take(MAX_FAULTS))
+            .into_iter()
+            .flatten()
+            .map(|fault| summary(&fault.message, MAX_DETAIL_CHARS));
         ClientError::Refused {
+            faults: faults.collect(),
             address: self.address.clone(),
             status: status.as_u16(),
-            code: code.map(|code| cut(code, MAX_CODE_CHARS)),
+            code: code.map(|code| summary(code, MAX_CODE_CHARS)),
             detail: detail.map_or_else(
                 || status.canonical_reason().unwrap_or("refused").to_owned(),
-                |detail| cut(detail, MAX_DETAIL_CHARS),
+                |detail| summary(detail, MAX_DETAIL_CHARS),
             ),
         }
     }
@@ -205,7 +228,15 @@ impl Connection {
     /// # Errors
     /// When it breaks off, is larger, or does not come within [`ANSWER_LIMIT`].
     pub async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
-        let collecting = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect();
+        self.read(response, MAX_ANSWER_BYTES).await
+    }
+
+    async fn read(
+        &self,
+        response: Response<Incoming>,
+        max_bytes: usize,
+    ) -> Result<Bytes, ClientError> {
+        let collecting = Limited::new(response.into_body(), max_bytes).collect();
         match timeout(ANSWER_LIMIT, collecting).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) => match error.downcast::<hyper::Error>() {
@@ -225,17 +256,17 @@ impl Connection {
         }
     }
 
-    /// `GET /status`: the bytes as they came, and what they say. Where `wanted` is given, it has to be that run's.
+    /// A status document, by its path: the bytes as they came, and what they say. Where `wanted` is given, it has to be that
+    /// run's.
     ///
     /// # Errors
     /// As [`Connection::ask`]; also when the answer is no status document, or another run's.
     pub async fn status(
         &mut self,
-        actions: &str,
+        path: &str,
         wanted: Option<&RunId>,
     ) -> Result<(Bytes, StatusDocument), ClientError> {
-        let path = format!("/status?actions={actions}");
-        let response = self.ask(Method::GET, &path, &[], Bytes::new()).await?;
+        let response = self.ask(Method::GET, path, &[], Bytes::new()).await?;
         let bytes = self.whole(response).await?;
         let document = StatusDocument::decode(&bytes).map_err(|error| ClientError::Foreign {
             address: self.address.clone(),
@@ -256,12 +287,4 @@ impl Connection {
 fn shown(bytes: &[u8]) -> String {
     let cut = bytes.get(..MAX_SHOWN_BYTES).unwrap_or(bytes);
     String::from_utf8_lossy(cut).into_owned()
-}
-
-/// The beginning of a foreign text; what is missing is marked.
-fn cut(text: &str, max_chars: usize) -> String {
-    match text.char_indices().nth(max_chars) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-    }
 }

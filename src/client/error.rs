@@ -52,6 +52,8 @@ pub enum ClientError {
         code: Option<String>,
         /// For people.
         detail: String,
+        /// Each fault of what was sent, for people, where they are told one by one.
+        faults: Vec<String>,
     },
     /// What came is no answer of a status API.
     #[error("{address} does not speak as a status API: {what}")]
@@ -109,6 +111,32 @@ impl ClientError {
             | Self::Recording(_)
             | Self::Log(_)
             | Self::Lock(_) => false,
+        }
+    }
+
+    /// What to do about it where a control plane was asked.
+    pub fn remedy_at_a_plane(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable { .. } => {
+                Some("start it with stockade serve, or name it by --server")
+            }
+            Self::Refused { status: 401, .. } => Some(
+                "give a token of the control plane by --token-file or STOCKADE_TOKEN_FILE, or its recordings by --recordings",
+            ),
+            Self::Refused { status: 403, .. } => {
+                Some("give the token of the control plane that may do that, by --token-file")
+            }
+            Self::Refused { .. }
+            | Self::Broken { .. }
+            | Self::Silent { .. }
+            | Self::Empty { .. }
+            | Self::Foreign { .. }
+            | Self::OtherRun { .. }
+            | Self::NoAddress { .. }
+            | Self::Token
+            | Self::Recording(_)
+            | Self::Log(_)
+            | Self::Lock(_) => None,
         }
     }
 

@@ -17,9 +17,8 @@ use super::address::Address;
 use super::connection::{Connection, Token};
 use super::error::ClientError;
 use super::frames::{Form, Frame, FrameReader};
-use super::target::{Liveness, Target};
+use super::target::{Asked, Liveness, Target};
 use crate::event::EventType;
-use crate::recordings::RunDir;
 use crate::status::StatusDocument;
 
 /// Longest silence of a stream: three heartbeats of 15 s.
@@ -216,10 +215,11 @@ impl<'a> Follower<'a> {
             Extent::ToTheEnd => Form::Sse,
             Extent::WhatThereIs => Form::Ndjson,
         };
-        let mut path = match form {
-            Form::Sse => "/events?format=sse".to_owned(),
-            Form::Ndjson => "/events?format=ndjson&follow=false".to_owned(),
-        };
+        let mut path = self.target.path(Asked::Events);
+        path.push_str(match form {
+            Form::Sse => "?format=sse",
+            Form::Ndjson => "?format=ndjson&follow=false",
+        });
         if !self.types.is_empty() {
             let names: Vec<_> = self
                 .types
@@ -332,12 +332,12 @@ pub async fn connect(
     token: &Token,
     actions: &str,
 ) -> Result<(Connection, Bytes, StatusDocument), ClientError> {
-    let wanted = target.run().map(RunDir::id);
+    let path = format!("{}?actions={actions}", target.path(Asked::Status));
     let mut refused = None;
     for address in target.addresses()? {
         let answer = async {
             let mut connection = Connection::open(&address, token).await?;
-            let (bytes, document) = connection.status(actions, wanted).await?;
+            let (bytes, document) = connection.status(&path, target.id()).await?;
             Ok((connection, bytes, document))
         };
         match answer.await {

@@ -1,4 +1,5 @@
-//! Which run a person means: `latest`, a run id, a run's directory, a socket or an address.
+//! Which run a person means: `latest`, a run id, a run's directory, a socket or an address, or the id of a run of a control
+//! plane.
 //!
 //! Owns the look into a run's directory; what a recording may be called is the rule of `recordings`. It makes and changes nothing there. Invariant: whether a
 //! run is alive is told by its lock, never by an address that does not answer.
@@ -12,6 +13,7 @@ use super::error::ClientError;
 use crate::recordings::find::{self, FindError};
 use crate::recordings::lock::Holder;
 use crate::recordings::{RecordingsError, RunDir, layout};
+use crate::run::RunId;
 use crate::status::StatusDocument;
 
 /// Largest `status.json` that is read, in bytes: four times what a document may have.
@@ -56,6 +58,24 @@ pub enum Target {
     },
     /// By the address of its status API; its directory may be on another machine.
     Remote(Address),
+    /// By its id, at a control plane.
+    OfPlane {
+        /// Where the control plane listens.
+        plane: Address,
+        /// The run.
+        run: RunId,
+    },
+}
+
+/// What a run is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Its status document.
+    Status,
+    /// Its action log.
+    Events,
+    /// To stop.
+    Stop,
 }
 
 /// Whether somebody works on a run.
@@ -107,7 +127,28 @@ impl Target {
     pub fn run(&self) -> Option<&RunDir> {
         match self {
             Self::Recorded(run) | Self::Beside { run, .. } => Some(run),
+            Self::Remote(_) | Self::OfPlane { .. } => None,
+        }
+    }
+
+    /// The run's id, where it is known before it is asked.
+    pub fn id(&self) -> Option<&RunId> {
+        match self {
+            Self::Recorded(run) | Self::Beside { run, .. } => Some(run.id()),
             Self::Remote(_) => None,
+            Self::OfPlane { run, .. } => Some(run),
+        }
+    }
+
+    /// The path by which whoever answers for the run is asked.
+    pub fn path(&self, asked: Asked) -> String {
+        match (self, asked) {
+            (Self::OfPlane { run, .. }, Asked::Status) => format!("/runs/{run}"),
+            (Self::OfPlane { run, .. }, Asked::Events) => format!("/runs/{run}/stream"),
+            (Self::OfPlane { run, .. }, Asked::Stop) => format!("/runs/{run}/stop"),
+            (_, Asked::Status) => "/status".to_owned(),
+            (_, Asked::Events) => "/events".to_owned(),
+            (_, Asked::Stop) => "/stop".to_owned(),
         }
     }
 
@@ -147,7 +188,7 @@ impl Target {
     pub fn liveness(&self) -> Result<Liveness, ClientError> {
         match self {
             Self::Recorded(run) | Self::Beside { run, .. } => liveness(run),
-            Self::Remote(_) => Ok(Liveness::Unknown),
+            Self::Remote(_) | Self::OfPlane { .. } => Ok(Liveness::Unknown),
         }
     }
 
@@ -157,7 +198,9 @@ impl Target {
     /// When the directory cannot be read, or tells no address.
     pub fn addresses(&self) -> Result<Vec<Address>, ClientError> {
         let run = match self {
-            Self::Remote(address) => return Ok(vec![address.clone()]),
+            Self::Remote(address) | Self::OfPlane { plane: address, .. } => {
+                return Ok(vec![address.clone()]);
+            }
             Self::Recorded(run) => run,
             Self::Beside { run, socket } => return Ok(vec![held(run, socket)?]),
         };

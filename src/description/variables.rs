@@ -151,6 +151,13 @@ pub const VARIABLES: &[Variable] = &[
         ..OPTION
     },
     Variable {
+        name: Some("STOCKADE_SERVER"),
+        form: "`http://HOST:PORT`, `HOST:PORT` or `unix:PATH`",
+        purpose: "Read by the [commands for a control plane](operations.md#asking-a-control-plane): where it listens. A run ignores it.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+    Variable {
         name: Some("STOCKADE_LOG_FORMAT"),
         flag: Some("log-format"),
         form: "`human`, `json`",

@@ -75,6 +75,23 @@ pub fn summary(text: &str, max_chars: usize) -> String {
     cut
 }
 
+/// JSON as one line, for machines: it means the same, and shown on a terminal it is text alone.
+pub fn json(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            // No string of JSON holds one as it is.
+            '\n' | '\r' | '\t' => line.push(' '),
+            // These stand in strings alone.
+            character if character.is_control() || is_directional(character) => {
+                line.push_str(&format!("\\u{:04x}", u32::from(character)));
+            }
+            character => line.push(character),
+        }
+    }
+    line
+}
+
 /// Columns that a text without control characters takes.
 pub fn width(text: &str) -> usize {
     text.chars()
@@ -268,6 +285,15 @@ mod tests {
         ] {
             assert_eq!(plain(given), shown, "{given:?}");
         }
+    }
+
+    #[test]
+    fn json_is_one_line_that_means_the_same_and_moves_nothing() {
+        let text = "{\n\t\"a\": \"\\u001b[2J\u{9b}2J\u{7f}\u{202e}ü\"\r\n}";
+        let line = json(text);
+        assert_eq!(line, "{  \"a\": \"\\u001b[2J\\u009b2J\\u007f\\u202eü\"  }");
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(&line), value(text));
     }
 
     #[test]

@@ -197,7 +197,9 @@ impl Registry {
         for address in addresses {
             let answer = async {
                 let mut connection = Connection::open(&address, &token).await?;
-                let (bytes, _) = connection.status("tail", Some(&bound.run_id)).await?;
+                let (bytes, _) = connection
+                    .status("/status?actions=tail", Some(&bound.run_id))
+                    .await?;
                 Ok((connection, bytes))
             };
             match answer.await {

@@ -1,5 +1,6 @@
 //! The control plane over real runs: created, followed, found again, stopped, lost.
 
+mod client;
 mod docker;
 mod place;
 mod unasked;

@@ -160,18 +160,31 @@ impl Place {
     }
 
     pub fn serve(&self) -> Plane {
-        let mut child = self.command(&["--listen", "127.0.0.1:0"]).spawn().unwrap();
+        self.try_to_serve("127.0.0.1:0").unwrap()
+    }
+
+    /// A control plane where one was before; whoever got the port meanwhile is waited for.
+    pub fn serve_again(&self, address: &str) -> Plane {
+        until("the port is free", || self.try_to_serve(address))
+    }
+
+    fn try_to_serve(&self, listen: &str) -> Option<Plane> {
+        let mut child = self.command(&["--listen", listen]).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let first = lines.next().unwrap().unwrap();
-        let address = first.split_once("http://").unwrap().1.to_owned();
+        let Some((_, address)) = first.split_once("control plane on http://") else {
+            child.wait().unwrap();
+            return None;
+        };
+        let address = address.to_owned();
         // Whoever writes to a full pipe waits.
         std::thread::spawn(move || lines.for_each(drop));
         let token = std::fs::read_to_string(self.recordings().join(".stockade/token")).unwrap();
-        Plane {
+        Some(Plane {
             child,
             address,
             token: token.trim().to_owned(),
-        }
+        })
     }
 
     pub fn events(&self, id: &str) -> Vec<String> {
