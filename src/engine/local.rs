@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use tokio::task::spawn_blocking;
 use tokio_util::task::TaskTracker;
 
-use super::program::{Program, Question};
+use super::program::{Program, Question, TRACEPARENT};
 use super::{
     Accepted, Bound, Capabilities, Engine, EngineError, EngineState, Force, Order, unchanged,
 };
@@ -69,7 +69,10 @@ impl LocalEngine {
         let mut child = self
             .program
             .asked(Question::Start, &order.run_id, &order.accepted.delivered)
-            .and_then(|mut command| command.spawn())
+            .and_then(|mut command| {
+                command.envs(order.trace.iter().map(|trace| (TRACEPARENT, trace)));
+                command.spawn()
+            })
             .map_err(refused)?;
         // The one wait for it: without it a run that ended would stay as a zombie. It ends with the run.
         self.tasks.spawn(async move {

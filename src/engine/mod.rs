@@ -78,6 +78,8 @@ pub struct Order {
     pub accepted: Accepted,
     /// Its public form, with every default: `spec.json`.
     pub spec: Value,
+    /// The caller's trace, of the form of the header `traceparent` (W3C Trace Context).
+    pub trace: Option<String>,
 }
 
 /// A sandbox that an engine found by its name.

@@ -15,6 +15,9 @@ use crate::run::RunId;
 /// Word by which the program starts itself; people never say it.
 pub const DETACHED: &str = "detached-run";
 
+/// The variable by which a run is told its caller's trace.
+pub const TRACEPARENT: &str = "TRACEPARENT";
+
 /// Variables of the control plane that a run sees. Not one of ours is among them: what a run is stands in its description.
 const KEPT_VARIABLES: [&str; 9] = [
     "CREDENTIALS_DIRECTORY",

@@ -135,6 +135,7 @@ impl Creation {
         registry: &Registry,
         request: &Request,
         key: Option<Key>,
+        trace: Option<String>,
     ) -> Result<Created, Problem> {
         let (spec, accepted) = self.valid(registry, request).await?;
         let store = Arc::clone(&registry.store);
@@ -195,6 +196,7 @@ impl Creation {
             run_id: run_id.clone(),
             accepted,
             spec,
+            trace,
         };
         if let Err(error) = registry.engine.create(&order).await {
             let id = run_id.clone();

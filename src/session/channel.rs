@@ -62,12 +62,16 @@ impl Session {
         };
         let reserve = self.time_behind_agent();
         let limit = time.min(ladder.left_before(reserve, None).unwrap_or_default() / 2);
+        // Without any time for it the signal says it all.
+        if limit.is_zero() {
+            return;
+        }
         let channel = self
             .launched
             .as_ref()
             .and_then(|launched| launched.control.as_ref());
         let is_told = channel.is_some_and(|channel| channel.tell(limit, reason));
-        if limit.is_zero() || !is_told {
+        if !is_told {
             return;
         }
         self.note_step(Rung::Channel, None, Some(limit));

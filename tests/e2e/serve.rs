@@ -438,3 +438,22 @@ fn the_specification_and_the_metrics_are_those_of_the_control_plane() {
     assert_eq!(manifest.json()["run_id"], id.as_str());
     assert!(Path::new(&place.recordings()).join(&id).is_dir());
 }
+
+#[test]
+fn the_trace_of_a_request_is_that_of_its_run() {
+    Place::for_each_engine(|place| {
+        let plane = place.serve();
+        let traced = |value: &str| {
+            let body = json!({"command": ["sh", "-c", "echo trace: $TRACEPARENT."]}).to_string();
+            let reply = plane.ask("POST", "/runs", &[("traceparent", value)], &body);
+            assert_eq!(reply.status, 201, "{}", reply.text());
+            let id = reply.json()["run_id"].as_str().unwrap().to_owned();
+            plane.until_status(&id, "completed");
+            place.events(&id).join("\n")
+        };
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert!(traced(trace).contains(&format!("trace: {trace}.")));
+        // What is no trace is passed over, and fails nothing.
+        assert!(traced("00-0-0-01").contains("trace: ."));
+    });
+}

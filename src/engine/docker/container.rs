@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::description::secret::Secret;
 use crate::description::{DescriptionError, DescriptionErrors, ErrorKind, Origin};
 use crate::engine::Accepted;
+use crate::engine::program::TRACEPARENT;
 use crate::run::RunId;
 
 /// The socket of the status API, in the directory of the run.
@@ -82,6 +83,7 @@ pub(super) struct Wanted<'a> {
     pub(super) program: &'a Path,
     pub(super) recordings: &'a Path,
     pub(super) token: &'a Secret,
+    pub(super) trace: Option<&'a str>,
     /// `spec.json`: every limit has its value there.
     pub(super) spec: &'a Value,
 }
@@ -213,7 +215,7 @@ pub(super) fn body(wanted: &Wanted<'_>) -> ContainerCreateBody {
         entrypoint: Some(vec![PROGRAM.to_owned()]),
         cmd: Some(command.map(str::to_owned).into()),
         user: Some(format!("{user}:{user}")),
-        env: Some(vec![format!("STOCKADE_TOKEN={}", wanted.token.expose())]),
+        env: Some(environment(wanted)),
         labels: Some(labels.map(owned).into()),
         working_dir: Some("/".to_owned()),
         attach_stdin: Some(true),
@@ -229,6 +231,16 @@ pub(super) fn body(wanted: &Wanted<'_>) -> ContainerCreateBody {
         host_config: Some(host_config(wanted, inside)),
         ..ContainerCreateBody::default()
     }
+}
+
+/// What the supervisor is told by its environment; none of it reaches the command but the trace.
+fn environment(wanted: &Wanted<'_>) -> Vec<String> {
+    let token = ("STOCKADE_TOKEN", wanted.token.expose());
+    let trace = wanted.trace.map(|trace| (TRACEPARENT, trace));
+    let variables = [token].into_iter().chain(trace);
+    variables
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }
 
 fn host_config(wanted: &Wanted<'_>, inside: String) -> HostConfig {

@@ -54,6 +54,7 @@ impl DockerEngine {
             program: self.program.file(),
             recordings: self.program.recordings(),
             token: &token::of_run(&self.key, &order.run_id),
+            trace: order.trace.as_deref(),
             spec: &order.spec,
         });
         let options = CreateContainerOptions {

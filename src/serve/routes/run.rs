@@ -18,11 +18,19 @@ use crate::api::problem::{Problem, ProblemBody, ProblemCode};
 use crate::api::stop::{parse, read_body};
 use crate::engine::EngineError;
 use crate::recordings::prune::{OneRemoval, remove_one};
+use crate::run::RunId;
+use crate::serve::registry::View;
 use crate::serve::service::ControlPlane;
 use crate::serve::stopping::{self, Stopped};
 
 /// What a removal is told that comes too early.
 const STILL_SERVED: &str = "the run has ended and is still served; try again";
+
+/// What is known of a run; 404 where there is none.
+async fn looked_at(plane: &ControlPlane, id: &RunId) -> Result<View, Problem> {
+    let view = plane.registry.view(id).await.map_err(look_failed)?;
+    view.ok_or_else(no_such_run)
+}
 
 /// Gives the status of a run, whoever has it.
 #[utoipa::path(get, path = "/runs/{id}", tag = "runs", params(("id" = String, Path, description = "the run")), responses(
@@ -34,9 +42,7 @@ pub(in crate::serve) async fn status(
     State(plane): State<Arc<ControlPlane>>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response<Body>, Problem> {
-    let id = run_id(id)?;
-    let view = plane.registry.view(&id).await.map_err(look_failed)?;
-    let view = view.ok_or_else(no_such_run)?;
+    let view = looked_at(&plane, &run_id(id)?).await?;
     Ok(([(CACHE_CONTROL, "no-store")], Json(view.into_json())).into_response())
 }
 
@@ -82,8 +88,7 @@ pub(in crate::serve) async fn remove(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response<Body>, Problem> {
     let id = run_id(id)?;
-    let view = plane.registry.view(&id).await.map_err(look_failed)?;
-    let view = view.ok_or_else(no_such_run)?;
+    let view = looked_at(&plane, &id).await?;
     let active = |detail: &'static str| Problem::new(ProblemCode::RunActive, detail);
     if !view.is_terminal() {
         return Err(active("the run goes on; stop it first"));

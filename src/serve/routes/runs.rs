@@ -24,6 +24,7 @@ use crate::serve::evidence::Evidence;
 use crate::serve::idempotency::{Key, MAX_KEY_BYTES};
 use crate::serve::service::ControlPlane;
 use crate::serve::verdict::Recorded;
+use crate::session::environment::is_traceparent;
 
 /// Runs of a page of the list where nobody says how many.
 const DEFAULT_PAGE_RUNS: usize = 50;
@@ -66,10 +67,11 @@ pub(in crate::serve) async fn create(
     request: HttpRequest,
 ) -> Result<Response<Body>, Problem> {
     let key = key(request.headers())?;
+    let trace = trace(request.headers());
     let request = parse(&plane, request).await?;
     let created = plane
         .creation
-        .create(&plane.registry, &request, key)
+        .create(&plane.registry, &request, key, trace)
         .await?;
     let id = &created.run_id;
     let status_url = format!("/runs/{id}");
@@ -112,6 +114,16 @@ async fn parse(plane: &ControlPlane, request: HttpRequest) -> Result<Request, Pr
     )
     .await?;
     Request::parse(&body)
+}
+
+/// The caller's trace; what is not of the form of W3C Trace Context is passed over, as section 3.2 has it.
+fn trace(headers: &HeaderMap) -> Option<String> {
+    let mut given = headers.get_all("traceparent").iter();
+    let (Some(trace), None) = (given.next(), given.next()) else {
+        return None;
+    };
+    let trace = trace.to_str().ok()?;
+    is_traceparent(trace).then(|| trace.to_owned())
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<Key>, Problem> {

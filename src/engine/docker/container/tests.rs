@@ -27,6 +27,7 @@ fn made(spec: &Value) -> ContainerCreateBody {
         program: Path::new("/opt/stockade"),
         recordings: Path::new("/srv/recordings"),
         token: &Secret::new("a-token-of-a-run".to_owned()),
+        trace: None,
         spec,
     })
 }
