@@ -61,6 +61,8 @@ pub enum ProblemCode {
     RunExists,
     /// The run goes on.
     RunActive,
+    /// As many runs go on as may; `Retry-After` says when to ask again.
+    QuotaExceeded,
     /// The run could not be started.
     CreateFailed,
     /// The engine or the recordings do not answer, and nothing else is known of the run.
@@ -69,7 +71,7 @@ pub enum ProblemCode {
 
 impl ProblemCode {
     /// Every code, in the order of the table in `docs/api.md`.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BadRequest,
         Self::InvalidEventId,
         Self::Unauthorized,
@@ -92,6 +94,7 @@ impl ProblemCode {
         Self::IdempotencyConflict,
         Self::RunExists,
         Self::RunActive,
+        Self::QuotaExceeded,
         Self::CreateFailed,
         Self::EngineUnavailable,
     ];
@@ -132,6 +135,7 @@ impl ProblemCode {
             Self::IdempotencyConflict => ("IDEMPOTENCY_CONFLICT", StatusCode::CONFLICT),
             Self::RunExists => ("RUN_EXISTS", StatusCode::CONFLICT),
             Self::RunActive => ("RUN_ACTIVE", StatusCode::CONFLICT),
+            Self::QuotaExceeded => ("QUOTA_EXCEEDED", StatusCode::TOO_MANY_REQUESTS),
             Self::CreateFailed => ("CREATE_FAILED", StatusCode::BAD_GATEWAY),
             Self::EngineUnavailable => ("ENGINE_UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE),
         }

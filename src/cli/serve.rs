@@ -24,6 +24,7 @@ use crate::engine::docker::{self, DockerEngine};
 use crate::engine::local::LocalEngine;
 use crate::engine::program::Program;
 use crate::recordings::Store;
+use crate::serve::admission::{Admission, DEFAULT_MAX_RUNS};
 use crate::serve::creation::Creation;
 use crate::serve::hub::Hub;
 use crate::serve::metrics::Counters;
@@ -36,6 +37,9 @@ use crate::session::workload::chain;
 /// Where the control plane listens where nobody says so.
 const DEFAULT_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Largest number of runs that may be asked for: one control plane looks at each every few seconds.
+const MAX_MAX_RUNS: i64 = 10_000;
 
 /// Threads that run tasks.
 const WORKER_THREADS: usize = 2;
@@ -64,6 +68,10 @@ pub struct Arguments {
     /// Run descriptions without the key `image` in IMAGE
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
+
+    /// Let at most COUNT runs go on at once [default: 256]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=MAX_MAX_RUNS))]
+    max_runs: Option<u16>,
 
     /// Read the token for reading and control from FILE [default: one is made, in .stockade/token of the recordings]
     #[arg(long, value_name = "FILE")]
@@ -132,7 +140,10 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         let reaper = Reaper::new(Arc::clone(&registry));
         let plane = ControlPlane {
             hub: Hub::new(Arc::clone(&registry)),
-            creation: Creation::new(program),
+            creation: Creation::new(
+                program,
+                Admission::new(arguments.max_runs.unwrap_or(DEFAULT_MAX_RUNS)),
+            ),
             registry,
             auth,
             limits: Limits::default(),

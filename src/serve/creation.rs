@@ -2,8 +2,8 @@
 //!
 //! Owns the order of `POST /runs`. A description is checked by the very program that will run it, in a process of its own and
 //! in the run's environment: what it names is never read or closed by the control plane. In order: (1) the body is read and
-//! the id is found, (2) the description is checked, (3) the key stands for the id, (4) `spec.json` is on disk, if it was
-//! absent, (5) the engine creates. A process that dies between two of these leaves a run that a repetition goes on with,
+//! the id is found, (2) the description is checked, (3) the key stands for the id, (4) the run is let in and `spec.json` is
+//! on disk, if it was absent, (5) the engine creates. A process that dies between two of these leaves a run that a repetition goes on with,
 //! or that is found as lost. No secret of a description is written anywhere.
 
 use std::process::Stdio;
@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
+use super::admission::Admission;
 use super::idempotency::{Key, Meaning};
 use super::registry::Registry;
 use super::verdict::Recorded;
@@ -45,6 +46,7 @@ const MAX_CHECKED_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub struct Creation {
     program: Program,
+    admission: Admission,
     checks: Semaphore,
 }
 
@@ -105,10 +107,11 @@ impl Request {
 }
 
 impl Creation {
-    /// Has descriptions checked by this program.
-    pub fn new(program: Program) -> Self {
+    /// Has descriptions checked by this program, and lets runs in by that count.
+    pub fn new(program: Program, admission: Admission) -> Self {
         Self {
             program,
+            admission,
             checks: Semaphore::new(MAX_CHECKS),
         }
     }
@@ -178,6 +181,7 @@ impl Creation {
         }
         let bytes = serde_json::to_vec_pretty(&spec)
             .map_err(|error| Problem::internal("cannot encode the description", error))?;
+        let turn = self.admission.turn(&store).await?;
         let id = run_id.clone();
         let place = {
             let store = Arc::clone(&store);
@@ -188,6 +192,7 @@ impl Creation {
             })
             .await?
         };
+        drop(turn);
         // Behind a key it was a repetition that came first: there was no such run when the key was taken.
         if place == FileCreation::Existed && !has_key {
             return Err(exists(&run_id));

@@ -3,6 +3,7 @@
 mod client;
 mod docker;
 mod place;
+mod quota;
 mod unasked;
 
 use std::path::Path;

@@ -60,6 +60,7 @@ pub(in crate::serve) struct CreatedRun {
         (status = 400, description = "BAD_REQUEST", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "RUN_EXISTS or IDEMPOTENCY_CONFLICT", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "INVALID_DESCRIPTION or UNSUPPORTED, with `faults`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "QUOTA_EXCEEDED, with Retry-After", body = ProblemBody, content_type = "application/problem+json"),
         (status = 502, description = "CREATE_FAILED", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(in crate::serve) async fn create(

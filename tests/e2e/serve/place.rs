@@ -160,16 +160,21 @@ impl Place {
     }
 
     pub fn serve(&self) -> Plane {
-        self.try_to_serve("127.0.0.1:0").unwrap()
+        self.serve_with(&[])
+    }
+
+    pub fn serve_with(&self, arguments: &[&str]) -> Plane {
+        self.try_to_serve("127.0.0.1:0", arguments).unwrap()
     }
 
     /// A control plane where one was before; whoever got the port meanwhile is waited for.
     pub fn serve_again(&self, address: &str) -> Plane {
-        until("the port is free", || self.try_to_serve(address))
+        until("the port is free", || self.try_to_serve(address, &[]))
     }
 
-    fn try_to_serve(&self, listen: &str) -> Option<Plane> {
-        let mut child = self.command(&["--listen", listen]).spawn().unwrap();
+    fn try_to_serve(&self, listen: &str, arguments: &[&str]) -> Option<Plane> {
+        let arguments = [&["--listen", listen], arguments].concat();
+        let mut child = self.command(&arguments).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let first = lines.next().unwrap().unwrap();
         let Some((_, address)) = first.split_once("control plane on http://") else {
