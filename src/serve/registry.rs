@@ -229,7 +229,8 @@ impl Registry {
     ) -> View {
         let is_terminal = evidence.recorded == Recorded::Terminal;
         let is_live = live.is_some() && !is_terminal;
-        let is_begun = evidence.recorded == Recorded::Begun;
+        // One that was claimed a moment ago has no status to be stale.
+        let is_begun = evidence.recorded == Recorded::Begun && evidence.document.is_some();
         let is_stale = !is_live && !is_terminal && (is_begun || state == EngineState::Unknown);
         let (document, origin) = match (live.filter(|_| is_live), &evidence.document) {
             (Some(live), _) => (live, Origin::Live),
