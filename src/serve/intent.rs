@@ -17,6 +17,9 @@ const MAX_INTENT_BYTES: u64 = 64 << 10;
 /// Grace where neither the request nor the description tells one: the default of the key `grace_seconds`.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(8);
 
+/// Longest grace that counts: that of the key `grace_seconds`.
+const MAX_GRACE: Duration = Duration::from_secs(3600);
+
 /// Time beyond the grace before a run that was asked is killed by its engine: its own order of ending has had its time.
 pub const KILL_MARGIN: Duration = Duration::from_secs(10);
 
@@ -99,7 +102,8 @@ impl Intent {
 
     /// When a run whose description allows `own` has had its time to end by itself. A request may only shorten that.
     pub fn due_at(&self, own: Option<Duration>) -> SystemTime {
-        let own = own.unwrap_or(DEFAULT_GRACE);
+        // A container may write what it likes: no sum of these may overflow.
+        let own = own.unwrap_or(DEFAULT_GRACE).min(MAX_GRACE);
         self.requested_at + self.grace.map_or(own, |grace| grace.min(own))
     }
 
@@ -159,6 +163,14 @@ mod tests {
             (&json!("enough"), &json!(1000))
         );
         assert!(kept["grace_seconds"].is_f64());
+    }
+
+    #[test]
+    fn a_grace_that_no_description_can_have_is_cut_and_overflows_nothing() {
+        let (_root, run) = run();
+        Intent::persist(&run, None).unwrap();
+        let cut = due_in(&run, u64::MAX);
+        assert!((cut - MAX_GRACE.as_secs_f64()).abs() < 1e-6, "{cut}");
     }
 
     #[test]
