@@ -82,16 +82,31 @@ impl Default for Preset {
     }
 }
 
-/// A fault of a preset: where it is, what stands there, what would be right.
+/// A fault of a preset: where it is, of which key and value, what is wrong with it and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {found}; {expected}")]
+#[error("{place}: {}{found}; {expected}", self.subject())]
 pub struct PresetFault {
     /// Where it stands.
     pub place: Place,
-    /// What stands there.
+    /// The key, as `mounts[1].source`; empty where the file as a whole is at fault.
+    pub key: String,
+    /// What stands there, on one line of at most 80 characters; none where it is the key that is at fault, or the file.
+    pub value: Option<String>,
+    /// What is wrong with it.
     pub found: String,
     /// What would be right.
     pub expected: String,
+}
+
+impl PresetFault {
+    /// Key and value, as they stand before what is wrong with them.
+    pub fn subject(&self) -> String {
+        match (self.key.as_str(), &self.value) {
+            ("", _) => String::new(),
+            (key, Some(value)) => format!("{key} = {value}: "),
+            (key, None) => format!("{key}: "),
+        }
+    }
 }
 
 /// Finds a preset that comes with the program.
@@ -107,6 +122,8 @@ pub fn read(bytes: &[u8], format: Format) -> Result<Preset, Vec<PresetFault>> {
     let document = document::read(bytes, format).map_err(|error| {
         vec![PresetFault {
             place: error.place,
+            key: String::new(),
+            value: None,
             found: error.found,
             expected: error.expected,
         }]

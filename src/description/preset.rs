@@ -106,8 +106,19 @@ impl Checker<'_> {
                     column: fault.place.column,
                 };
                 let kind = ErrorKind::Malformed { cause: fault.found };
-                self.faults
-                    .add_without_value(kind, "preset", &origin, fault.expected);
+                let key = match fault.key.as_str() {
+                    "" => "preset".to_owned(),
+                    key => format!("preset.{key}"),
+                };
+                match fault.value {
+                    Some(value) => {
+                        self.faults
+                            .add_shown(kind, key, value, &origin, fault.expected);
+                    }
+                    None => self
+                        .faults
+                        .add_without_value(kind, key, &origin, fault.expected),
+                }
             }
             Preset::default()
         })

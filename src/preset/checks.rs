@@ -9,7 +9,7 @@ use stockade_sandbox::{CallGroup, OUTPUT};
 
 use super::{KEYS, MAX_MOUNTS, MAX_PATHS, MAX_TEXT_BYTES, MAX_VARIABLES};
 use super::{Preset, PresetFault, PresetMount};
-use crate::description::{closest, is_variable_name};
+use crate::description::{Given, Origin, closest, is_variable_name, shown_name};
 use crate::document::{Entry, Node, Place, Value};
 
 /// Places that the sandbox makes itself.
@@ -17,6 +17,9 @@ const RESERVED: [&str; 4] = ["/proc", "/sys", "/dev", OUTPUT];
 
 /// Variables that are not a preset's to set: the first has a key of its own, the others are the run's.
 const RESERVED_VARIABLES: [&str; 2] = ["PATH", "HOME"];
+
+/// What stands for a text that is none.
+const TEXT: &str = "give text of at most 4,096 bytes, without NUL";
 
 /// Longest description of a preset, in characters: a line.
 const MAX_ABOUT_CHARS: usize = 120;
@@ -38,9 +41,35 @@ struct Checks {
 }
 
 impl Checks {
-    fn refuse(&mut self, place: Place, found: impl Into<String>, expected: impl Into<String>) {
+    /// A fault of a value.
+    fn refuse(
+        &mut self,
+        key: impl Into<String>,
+        node: &Node,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) {
+        self.faults.push(PresetFault {
+            place: node.place,
+            key: key.into(),
+            value: Some(shown(node)),
+            found: found.into(),
+            expected: expected.into(),
+        });
+    }
+
+    /// A fault of a key: that it is there, or that one below it is not.
+    fn refuse_key(
+        &mut self,
+        key: impl Into<String>,
+        place: Place,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) {
         self.faults.push(PresetFault {
             place,
+            key: key.into(),
+            value: None,
             found: found.into(),
             expected: expected.into(),
         });
@@ -54,7 +83,7 @@ impl Checks {
             Value::Null => &[],
             other => {
                 let expected = "give one key a line, as in about = \"what it is for\"";
-                self.refuse(root.place, other.kind(), expected);
+                self.refuse_key("", root.place, other.kind(), expected);
                 &[]
             }
         };
@@ -65,24 +94,24 @@ impl Checks {
         } in entries
         {
             match name.as_str() {
-                "about" => preset.about = self.about(node),
+                "about" => preset.about = self.about(name, node),
                 "landlock" => preset.landlock = self.switch(name, node),
                 "mask-proc" => preset.mask_proc = self.switch(name, node),
-                "allow-calls" => preset.allow_calls = self.groups(node),
-                "mounts" => preset.mounts = self.mounts(node),
-                "path" => preset.path = self.directories(node),
-                "env" => preset.env = self.variables(node),
+                "allow-calls" => preset.allow_calls = self.groups(name, node),
+                "mounts" => preset.mounts = self.mounts(name, node),
+                "path" => preset.path = self.directories(name, node),
+                "env" => preset.env = self.variables(name, node),
                 unknown => {
                     let expected = did_you_mean(unknown, &KEYS)
                         .unwrap_or_else(|| format!("the keys are {}", KEYS.join(", ")));
-                    self.refuse(*name_place, format!("no such key: {unknown:?}"), expected);
+                    self.refuse_key(shown_name(unknown), *name_place, "no such key", expected);
                 }
             }
         }
         preset
     }
 
-    fn about(&mut self, node: &Node) -> String {
+    fn about(&mut self, key: &str, node: &Node) -> String {
         match &node.value {
             Value::Text(text)
                 if text.chars().count() <= MAX_ABOUT_CHARS && !text.contains(char::is_control) =>
@@ -91,36 +120,36 @@ impl Checks {
             }
             other => {
                 let expected = format!("give one line of at most {MAX_ABOUT_CHARS} characters");
-                self.refuse(node.place, kind(other), expected);
+                self.refuse(key, node, kind(other), expected);
                 String::new()
             }
         }
     }
 
-    fn switch(&mut self, name: &str, node: &Node) -> bool {
+    fn switch(&mut self, key: &str, node: &Node) -> bool {
         if let Value::Bool(value) = node.value {
             return value;
         }
-        let found = format!("{name} is {}", kind(&node.value));
-        self.refuse(node.place, found, "give true or false");
+        self.refuse(key, node, "not a boolean", "give true or false");
         true
     }
 
-    fn list<'a>(&mut self, node: &'a Node, limit: usize, of: &str) -> &'a [Node] {
+    fn list<'a>(&mut self, key: &str, node: &'a Node, limit: usize, of: &str) -> &'a [Node] {
         match &node.value {
             Value::List(items) if items.len() <= limit => items,
             other => {
                 let expected = format!("give a list of at most {limit} {of}");
-                self.refuse(node.place, kind(other), expected);
+                self.refuse(key, node, kind(other), expected);
                 &[]
             }
         }
     }
 
-    fn groups(&mut self, node: &Node) -> Vec<CallGroup> {
+    fn groups(&mut self, key: &str, node: &Node) -> Vec<CallGroup> {
         let names = CallGroup::ALL.map(CallGroup::as_str);
         let mut groups = Vec::new();
-        for item in self.list(node, CallGroup::ALL.len(), "groups of system calls") {
+        let items = self.list(key, node, CallGroup::ALL.len(), "groups of system calls");
+        for (key, item) in numbered(key, items) {
             let named = match &item.value {
                 Value::Text(text) => text.as_str(),
                 _ => "",
@@ -128,49 +157,46 @@ impl Checks {
             let group = CallGroup::ALL.into_iter().find(|g| g.as_str() == named);
             match group {
                 Some(group) if groups.contains(&group) => {
-                    self.refuse(item.place, format!("{named:?} once more"), "give it once");
+                    self.refuse(key, item, "there already", "give it once");
                 }
                 Some(group) => groups.push(group),
                 None => {
-                    let found = match &item.value {
-                        Value::Text(text) => format!("no such group: {text:?}"),
-                        other => other.kind().to_owned(),
-                    };
                     let expected = did_you_mean(named, &names)
                         .unwrap_or_else(|| format!("the groups are {}", names.join(", ")));
-                    self.refuse(item.place, found, expected);
+                    self.refuse(key, item, "no such group", expected);
                 }
             }
         }
         groups
     }
 
-    fn mounts(&mut self, node: &Node) -> Vec<PresetMount> {
+    fn mounts(&mut self, key: &str, node: &Node) -> Vec<PresetMount> {
         let mut mounts: Vec<PresetMount> = Vec::new();
-        for item in self.list(node, MAX_MOUNTS, "mounts") {
+        let items = self.list(key, node, MAX_MOUNTS, "mounts");
+        for (key, item) in numbered(key, items) {
             let Value::Map(entries) = &item.value else {
                 let expected = "give { source = \"~/PATH\" }, and a target if it is another path";
-                self.refuse(item.place, kind(&item.value), expected);
+                self.refuse(key, item, "not a mount", expected);
                 continue;
             };
             let (mut source, mut target) = (None, None);
             let has_target = entries.iter().any(|entry| entry.name == "target");
             for entry in entries {
+                let key = format!("{key}.{}", shown_name(&entry.name));
                 match entry.name.as_str() {
                     // Without a target it is shown at its own place.
-                    "source" if !has_target && !self.may_be_shown_in_place(&entry.node) => {}
-                    "source" => source = self.host_path(&entry.node),
-                    "target" => target = self.inside_path(&entry.node),
-                    unknown => {
-                        let found = format!("no such key of a mount: {unknown:?}");
+                    "source" if !has_target && !self.may_be_shown_in_place(&key, &entry.node) => {}
+                    "source" => source = self.host_path(&key, &entry.node),
+                    "target" => target = self.inside_path(&key, &entry.node),
+                    _ => {
                         let expected = "give source and target; a preset shows files read-only";
-                        self.refuse(entry.name_place, found, expected);
+                        self.refuse_key(key, entry.name_place, "no such key of a mount", expected);
                     }
                 }
             }
             if !entries.iter().any(|entry| entry.name == "source") {
                 let expected = "give it a source, the path on the host";
-                self.refuse(item.place, "a mount without a source", expected);
+                self.refuse_key(key, item.place, "a mount without a source", expected);
             }
             if let Some(source) = source {
                 mounts.push(PresetMount { source, target });
@@ -179,15 +205,16 @@ impl Checks {
         mounts
     }
 
-    fn directories(&mut self, node: &Node) -> Vec<String> {
+    fn directories(&mut self, key: &str, node: &Node) -> Vec<String> {
         let mut directories = Vec::new();
-        for item in self.list(node, MAX_PATHS, "directories") {
-            let Some(path) = self.host_path(item) else {
+        let items = self.list(key, node, MAX_PATHS, "directories");
+        for (key, item) in numbered(key, items) {
+            let Some(path) = self.host_path(&key, item) else {
                 continue;
             };
             if path.contains(':') {
                 let expected = "give one directory each, without a colon";
-                self.refuse(item.place, "a directory that PATH cannot hold", expected);
+                self.refuse(key, item, "a directory that PATH cannot hold", expected);
             } else {
                 directories.push(path);
             }
@@ -195,50 +222,52 @@ impl Checks {
         directories
     }
 
-    fn variables(&mut self, node: &Node) -> BTreeMap<String, String> {
+    fn variables(&mut self, key: &str, node: &Node) -> BTreeMap<String, String> {
         let mut variables = BTreeMap::new();
         let entries = match &node.value {
             Value::Map(entries) if entries.len() <= MAX_VARIABLES => entries.as_slice(),
             other => {
                 let expected = format!("give a map of at most {MAX_VARIABLES} variables");
-                self.refuse(node.place, kind(other), expected);
+                self.refuse_key(key, node.place, kind(other), expected);
                 &[]
             }
         };
         for entry in entries {
             let name = entry.name.as_str();
+            let key = format!("{key}.{}", shown_name(name));
             if !is_variable_name(name) {
                 let expected = "give letters, digits and _, the first no digit";
-                self.refuse(entry.name_place, "no name of a variable", expected);
+                self.refuse_key(key, entry.name_place, "no name of a variable", expected);
             } else if RESERVED_VARIABLES.contains(&name) || name.starts_with("STOCKADE_") {
                 let expected = match name {
                     "PATH" => "give directories by the key path",
                     _ => "leave it out; it is the run's own",
                 };
-                self.refuse(entry.name_place, format!("the variable {name}"), expected);
-            } else if let Some(text) = self.text(&entry.node) {
-                variables.insert(name.to_owned(), text);
+                self.refuse_key(key, entry.name_place, "not a preset's to set", expected);
+            } else {
+                match short_text(&entry.node) {
+                    Ok(text) => drop(variables.insert(name.to_owned(), text.to_owned())),
+                    // A value of a variable stands in no error: who knows what it is.
+                    Err(found) => self.refuse_key(key, entry.node.place, found, TEXT),
+                }
             }
         }
         variables
     }
 
-    fn text(&mut self, node: &Node) -> Option<String> {
-        match &node.value {
-            Value::Text(text) if text.len() <= MAX_TEXT_BYTES && !text.contains('\0') => {
-                Some(text.clone())
-            }
-            other => {
-                let expected = format!("give text of at most {MAX_TEXT_BYTES} bytes, without NUL");
-                self.refuse(node.place, kind(other), expected);
+    fn text(&mut self, key: &str, node: &Node) -> Option<String> {
+        match short_text(node) {
+            Ok(text) => Some(text.to_owned()),
+            Err(found) => {
+                self.refuse(key, node, found, TEXT);
                 None
             }
         }
     }
 
     /// A path of the host: absolute, or below the home directory of whoever starts the run.
-    fn host_path(&mut self, node: &Node) -> Option<String> {
-        let text = self.text(node)?;
+    fn host_path(&mut self, key: &str, node: &Node) -> Option<String> {
+        let text = self.text(key, node)?;
         let path = match text.strip_prefix("~/") {
             Some(rest) => Path::new("/").join(rest),
             None => Path::new(&text).to_path_buf(),
@@ -247,19 +276,19 @@ impl Checks {
             return Some(text);
         }
         let expected = "give an absolute path, or one that begins with ~/, without .., and not /";
-        self.refuse(node.place, format!("the path {text:?}"), expected);
+        self.refuse(key, node, "not a plain path", expected);
         None
     }
 
-    fn may_be_shown_in_place(&mut self, node: &Node) -> bool {
+    fn may_be_shown_in_place(&mut self, key: &str, node: &Node) -> bool {
         match &node.value {
-            Value::Text(text) if text.starts_with('/') => self.inside_path(node).is_some(),
+            Value::Text(text) if text.starts_with('/') => self.inside_path(key, node).is_some(),
             _ => true,
         }
     }
 
-    fn inside_path(&mut self, node: &Node) -> Option<String> {
-        let text = self.text(node)?;
+    fn inside_path(&mut self, key: &str, node: &Node) -> Option<String> {
+        let text = self.text(key, node)?;
         let path = Path::new(&text);
         let is_reserved = RESERVED.iter().any(|reserved| path.starts_with(reserved));
         if is_plain(path) && !is_reserved {
@@ -267,9 +296,29 @@ impl Checks {
         }
         let expected =
             "give an absolute path without .., not / and not in /proc, /sys, /dev or /output";
-        self.refuse(node.place, format!("the place {text:?}"), expected);
+        self.refuse(key, node, "not a place for a file", expected);
         None
     }
+}
+
+/// The items of a list, each with its key.
+fn numbered<'a>(key: &str, items: &'a [Node]) -> impl Iterator<Item = (String, &'a Node)> {
+    let items = items.iter().enumerate();
+    items.map(move |(idx, item)| (format!("{key}[{idx}]"), item))
+}
+
+/// The text of a value; else what is wrong with it.
+fn short_text(node: &Node) -> Result<&str, String> {
+    match &node.value {
+        Value::Text(text) if text.len() <= MAX_TEXT_BYTES && !text.contains('\0') => Ok(text),
+        other => Err(kind(other)),
+    }
+}
+
+/// A value as it stands in an error.
+fn shown(node: &Node) -> String {
+    // Its origin is not looked at: the fault has the place.
+    Given::of_node(node.clone(), &|_| Origin::Unset).shown()
 }
 
 /// Whether a path is absolute, below the root, and goes nowhere but down.

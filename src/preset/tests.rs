@@ -69,24 +69,26 @@ mounts = ["x", { target = "/proc/x" }, { source = "~/../x" }, { source = "/", ac
 PATH = "/bin"
 STOCKADE_X = "1"
 "1x" = "y"
+X = 48151623
 "#;
     let expected = [
-        "1:1: no such key: \"landlok\"; did you mean landlock?",
-        "2:12: landlock is a text that is too long or has characters that do not belong; give true or false",
-        "3:26: \"mounts\" once more; give it once",
-        "3:36: no such group: \"mount\"; did you mean mounts?",
-        "3:45: a whole number; the groups are namespaces, mounts, setid-bits, sockets, keys, io-uring, other-processes, bpf, perf, userfaultfd, file-handles, fanotify, terminals, numa, personality, clock, administration, obsolete, newest",
-        "4:9: the path \"bin\"; give an absolute path, or one that begins with ~/, without .., and not /",
-        "4:16: a directory that PATH cannot hold; give one directory each, without a colon",
-        "5:11: a text that is too long or has characters that do not belong; give { source = \"~/PATH\" }, and a target if it is another path",
-        "5:16: a mount without a source; give it a source, the path on the host",
-        "5:27: the place \"/proc/x\"; give an absolute path without .., not / and not in /proc, /sys, /dev or /output",
-        "5:51: the path \"~/../x\"; give an absolute path, or one that begins with ~/, without .., and not /",
-        "5:74: the place \"/\"; give an absolute path without .., not / and not in /proc, /sys, /dev or /output",
-        "5:79: no such key of a mount: \"access\"; give source and target; a preset shows files read-only",
-        "7:1: the variable PATH; give directories by the key path",
-        "8:1: the variable STOCKADE_X; leave it out; it is the run's own",
-        "9:1: no name of a variable; give letters, digits and _, the first no digit",
+        "1:1: landlok: no such key; did you mean landlock?",
+        "2:12: landlock = \"no\": not a boolean; give true or false",
+        "3:26: allow-calls[1] = \"mounts\": there already; give it once",
+        "3:36: allow-calls[2] = \"mount\": no such group; did you mean mounts?",
+        "3:45: allow-calls[3] = 7: no such group; the groups are namespaces, mounts, setid-bits, sockets, keys, io-uring, other-processes, bpf, perf, userfaultfd, file-handles, fanotify, terminals, numa, personality, clock, administration, obsolete, newest",
+        "4:9: path[0] = \"bin\": not a plain path; give an absolute path, or one that begins with ~/, without .., and not /",
+        "4:16: path[1] = \"/a:b\": a directory that PATH cannot hold; give one directory each, without a colon",
+        "5:11: mounts[0] = \"x\": not a mount; give { source = \"~/PATH\" }, and a target if it is another path",
+        "5:16: mounts[1]: a mount without a source; give it a source, the path on the host",
+        "5:27: mounts[1].target = \"/proc/x\": not a place for a file; give an absolute path without .., not / and not in /proc, /sys, /dev or /output",
+        "5:51: mounts[2].source = \"~/../x\": not a plain path; give an absolute path, or one that begins with ~/, without .., and not /",
+        "5:74: mounts[3].source = \"/\": not a place for a file; give an absolute path without .., not / and not in /proc, /sys, /dev or /output",
+        "5:79: mounts[3].access: no such key of a mount; give source and target; a preset shows files read-only",
+        "7:1: env.PATH: not a preset's to set; give directories by the key path",
+        "8:1: env.STOCKADE_X: not a preset's to set; leave it out; it is the run's own",
+        "9:1: env.1x: no name of a variable; give letters, digits and _, the first no digit",
+        "10:5: env.X: a whole number; give text of at most 4,096 bytes, without NUL",
     ];
     assert_eq!(errors(text), expected);
 }

@@ -48,15 +48,16 @@ impl Admission {
         }
     }
 
-    /// Waits for requests that came before, and lets this one in.
+    /// Waits for requests that came before, and lets this one in. A run that is there already needs no place: what repeats a
+    /// request, or takes an id that is taken, is for the creation to answer.
     ///
     /// # Errors
     /// `QUOTA_EXCEEDED` when as many runs go on as may; when the recordings cannot be listed.
-    pub async fn turn(&self, store: &Arc<Store>) -> Result<Turn, Problem> {
-        let (store, max_runs) = (Arc::clone(store), self.max_runs);
+    pub async fn turn(&self, store: &Arc<Store>, id: &RunId) -> Result<Turn, Problem> {
+        let (store, max_runs, id) = (Arc::clone(store), self.max_runs, id.clone());
         let mut ended = Arc::clone(&self.ended).lock_owned().await;
         let counted = spawn_blocking(move || {
-            let is_full = is_full(&store, &mut ended, max_runs)?;
+            let is_full = is_full(&store, &mut ended, max_runs, &id)?;
             Ok::<_, RecordingsError>((is_full, ended))
         });
         match counted.await {
@@ -72,18 +73,26 @@ impl Admission {
     }
 }
 
-fn is_full(store: &Store, ended: &mut Ended, max_runs: u16) -> Result<bool, RecordingsError> {
+/// Whether there is no place for the run `id`.
+fn is_full(
+    store: &Store,
+    ended: &mut Ended,
+    max_runs: u16,
+    id: &RunId,
+) -> Result<bool, RecordingsError> {
     let mut before = std::mem::take(ended);
     let mut n_active = 0_u16;
+    let mut is_there = false;
     for entry in store.list()? {
         let is_known = before.remove(&entry.id) == Some(entry.modified_at);
         // One that cannot be read goes on for all that is known.
         let recorded = || Evidence::of(store, &entry.id).map(|evidence| evidence.recorded);
-        match if is_known {
-            Ok(Recorded::Terminal)
-        } else {
-            recorded()
-        } {
+        let recorded = match is_known {
+            true => Ok(Recorded::Terminal),
+            false => recorded(),
+        };
+        is_there |= entry.id == *id && !matches!(recorded, Ok(Recorded::Nothing));
+        match recorded {
             Ok(Recorded::Terminal) => drop(ended.insert(entry.id, entry.modified_at)),
             Ok(Recorded::Nothing) => {}
             Ok(Recorded::Begun | Recorded::Asked(_)) | Err(_) => {
@@ -91,7 +100,7 @@ fn is_full(store: &Store, ended: &mut Ended, max_runs: u16) -> Result<bool, Reco
             }
         }
     }
-    Ok(n_active >= max_runs)
+    Ok(!is_there && n_active >= max_runs)
 }
 
 #[cfg(test)]
@@ -105,8 +114,12 @@ mod tests {
         (root, store)
     }
 
+    fn id(id: &str) -> RunId {
+        id.parse().unwrap()
+    }
+
     fn begin(store: &Store, id: &str) {
-        let run = store.create_run(&id.parse().unwrap()).unwrap();
+        let run = store.create_run(&self::id(id)).unwrap();
         run.write_atomic(layout::SPEC, b"{}").unwrap();
     }
 
@@ -115,22 +128,33 @@ mod tests {
         let (root, store) = store();
         std::fs::create_dir(root.path().join("foreign")).unwrap();
         let admission = Admission::new(2);
-        for id in ["one", "two"] {
-            let _turn = admission.turn(&store).await.unwrap();
-            begin(&store, id);
+        for name in ["one", "two"] {
+            let _turn = admission.turn(&store, &id(name)).await.unwrap();
+            begin(&store, name);
         }
-        let refused = admission.turn(&store).await.unwrap_err();
+        let refused = admission.turn(&store, &id("three")).await.unwrap_err();
         assert_eq!(refused.code(), ProblemCode::QuotaExceeded);
-        let one = store.open_run(&"one".parse().unwrap()).unwrap().unwrap();
+        let one = store.open_run(&id("one")).unwrap().unwrap();
         one.write_atomic(layout::STATUS, br#"{"status":"completed"}"#)
             .unwrap();
-        drop(admission.turn(&store).await.unwrap());
+        drop(admission.turn(&store, &id("three")).await.unwrap());
         // A run of the same name that goes on again is counted again.
         one.write_atomic(layout::STATUS, br#"{"status":"running"}"#)
             .unwrap();
-        admission.turn(&store).await.unwrap_err();
+        admission.turn(&store, &id("three")).await.unwrap_err();
         std::fs::remove_dir_all(root.path().join("two")).unwrap();
-        drop(admission.turn(&store).await.unwrap());
+        drop(admission.turn(&store, &id("three")).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_there_needs_no_place() {
+        let (root, store) = store();
+        let admission = Admission::new(1);
+        begin(&store, "one");
+        drop(admission.turn(&store, &id("one")).await.unwrap());
+        // A directory of this name is not a run.
+        std::fs::create_dir(root.path().join("two")).unwrap();
+        admission.turn(&store, &id("two")).await.unwrap_err();
     }
 
     #[tokio::test]
@@ -140,9 +164,10 @@ mod tests {
         let asked = (0..8).map(|n| {
             let (store, admission) = (&store, &admission);
             async move {
-                let turn = admission.turn(store).await;
+                let name = format!("run-{n}");
+                let turn = admission.turn(store, &id(&name)).await;
                 if turn.is_ok() {
-                    begin(store, &format!("run-{n}"));
+                    begin(store, &name);
                 }
                 turn.is_ok()
             }

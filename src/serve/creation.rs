@@ -181,7 +181,7 @@ impl Creation {
         }
         let bytes = serde_json::to_vec_pretty(&spec)
             .map_err(|error| Problem::internal("cannot encode the description", error))?;
-        let turn = self.admission.turn(&store).await?;
+        let turn = self.admission.turn(&store, &run_id).await?;
         let id = run_id.clone();
         let place = {
             let store = Arc::clone(&store);

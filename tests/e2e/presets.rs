@@ -177,12 +177,18 @@ fn a_preset_may_be_a_file_and_its_faults_have_places() {
     fs::write(&file, "about = 'x'\nlandlok = false\n").unwrap();
     let run = run.finish();
     assert_ne!(run.code(), 0);
-    let expected = "./own.toml:2:1";
+    let expected = "preset.landlok in ./own.toml:2:1";
     assert!(
         run.stderr.contains(expected) && run.stderr.contains("did you mean landlock?"),
         "{}",
         run.stderr
     );
+    let run = RunBuilder::sh("true").flag("--preset").flag("./own.toml");
+    let file = run.workspace().parent().unwrap().join("own.toml");
+    fs::write(&file, "mounts = [{ source = \"~/../x\" }]\n").unwrap();
+    let run = run.finish();
+    let expected = r#"preset.mounts[0].source = "~/../x" in ./own.toml:1:22"#;
+    assert!(run.stderr.contains(expected), "{}", run.stderr);
 }
 
 #[test]

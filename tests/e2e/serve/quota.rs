@@ -19,6 +19,9 @@ fn one_run_more_than_may_go_on_is_refused_until_another_has_ended() {
         assert_eq!((reply.status, code.as_str()), (429, Some("QUOTA_EXCEEDED")));
         assert_eq!(reply.header("retry-after"), Some("5"));
     }
+    // An id that is taken is that, however many go on.
+    let taken = json!({"command": ["sleep", "1000"], "run_id": ids[0]}).to_string();
+    assert_eq!(planes[1].ask("POST", "/runs", &[], &taken).status, 409);
     let list = planes[0].ask("GET", "/runs", &[], "").json();
     assert_eq!(list["runs"].as_array().unwrap().len(), 2);
     let path = format!("/runs/{}/stop", ids[0]);

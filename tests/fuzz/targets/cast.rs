@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -60,10 +60,19 @@ pub(crate) fn check(input: &[u8]) {
     let file = temporary_file();
     let (sender, told) = mpsc::channel();
     let tell = move |message| sender.send(message).unwrap_or_default();
-    let cast = Cast::begin(file.try_clone().unwrap(), &header, max_bytes, tell).unwrap();
+    let cast = match Cast::begin(file.try_clone().unwrap(), &header, max_bytes, tell) {
+        Ok(cast) => cast,
+        // The machine has no thread to give just now: others use it, too.
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+        Err(error) => panic!("{error}"),
+    };
     let redactor =
         Redactor::new(SECRETS.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())));
-    let mut show = Show::new(cast, line_ends, &redactor);
+    let size = WindowSize {
+        columns: header.width,
+        rows: header.height,
+    };
+    let mut show = Show::new(cast, size, line_ends, &redactor);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -117,6 +126,8 @@ impl<'a> Deeds<'a> {
 struct Show {
     cast: Cast,
     streams: [Shown; 2],
+    /// What the terminal has; the same size once more is not recorded.
+    size: WindowSize,
     /// Marks and sizes in their order. Before each piece of a stream stands a mark of its own, which says whose it is.
     between: Vec<(EntryKind, String)>,
     cuts: Vec<u16>,
@@ -132,7 +143,7 @@ struct Shown {
 }
 
 impl Show {
-    fn new(cast: Cast, line_ends: [LineEnds; 2], redactor: &Redactor) -> Self {
+    fn new(cast: Cast, size: WindowSize, line_ends: [LineEnds; 2], redactor: &Redactor) -> Self {
         let streams = line_ends.map(|line_ends| Shown {
             line_ends,
             redactor: StreamRedactor::new(redactor),
@@ -142,6 +153,7 @@ impl Show {
         Self {
             cast,
             streams,
+            size,
             between: Vec::new(),
             cuts: Vec::new(),
             n_shown: 0,
@@ -174,9 +186,12 @@ impl Show {
                 }
                 6 => {
                     let (columns, rows) = (deeds.number(), deeds.number());
-                    self.cast.resize(WindowSize { columns, rows });
-                    let size = format!("{columns}x{rows}");
-                    self.between.push((EntryKind::Resize, size));
+                    let size = WindowSize { columns, rows };
+                    self.cast.resize(size);
+                    if std::mem::replace(&mut self.size, size) != size {
+                        let text = format!("{columns}x{rows}");
+                        self.between.push((EntryKind::Resize, text));
+                    }
                 }
                 _ => {
                     if self.cuts.len() < MAX_CUTS {
