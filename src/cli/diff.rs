@@ -9,13 +9,14 @@ use super::results::Results;
 use super::{FAILURE, notice};
 use crate::progress::paint::{Colours, Tone};
 use crate::progress::quantity;
-use crate::review::account::Account;
+use crate::review::account::{Account, Life};
 use crate::review::comparison::{self, ArtifactDifference, Comparison, StepDifference, compare};
 use crate::review::plain;
 use crate::review::reading;
 use crate::review::step::StepView;
 use crate::session::recorder::now_ms;
 use crate::session::workload::chain;
+use crate::text::measure;
 
 /// Exit status when the runs differ.
 const DIFFERENT: u8 = 1;
@@ -76,7 +77,16 @@ fn read(arguments: &Arguments) -> Result<(Account, Account, Comparison), String>
     };
     let (first, first_side) = side(&arguments.first)?;
     let (second, second_side) = side(&arguments.second)?;
-    let is_same_end = end(&first) == end(&second);
+    let is_same_end = end(&first) == end(&second) && first.result == second.result;
+    for account in [&first, &second] {
+        if !is_whole(account) {
+            notice::error(&format!(
+                "the log of {} is damaged: what it has lost was not compared; stockade verify tells more",
+                account.run_id
+            ));
+        }
+    }
+    let is_same_end = is_same_end && is_whole(&first) && is_whole(&second);
     let comparison = compare(&first_side, &second_side, is_same_end);
     Ok((first, second, comparison))
 }
@@ -94,6 +104,13 @@ fn end(account: &Account) -> String {
     text
 }
 
+/// True when what was compared is all that there was.
+fn is_whole(account: &Account) -> bool {
+    account.log.n_bad_lines == 0
+        && account.log.torn_bytes == 0
+        && (account.life == Life::Running || account.log.last_seq == account.log.n_events)
+}
+
 fn head(account: &Account) -> serde_json::Value {
     json!({
         "run_id": account.run_id,
@@ -103,6 +120,8 @@ fn head(account: &Account) -> serde_json::Value {
         "error": account.error.as_ref().map(|error| &error.code),
         "action_count": account.actions.total,
         "duration_ms": account.duration_ms,
+        "result": account.result,
+        "log": account.log,
     })
 }
 
@@ -148,9 +167,12 @@ impl Page<'_> {
             let text = format!("{} steps were not compared", comparison.n_left_out);
             self.line(Tone::Warning, &text);
         }
+        if first.result != second.result {
+            self.line(Tone::Warning, "~ the runs gave another result");
+        }
         let n_different = comparison.steps.iter().filter(|step| step.counts()).count();
         let verdict = if comparison.same {
-            format!("same: {} steps alike", comparison.n_same)
+            format!("same: {} alike", measure::count(comparison.n_same, "step"))
         } else {
             format!(
                 "different: {n_different} steps and {} artifacts differ, {} steps alike",

@@ -27,6 +27,7 @@ use crate::log::{Millis, Next, Selection, Source};
 use crate::progress::line::{Detail, OutputForm, Teller};
 use crate::recordings::{RunDir, layout};
 use crate::session::workload::chain;
+use crate::text::measure;
 
 /// How often a wait looks whether it is to end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -57,12 +58,17 @@ pub struct Arguments {
     max_wait: Duration,
 
     /// Begin with this action
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    from_step: u64,
+    #[arg(long, value_name = "N", value_parser = step)]
+    from_step: Option<u64>,
 
     /// Play the lines of the log, made harmless, and not what was seen
     #[arg(long)]
     log: bool,
+}
+
+fn step(text: &str) -> Result<u64, String> {
+    let step = text.parse().ok().filter(|step| *step > 0);
+    step.ok_or_else(|| "give the number of a step, from 1".to_owned())
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -118,7 +124,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
     let mut player = Player {
         pace: Pace::new(arguments.speed, arguments.max_wait),
-        from_step: arguments.from_step,
+        from_step: arguments.from_step.unwrap_or(0),
         last_step: 0,
         signal,
         results: Results::stdout(),
@@ -197,7 +203,18 @@ impl Player {
     fn log(&mut self, run: &RunDir) -> Result<(), Stopped> {
         let failed =
             |error: std::io::Error| Stopped::Failed(format!("cannot read the log: {error}"));
-        let (source, _) = Source::open_recorded(run.as_fd()).map_err(failed)?;
+        let (source, found) = Source::open_recorded(run.as_fd()).map_err(failed)?;
+        if found.n_events == 0 {
+            let path = run.path().display();
+            let message = format!("{path} has no events to play; stockade show tells what it has");
+            return Err(Stopped::Failed(message));
+        }
+        if found.n_bad_lines > 0 {
+            let lines = measure::count(found.n_bad_lines, "bad line");
+            notice::error(&format!(
+                "the log has {lines}; what can be read is played, stockade verify tells more"
+            ));
+        }
         let mut reader = source.reader(0, Selection::NDJSON);
         let form = OutputForm::Barred;
         let mut teller = Teller::new(colours(), Detail::Full, form, form);

@@ -50,7 +50,8 @@ pub struct Shown {
         long,
         value_name = "SEQ",
         default_value_t = 0,
-        hide_default_value = true
+        hide_default_value = true,
+        value_parser = event_number
     )]
     after: u64,
 }
@@ -63,6 +64,11 @@ impl Shown {
             ..Self::default()
         }
     }
+}
+
+fn event_number(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "give the number of an event; 0 stands before the first".to_owned())
 }
 
 fn event_type(name: &str) -> Result<EventType, String> {

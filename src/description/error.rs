@@ -2,6 +2,7 @@
 //!
 //! A fault names the key, the value, where it came from and what would be right. It never shows a secret.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use super::origin::Origin;
 use super::secret::Secret;
+use crate::redact::Redactor;
 use crate::run::RunId;
 
 /// Longest rendered value in an error, in characters: enough to recognise it, short enough for one line.
@@ -129,6 +131,24 @@ impl DescriptionError {
         )
     }
 
+    fn redact(&mut self, redactor: &Redactor) {
+        let cause = match &mut self.kind {
+            ErrorKind::Unusable { cause } | ErrorKind::Malformed { cause } => Some(cause),
+            ErrorKind::UnknownKey
+            | ErrorKind::Invalid
+            | ErrorKind::OutOfBounds
+            | ErrorKind::Conflict
+            | ErrorKind::Missing
+            | ErrorKind::Unsupported => None,
+        };
+        let texts = [Some(&mut self.key), self.value.as_mut(), cause];
+        for text in texts.into_iter().flatten().chain([&mut self.expected]) {
+            if let Cow::Owned(clean) = redactor.redact_text(text) {
+                *text = clean;
+            }
+        }
+    }
+
     fn mask(&mut self, secret: &Secret) {
         for text in [Some(&mut self.expected), self.value.as_mut()]
             .into_iter()
@@ -176,12 +196,19 @@ impl DescriptionErrors {
         self.errors.iter().map(fault).collect()
     }
 
-    /// Masks the given secrets in every text, for a fault that quotes a value with a secret in it.
+    /// Masks the given secrets in every text, for a fault that quotes a value with a secret in it, and what looks like a
+    /// credential, as the log does.
     pub(crate) fn mask(mut self, secrets: &[Secret]) -> Self {
+        let declared = secrets.iter().map(|secret| {
+            let value = secret.expose().as_bytes().to_vec();
+            ("secret".to_owned(), value)
+        });
+        let redactor = Redactor::new(declared);
         for error in &mut self.errors {
             for secret in secrets {
                 error.mask(secret);
             }
+            error.redact(&redactor);
         }
         self
     }

@@ -30,6 +30,7 @@ enum Space {
 /// All forms of a value, the value itself first, each one once.
 pub(super) fn forms(value: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = vec![value.to_vec(), json_escaped(value)];
+    forms.extend(json_ascii(value));
     for lines in with_other_line_ends(value) {
         forms.push(json_escaped(&lines));
         forms.push(lines);
@@ -101,6 +102,26 @@ pub(super) fn json_escaped(value: &[u8]) -> Vec<u8> {
         }
     }
     escaped
+}
+
+/// The text as an encoder writes it that keeps to ASCII, as Python's `json.dumps` does; none for what is ASCII, or no text.
+fn json_ascii(value: &[u8]) -> Option<Vec<u8>> {
+    let text = str::from_utf8(value).ok().filter(|text| !text.is_ascii())?;
+    let mut escaped = Vec::new();
+    for character in text.chars() {
+        let mut bytes = [0; 4];
+        if character.is_ascii() {
+            escaped.extend(json_escaped(character.encode_utf8(&mut bytes).as_bytes()));
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            escaped.extend(b"\\u");
+            for byte in unit.to_be_bytes() {
+                escaped.extend(hex(byte, LOWER_HEX));
+            }
+        }
+    }
+    Some(escaped)
 }
 
 fn url_encoded(value: &[u8], kept: &[u8], space: Space, digits: &[u8; 16]) -> Vec<u8> {

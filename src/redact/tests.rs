@@ -58,6 +58,13 @@ fn declared_secrets_are_replaced_in_all_their_forms() {
 }
 
 #[test]
+fn a_text_in_other_letters_is_found_where_json_writes_it_in_ascii() {
+    let redactor = redactor(&[("key", "pässw\"rd-🦀")]);
+    let written = r#"{"a":"p\u00e4ssw\"rd-\ud83e\udd80"}"#;
+    assert_eq!(redactor.redact_text(written), r#"{"a":"[redacted:key]"}"#);
+}
+
+#[test]
 fn short_values_are_named_and_not_replaced() {
     let redactor = redactor(&[("pin", "1234567"), ("key", "12345678")]);
     assert_eq!(redactor.too_short(), ["pin"]);

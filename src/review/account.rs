@@ -54,6 +54,8 @@ pub struct Account {
     pub ended_at: Option<String>,
     /// From the first event to the last, or as the run measured it, in milliseconds.
     pub duration_ms: Option<u64>,
+    /// Time in which at least one action was under way, in milliseconds; the rest went by before, between and behind them.
+    pub in_actions_ms: u64,
     /// How long each phase took.
     pub phases: Vec<PhaseTime>,
     /// The result, if the agent gave one.

@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod alignment;
+mod busy;
 pub mod comparison;
 pub mod draft;
 pub mod plain;

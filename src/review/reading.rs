@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use serde::Deserialize;
 
 use super::account::{Account, Artifacts, Counts, Life, LogFacts, PhaseTime};
+use super::busy::Busy;
 use super::plain;
 use super::step::StepView;
 use crate::event::{ActionOutput, ArtifactAdded, Event, EventType, Hook, NetworkDecision};
@@ -150,6 +151,7 @@ fn status_of(run: &RunDir) -> Result<Option<StatusDocument>, RecordingsError> {
 struct Fold {
     status: StatusFold,
     counts: Counts,
+    busy: Busy,
     slowest: Vec<StepView>,
     failed: VecDeque<StepView>,
     n_retries: u64,
@@ -167,6 +169,7 @@ impl Fold {
         Self {
             status,
             counts: Counts::default(),
+            busy: Busy::default(),
             slowest: Vec::new(),
             failed: VecDeque::new(),
             n_retries: 0,
@@ -203,6 +206,9 @@ impl Fold {
                 if let Some(event) = parse_event(line) {
                     self.event(&event);
                     self.status.apply(seq, ts, &event);
+                    if matches!(event, Event::ActionStarted(_) | Event::Action(_)) {
+                        self.busy.at(ts, self.status.is_acting());
+                    }
                 }
             }
             None => self.status.advance(seq, 0),
@@ -324,6 +330,10 @@ impl Fold {
             .clone()
             .or_else(|| (life == Life::CutOff).then(|| last_ts.to_owned()));
         let counts = Counts {
+            total: match log.n_events {
+                0 => document.action_count,
+                _ => self.counts.total,
+            },
             open: u64::try_from(open.len()).unwrap_or(u64::MAX),
             ..self.counts
         };
@@ -354,6 +364,7 @@ impl Fold {
             started_at: document.started_at,
             ended_at: document.ended_at,
             result: document.result,
+            in_actions_ms: self.busy.until(last_ts),
             isolation: document.isolation,
             usage: document.usage,
             survivors: document.survivors,

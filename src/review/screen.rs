@@ -175,7 +175,12 @@ impl Screen {
             })
             .collect();
         if !phases.is_empty() {
-            self.row("time", &phases.join(", "));
+            let mut time = phases.join(", ");
+            if account.log.n_events > 0 && account.actions.total + account.actions.open > 0 {
+                let in_actions = milliseconds(account.in_actions_ms);
+                time.push_str(&format!("; {in_actions} of it in actions"));
+            }
+            self.row("time", &time);
         }
         let usage = &account.usage;
         let mut used = format!(
@@ -357,6 +362,10 @@ impl Screen {
             self.row("kept", &text);
         }
         let log = &account.log;
+        if log.n_events == 0 {
+            let text = "the log is missing or empty; all of this is what status.json says";
+            self.toned("damage", Tone::Bad, text);
+        }
         let mut text = measure::count(log.n_events, "event");
         for (n, what) in [(log.n_bad_lines, "bad line"), (log.torn_bytes, "torn byte")] {
             if n > 0 {

@@ -416,6 +416,11 @@ impl StatusFold {
         self.open_actions.iter().cloned().collect()
     }
 
+    /// Whether an action is under way.
+    pub fn is_acting(&self) -> bool {
+        !self.open_actions.is_empty()
+    }
+
     /// Strong validator of the document: epoch, last event id and phase; `-unhealthy` is added while the recordings are
     /// not healthy, which no event may be able to say.
     pub fn etag(&self) -> String {

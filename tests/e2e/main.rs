@@ -64,6 +64,7 @@ mod misbehaving;
 mod crash_finalize;
 mod watchdog;
 mod held;
+mod damage;
 mod deaths;
 mod kill_matrix;
 mod disk_names;

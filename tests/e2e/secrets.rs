@@ -232,3 +232,38 @@ fn url_encoded(text: &str) -> String {
         })
         .collect()
 }
+
+/// A fault of a description quotes what it was given.
+#[test]
+fn faults_of_a_description_show_no_secret() {
+    let token = format!("ghp_{}", "a1B2".repeat(9));
+    let declared = "correct-horse-battery-staple";
+    for (name, value) in [
+        ("STOCKADE_TIMEOUT_SECONDS", token.as_str()),
+        ("STOCKADE_PLAYBOOK", &token),
+        ("STOCKADE_LOG_LEVEL", declared),
+        (
+            "STOCKADE_CONFIG_JSON",
+            &format!(r#"{{"{token}": 1, "{declared}": 2}}"#),
+        ),
+        (
+            "STOCKADE_MOUNTS_JSON",
+            &format!(r#"[{{"source": "/nope/{token}"}}]"#),
+        ),
+    ] {
+        let run = RunBuilder::sh("true")
+            .env("GIVEN", declared)
+            .flag("--credential=API_KEY=env:GIVEN")
+            .env(name, value)
+            .finish();
+        assert_ne!(run.code(), 0, "{name}");
+        let status = run.recording.status().to_string();
+        let events = run.recording.lines().join("\n");
+        for text in [&run.stderr, &status, &events] {
+            assert!(
+                !text.contains(&token) && !text.contains(declared),
+                "{name}: {text}"
+            );
+        }
+    }
+}
