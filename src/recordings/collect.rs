@@ -88,6 +88,8 @@ pub struct Collector<'a> {
     collected: Collected,
     n_entries: usize,
     n_told: usize,
+    /// Whether [`WORKSPACE`] is for what is chosen from the workspace.
+    is_workspace_reserved: bool,
 }
 
 impl std::fmt::Debug for Collector<'_> {
@@ -134,7 +136,14 @@ impl<'a> Collector<'a> {
             collected: Collected::default(),
             n_entries: 0,
             n_told: 0,
+            is_workspace_reserved: false,
         }
+    }
+
+    /// Keeps [`WORKSPACE`] for files that are chosen from the workspace: what else has that path is withheld, so that nobody
+    /// takes one for the other.
+    pub fn reserve_workspace(&mut self) {
+        self.is_workspace_reserved = true;
     }
 
     /// Takes every file below `top`, under its own path.
@@ -228,6 +237,10 @@ impl<'a> Collector<'a> {
             return;
         }
         let path = format!("{}{text}", place.prefix);
+        if self.is_workspace_reserved && path == WORKSPACE {
+            self.withhold(path, 0, Withheld::Exists);
+            return;
+        }
         let directory = Directory::new(place.directory, Path::new(place.prefix));
         let Some(stat) = name
             .to_str()

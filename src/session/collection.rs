@@ -99,6 +99,9 @@ impl Collection {
         if let Some(output) = self.output.as_ref().map(AsFd::as_fd).or(staging) {
             // The workload may have taken away the permissions; a sandbox's root user may not give them back.
             let _ = nix::sys::stat::fchmod(output, nix::sys::stat::Mode::S_IRWXU);
+            if self.workspace.is_some() {
+                collector.reserve_workspace();
+            }
             collector.take_all(output)?;
         }
         if let Some(workspace) = &self.workspace {

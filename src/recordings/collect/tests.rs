@@ -289,3 +289,28 @@ fn what_changes_while_it_is_looked_at_or_copied_is_withheld() {
         assert_eq!(fixture.n_temporaries(), 0);
     }
 }
+
+#[test]
+fn what_is_chosen_from_the_workspace_shares_its_place_with_nobody() {
+    let place = Fixture::new();
+    place.write("workspace/t/a.xml", "not from the workspace");
+    place.write("workspaces/b", "beside");
+    let redactor = Redactor::new([]);
+    let mut told = Vec::new();
+    let mut tell = |added| told.push(added);
+    let top = File::open(place.tree.path()).unwrap();
+    let is_over = || false;
+    let mut collector = Collector::new(&place.run, &redactor, LIMITS, &is_over, &mut tell);
+    collector.reserve_workspace();
+    collector.take_all(top.as_fd()).unwrap();
+    assert_eq!(collector.finish().n_kept, 1);
+    let found: Vec<_> = told.iter().map(|a| (a.path.as_str(), a.withheld)).collect();
+    assert_eq!(
+        found,
+        [
+            ("workspace", Some(Withheld::Exists)),
+            ("workspaces/b", None)
+        ]
+    );
+    assert_eq!(place.kept("workspace/t/a.xml"), None);
+}
