@@ -131,12 +131,12 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         let store = Arc::new(store);
         let program = Program::new(program, recordings);
         let engine = engine(arguments, &store, &program, &tasks)?;
-        let registry = Arc::new(Registry {
+        let registry = Arc::new(Registry::new(
             store,
             engine,
-            counters: Arc::new(Counters::default()),
-            tasks: tasks.clone(),
-        });
+            Arc::new(Counters::default()),
+            tasks.clone(),
+        ));
         let reaper = Reaper::new(Arc::clone(&registry));
         let plane = ControlPlane {
             hub: Hub::new(Arc::clone(&registry)),

@@ -23,6 +23,7 @@ pub(crate) struct ScriptedEngine {
     state: Mutex<EngineState>,
     asked: Mutex<Vec<Force>>,
     sandboxes: Mutex<Vec<RunId>>,
+    n_looks: Mutex<usize>,
 }
 
 impl ScriptedEngine {
@@ -32,6 +33,7 @@ impl ScriptedEngine {
             state: Mutex::new(state),
             asked: Mutex::default(),
             sandboxes: Mutex::default(),
+            n_looks: Mutex::default(),
         }
     }
 
@@ -50,6 +52,11 @@ impl ScriptedEngine {
     pub(crate) fn listed(&self) -> Vec<String> {
         let sandboxes = self.sandboxes.lock().unwrap();
         sandboxes.iter().map(|id| id.as_str().to_owned()).collect()
+    }
+
+    /// How often it was looked at.
+    pub(crate) fn n_looks(&self) -> usize {
+        *self.n_looks.lock().unwrap()
     }
 
     /// What it was asked to end.
@@ -88,6 +95,7 @@ impl Engine for ScriptedEngine {
         &'a self,
         run_id: &'a RunId,
     ) -> BoxFuture<'a, Result<(Option<Bound>, EngineState), EngineError>> {
+        *self.n_looks.lock().unwrap() += 1;
         let state = self.state.lock().unwrap().clone();
         let bound = Bound {
             run_id: run_id.clone(),

@@ -10,9 +10,11 @@
 //! in the engine and in the recordings, so any process over the same two answers the same. Invariants: what cannot be reached
 //! is never told as ended; a terminal status never changes; a run that is nowhere any more gets its end on record.
 
+pub mod absence;
 pub mod admission;
 pub mod creation;
 pub mod evidence;
+pub mod flight;
 pub mod hub;
 pub mod idempotency;
 pub mod intent;

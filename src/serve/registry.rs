@@ -5,12 +5,15 @@
 //! same time tell the same and repair once, for the repair is done under the run's lock.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 use tokio::task::spawn_blocking;
 use tokio_util::task::TaskTracker;
 
+use super::absence::Absences;
 use super::evidence::Evidence;
+use super::flight::Flights;
 use super::metrics::Counters;
 use super::verdict::{Contact, Loss, Recorded, Verdict, decide};
 use crate::client::{ClientError, Connection};
@@ -36,6 +39,8 @@ pub struct Registry {
     pub counters: Arc<Counters>,
     /// Every task of the control plane.
     pub tasks: TaskTracker,
+    absences: Absences,
+    flights: Flights<Result<Option<Arc<View>>, LookError>>,
 }
 
 /// Where an answer comes from.
@@ -66,11 +71,11 @@ pub struct View {
 }
 
 /// A run could not be looked at.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LookError {
     /// The recordings cannot be read.
     #[error("cannot read the recording")]
-    Recordings(#[source] RecordingsError),
+    Recordings(#[source] Arc<RecordingsError>),
     /// Nothing is known of the run, and the engine does not answer.
     #[error("the engine does not answer, and nothing is recorded of the run")]
     Unavailable,
@@ -97,8 +102,8 @@ impl View {
     }
 
     /// The answer to `GET /runs/{id}`.
-    pub fn into_json(self) -> Value {
-        let mut answer = self.document;
+    pub fn to_json(&self) -> Value {
+        let mut answer = self.document.clone();
         let source = match self.origin {
             Origin::Live => "live",
             Origin::Persisted => "persisted",
@@ -110,22 +115,49 @@ impl View {
             let age = u64::try_from(self.evidence.age.as_millis()).unwrap_or(u64::MAX);
             answer.insert("stale_ms".to_owned(), age.into());
         }
-        answer.insert("handle".to_owned(), Value::Object(self.handle));
+        answer.insert("handle".to_owned(), Value::Object(self.handle.clone()));
         Value::Object(answer)
     }
 }
 
 impl Registry {
-    /// Looks at a run; none where there is none.
+    /// Finds runs of that engine in these recordings.
+    pub fn new(
+        store: Arc<Store>,
+        engine: Arc<dyn Engine>,
+        counters: Arc<Counters>,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self {
+            store,
+            engine,
+            counters,
+            tasks,
+            absences: Absences::default(),
+            flights: Flights::default(),
+        }
+    }
+
+    /// Looks at a run; none where there is none. Those who ask at the same time share a look, which began after each of them
+    /// had asked.
     ///
     /// # Errors
     /// When nothing can be said of it.
-    pub async fn view(&self, id: &RunId) -> Result<Option<View>, LookError> {
+    pub async fn view(&self, id: &RunId) -> Result<Option<Arc<View>>, LookError> {
+        let look = || async { Ok(self.look(id).await?.map(Arc::new)) };
+        self.flights.share(id, look).await
+    }
+
+    async fn look(&self, id: &RunId) -> Result<Option<View>, LookError> {
         let limits = self.engine.capabilities();
         for _ in 0..MAX_LOOKS {
             let mut evidence = self.evidence(id).await?;
             if evidence.recorded == Recorded::Terminal {
                 return Ok(Some(self.told(id, evidence, None, EngineState::Gone, None)));
+            }
+            let is_unrecorded = evidence.recorded == Recorded::Nothing;
+            if is_unrecorded && self.absences.has(id, Instant::now()) {
+                return Ok(None);
             }
             let (bound, state) = match self.engine.inspect(id).await {
                 Ok(found) => found,
@@ -160,7 +192,12 @@ impl Registry {
                 | Verdict::Orphan => {
                     return Ok(Some(self.told(id, evidence, bound, state, live)));
                 }
-                Verdict::Absent => return Ok(None),
+                Verdict::Absent => {
+                    if is_unrecorded && state == EngineState::Gone {
+                        self.absences.remember(id, Instant::now());
+                    }
+                    return Ok(None);
+                }
                 Verdict::Unavailable => return Err(LookError::Unavailable),
                 Verdict::Lose(loss) => {
                     if let (Loss::NotStarted, Some(bound)) = (loss, &bound) {
@@ -179,7 +216,7 @@ impl Registry {
     async fn evidence(&self, id: &RunId) -> Result<Evidence, LookError> {
         let (store, id) = (Arc::clone(&self.store), id.clone());
         match spawn_blocking(move || Evidence::of(&store, &id)).await {
-            Ok(found) => found.map_err(LookError::Recordings),
+            Ok(found) => found.map_err(|error| LookError::Recordings(Arc::new(error))),
             Err(error) => Err(LookError::NoEnd {
                 message: error.to_string(),
             }),

@@ -108,7 +108,7 @@ async fn persist_intent(
         None => Ok(()),
     };
     match spawn_blocking(write).await {
-        Ok(written) => written.map_err(LookError::Recordings),
+        Ok(written) => written.map_err(|error| LookError::Recordings(Arc::new(error))),
         Err(error) => Err(LookError::NoEnd {
             message: error.to_string(),
         }),

@@ -225,7 +225,15 @@ impl Pump {
                 // A standard stream that is closed ends the copy; so does one that nobody reads once the pump is cut. Neither
                 // ends the recording.
                 passes = tokio::select! {
-                    copied = copy => copied.is_ok(),
+                    copied = copy => match copied {
+                        Ok(()) => true,
+                        Err(error) => {
+                            if error.kind() != io::ErrorKind::BrokenPipe {
+                                tracing::warn!(%error, "what follows of the output is recorded and not shown");
+                            }
+                            false
+                        }
+                    },
                     () = cut.cancelled() => false,
                 };
             }

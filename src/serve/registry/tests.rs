@@ -42,12 +42,12 @@ impl Place {
             }
         }
         let engine = Arc::new(ScriptedEngine::new(state));
-        let registry = Arc::new(Registry {
+        let registry = Arc::new(Registry::new(
             store,
-            engine: Arc::clone(&engine) as Arc<dyn Engine>,
-            counters: Arc::default(),
-            tasks: TaskTracker::new(),
-        });
+            Arc::clone(&engine) as Arc<dyn Engine>,
+            Arc::default(),
+            TaskTracker::new(),
+        ));
         Self {
             _root: root,
             engine,
@@ -68,7 +68,7 @@ impl Place {
             Ok(None) => "absent".to_owned(),
             Err(error) => error.to_string(),
             Ok(Some(view)) => {
-                let answer = view.into_json();
+                let answer = view.to_json();
                 let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 let code = word(&answer["error"]["code"]);
                 format!(
@@ -189,4 +189,20 @@ async fn a_lost_run_that_was_asked_to_stop_is_terminated() {
         place.told().await,
         "terminated persisted fresh terminated RUN_TERMINATED"
     );
+}
+
+#[tokio::test]
+async fn an_engine_is_asked_once_for_a_run_that_is_nowhere_and_a_record_is_seen_at_once() {
+    let place = Place::new(EngineState::Gone, On::Nothing);
+    for _ in 0..20 {
+        let views = (0..10).map(|_| place.registry.view(&place.id));
+        for view in futures_util::future::join_all(views).await {
+            assert!(view.unwrap().is_none());
+        }
+    }
+    assert_eq!(place.engine.n_looks(), 1);
+    let run = place.registry.store.create_run(&place.id).unwrap();
+    run.write_atomic(layout::SPEC, b"{}").unwrap();
+    place.engine.set(EngineState::Running);
+    assert!(place.registry.view(&place.id).await.unwrap().is_some());
 }

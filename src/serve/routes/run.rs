@@ -27,7 +27,7 @@ use crate::serve::stopping::{self, Stopped};
 const STILL_SERVED: &str = "the run has ended and is still served; try again";
 
 /// What is known of a run; 404 where there is none.
-async fn looked_at(plane: &ControlPlane, id: &RunId) -> Result<View, Problem> {
+async fn looked_at(plane: &ControlPlane, id: &RunId) -> Result<Arc<View>, Problem> {
     let view = plane.registry.view(id).await.map_err(look_failed)?;
     view.ok_or_else(no_such_run)
 }
@@ -43,7 +43,7 @@ pub(in crate::serve) async fn status(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response<Body>, Problem> {
     let view = looked_at(&plane, &run_id(id)?).await?;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(view.into_json())).into_response())
+    Ok(([(CACHE_CONTROL, "no-store")], Json(view.to_json())).into_response())
 }
 
 /// Asks a run to stop. Idempotent.

@@ -252,7 +252,7 @@ async fn summary(plane: &ControlPlane, id: &RunId) -> Result<Option<Map<String, 
         (Recorded::Terminal, Some(document)) => document,
         // What has no end on record may have lost its sandbox: a look tells, and repairs.
         _ => match plane.registry.view(id).await.map_err(look_failed)? {
-            Some(view) => view.document,
+            Some(view) => view.document.clone(),
             None => return Ok(None),
         },
     };
