@@ -17,7 +17,9 @@
 use crate::cgroup::Joins;
 use crate::domain;
 use crate::failure::{At, Failure, Step};
-use crate::filter::{DENIALS, EVERYWHERE, NO_NETWORK, PROXY_ONLY, Program, SHARED_ID};
+use crate::filter::{
+    DENIALS, EVERYWHERE, NO_NETWORK, PROXY_ONLY, Program, SHARED_ID, file_capabilities,
+};
 use crate::identity::{Identity, Starter};
 use crate::init::Init;
 use crate::layer::{Layer, MissingLayer};
@@ -315,7 +317,12 @@ fn filter_calls(plan: &PlanSpec, identity: Identity) -> Result<Option<MissingLay
             Network::Host => &[],
         };
         let ids = if identity.is_own { &[] } else { SHARED_ID };
-        Program::compile(DENIALS, &plan.allowed_calls, &[EVERYWHERE, network, ids])
+        let capabilities = file_capabilities(&plan.allowed_calls);
+        Program::compile(
+            DENIALS,
+            &plan.allowed_calls,
+            &[EVERYWHERE, network, ids, capabilities],
+        )
     });
     let Some(program) = of_container.as_ref().or(plan.filter.as_ref()) else {
         return Ok(None);

@@ -59,7 +59,7 @@ pub use init::MAX_UNREPORTED_LAUNCHES;
 pub use launch::{HIGHEST_EXTRA, Launch, LaunchError, MAX_EXTRA};
 pub use layer::{Enforced, Layer, MissingLayer, Tier};
 pub use pausing::PauseMeans;
-pub use plan::{Plan, PlanError};
+pub use plan::{Plan, PlanError, resolve};
 pub use policy::{
     Access, Bind, DEFAULT_TMP_BYTES, HOME, Isolation, Landlock, Limits, Movable, Network, OUTPUT,
     PROXY_ADDRESS, Policy, Proc, SCRATCH_DIRECTORIES, Tmpfs, Workspace,

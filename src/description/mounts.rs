@@ -26,18 +26,42 @@ struct Written {
     access: Access,
 }
 
+/// A source as it was written, before its links are followed.
+struct Way {
+    key: String,
+    given: Given,
+    path: PathBuf,
+}
+
 impl Checker<'_> {
-    /// The mounts of the run.
-    pub(crate) fn mounts(&mut self) -> Vec<Mount> {
+    /// The mounts of the run, whose workspace is writable if there is one.
+    pub(crate) fn mounts(&mut self, writable_workspace: Option<&Path>) -> Vec<Mount> {
         let mut mounts: Vec<Mount> = Vec::new();
+        let mut ways = Vec::new();
         for key in [MountKey::Mounts, MountKey::Ro, MountKey::Rw] {
-            self.add_mounts(key, &mut mounts);
+            self.add_mounts(key, &mut mounts, &mut ways);
+        }
+        let written = mounts
+            .iter()
+            .filter(|mount| mount.access == Access::ReadWrite);
+        let writable: Vec<PathBuf> = written
+            .map(|mount| mount.source.as_path())
+            .chain(writable_workspace)
+            .map(Path::to_path_buf)
+            .collect();
+        for way in ways {
+            if let Err(error) = stockade_sandbox::resolve(&way.path, &writable) {
+                let cause = error.to_string();
+                let kind = ErrorKind::Unusable { cause };
+                let expected = "give a path without links in what the workload may write";
+                self.faults.add(kind, way.key, &way.given, expected);
+            }
         }
         mounts
     }
 
     /// Adds the mounts of one key.
-    fn add_mounts(&mut self, mount_key: MountKey, mounts: &mut Vec<Mount>) {
+    fn add_mounts(&mut self, mount_key: MountKey, mounts: &mut Vec<Mount>, ways: &mut Vec<Way>) {
         let (name, access) = match mount_key {
             MountKey::Mounts => ("mounts", None),
             MountKey::Ro => ("ro", Some(Access::ReadOnly)),
@@ -71,7 +95,7 @@ impl Checker<'_> {
                     None
                 }
             };
-            let mount = written.and_then(|written| self.mount(&name, written, mount_key));
+            let mount = written.and_then(|written| self.mount(&name, written, mount_key, ways));
             let Some(mount) = mount else {
                 continue;
             };
@@ -168,7 +192,13 @@ impl Checker<'_> {
         })
     }
 
-    fn mount(&mut self, name: &str, written: Written, key: MountKey) -> Option<Mount> {
+    fn mount(
+        &mut self,
+        name: &str,
+        written: Written,
+        key: MountKey,
+        ways: &mut Vec<Way>,
+    ) -> Option<Mount> {
         let source = plain_text(&written.source)
             .filter(|text| !text.is_empty())
             .map(|text| self.absolute(text, &written.source.origin));
@@ -193,12 +223,19 @@ impl Checker<'_> {
                 .add(ErrorKind::Invalid, key, &target_given, TARGET_REMEDY);
         }
         match self.existing(&source) {
-            Ok(source) => Some(Mount {
-                source,
-                target: target?,
-                access: written.access,
-                key,
-            }),
+            Ok(found) => {
+                ways.push(Way {
+                    key: format!("{name}.source"),
+                    given: written.source,
+                    path: source,
+                });
+                Some(Mount {
+                    source: found,
+                    target: target?,
+                    access: written.access,
+                    key,
+                })
+            }
             Err(kind) => {
                 let key = format!("{name}.source");
                 let expected = "give a path that exists";

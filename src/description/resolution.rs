@@ -195,7 +195,7 @@ impl Checker<'_> {
         let limits = self.limits();
         let (isolation, requirement) = self.isolation();
         let (uid, gid) = (self.id("uid"), self.id("gid"));
-        let (network, mounts) = self.confinement(isolation, workspace_mode, &origins);
+        let (network, mounts) = self.confinement(isolation, (&workspace, workspace_mode), &origins);
         let blocked_domains = self.blocked_domains(&network);
         let tmpfs = self.tmpfs(&mounts);
         if isolation == Isolation::None {
@@ -355,13 +355,14 @@ impl Checker<'_> {
     fn confinement(
         &mut self,
         isolation: Isolation,
-        workspace_mode: WorkspaceMode,
+        (workspace, workspace_mode): (&Path, WorkspaceMode),
         origins: &BTreeMap<String, Origin>,
     ) -> (Network, Vec<Mount>) {
         let network = self.network();
         let is_network_named =
             origins.contains_key("network") && !self.faults.has_any(&["network"]);
-        let mounts = self.mounts();
+        let is_written = workspace_mode == WorkspaceMode::ReadWrite;
+        let mounts = self.mounts(is_written.then_some(workspace));
         if (isolation, workspace_mode) == (Isolation::Container, WorkspaceMode::Overlay) {
             let origin = origins.get("workspace_mode").cloned();
             let given = Given::text("overlay", origin.unwrap_or(Origin::Unset));

@@ -167,6 +167,10 @@ impl Checks {
                 }
             }
         }
+        if groups.contains(&CallGroup::Namespaces) && groups.contains(&CallGroup::IoUring) {
+            let expected = "allow one of them: through io_uring a program with a user namespace of its own gives files capabilities that count on the host";
+            self.refuse(key, node, "namespaces and io-uring together", expected);
+        }
         groups
     }
 

@@ -113,3 +113,10 @@ fn every_limit_holds() {
         assert_eq!(errors(&text).len(), 1, "{}", text.len());
     }
 }
+
+#[test]
+fn what_would_undo_another_layer_is_refused() {
+    let text = "allow-calls = [\"namespaces\", \"io-uring\"]";
+    assert_eq!(errors(text).len(), 1);
+    assert!(errors(text)[0].contains("allow one of them"));
+}

@@ -31,6 +31,7 @@ mod crate_under_supervision;
 mod group_signals;
 mod audit_agent;
 mod playbooks;
+mod planted;
 mod playbook_examples;
 mod regressions;
 mod crash;

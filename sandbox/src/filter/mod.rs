@@ -9,6 +9,7 @@
 //! quickly which numbers are always allowed. The filter libraries for Rust have one answer for a filter, take numbers
 //! that they do not know for allowed, and compare one number after the other.
 
+mod capabilities;
 mod container;
 mod denial;
 mod program;
@@ -17,6 +18,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use capabilities::file_capabilities;
 pub(crate) use container::{EVERYWHERE, NO_NETWORK, PROXY_ONLY, SHARED_ID};
 pub use denial::{Call, CallGroup, Check, Denial};
 pub(crate) use program::Program;

@@ -3,6 +3,7 @@
 use super::program::{ARCHITECTURE, Instruction, NO_CALL, Program, X32_BIT, refusal};
 use super::{
     CallGroup, Check, DENIALS, Denial, EVERYWHERE, HIGHEST_CALL, NO_NETWORK, PROXY_ONLY, SHARED_ID,
+    file_capabilities,
 };
 use nix::errno::Errno;
 use nix::libc;
@@ -448,5 +449,28 @@ fn no_preset_lifts_what_holds_a_container() {
             ALLOW,
             "{call} {arguments:x?}"
         );
+    }
+}
+
+#[test]
+fn nothing_with_namespaces_of_its_own_sets_capabilities_of_files() {
+    let calls = [
+        libc::SYS_setxattr,
+        libc::SYS_lsetxattr,
+        libc::SYS_fsetxattr,
+        463,
+    ];
+    for allowed in [&[][..], &CallGroup::ALL] {
+        let program = Program::compile(DENIALS, allowed, &[file_capabilities(allowed)]);
+        let program: Vec<_> = program.instructions().collect();
+        for call in calls {
+            let number = u32::try_from(call).expect("a number");
+            let answer = run(&program, ARCHITECTURE, number, [0; 6]);
+            let expected = match allowed {
+                [] => ALLOW,
+                _ => refusal(Errno::EOPNOTSUPP),
+            };
+            assert_eq!(answer, expected, "{call}");
+        }
     }
 }

@@ -81,6 +81,22 @@ pub(super) fn translate(masks: &[PathBuf], binds: &[BindSpec]) -> Result<Vec<Tex
     Ok(inside)
 }
 
+/// Refuses masks of what lies in a writable bind: who has mounts of his own can leave the mask behind in another mount
+/// namespace and rename what it hid.
+pub(super) fn refuse_movable(masks: &[PathBuf], binds: &[BindSpec]) -> Result<(), PlanError> {
+    let is_writable = |path: &Path| {
+        let mut writable = binds.iter().filter(|bind| bind.access == Access::ReadWrite);
+        writable.any(|bind| path.starts_with(bind.source.as_path()))
+    };
+    let movable = masks
+        .iter()
+        .find(|mask| mask.canonicalize().is_ok_and(|path| is_writable(&path)));
+    match movable {
+        Some(mask) => Err(PlanError::MaskMovable { path: mask.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// Refuses an absent path below a writable bind: its nearest existing ancestor tells where it would be created.
 fn refuse_creatable(mask: &Path, binds: &[BindSpec]) -> Result<(), PlanError> {
     let ancestor = mask

@@ -4,13 +4,16 @@
 //! Invariant: mount `n` of the plan was opened as descriptor `n`, and binds are ordered so that outer targets come first.
 
 mod mask;
+mod resolve;
 mod source;
 
+pub use resolve::resolve;
+use source::Opened;
 pub use source::PlanError;
 pub(crate) use source::open_exactly;
 
 use crate::domain::DomainSpec;
-use crate::filter::{CallGroup, DENIALS, Program};
+use crate::filter::{CallGroup, DENIALS, Program, file_capabilities};
 use crate::layer::Layer;
 use crate::limit::LimitSpec;
 use crate::policy::{
@@ -185,7 +188,10 @@ impl Plan {
         let is_full = policy.isolation == Isolation::Full;
         plan.spec.output_bytes = policy.output_bytes.filter(|bytes| *bytes > 0);
         plan.spec.overlay_bytes = policy.overlay_bytes.filter(|_| policy.workspace.is_some());
-        plan.spec.filter = is_full.then(|| Program::compile(DENIALS, &policy.allowed_calls, &[]));
+        plan.spec.filter = is_full.then(|| {
+            let capabilities = file_capabilities(&policy.allowed_calls);
+            Program::compile(DENIALS, &policy.allowed_calls, &[capabilities])
+        });
         plan.spec.allowed_calls.clone_from(&policy.allowed_calls);
         match policy.landlock {
             Landlock::Restrict => plan.spec.domain = DomainSpec::of_kernel(),
@@ -225,9 +231,16 @@ impl Plan {
                 limit: MAX_BINDS - SYSTEM.len(),
             });
         }
+        let writable = wanted
+            .iter()
+            .filter(|(_, bind)| bind.access == Access::ReadWrite);
+        let writable: Vec<PathBuf> = writable
+            .filter_map(|(_, bind)| bind.source.canonicalize().ok())
+            .collect();
         for (role, bind) in wanted {
             let target = check_target(&bind.target)?;
-            plan.add(role, &bind.source, target, bind.access)?;
+            let opened = source::open(&bind.source, &writable)?;
+            plan.add(role, opened, target, bind.access);
         }
         let mut tmpfs = policy.tmpfs.clone();
         tmpfs.sort_by_key(|one| one.target.components().count());
@@ -236,6 +249,12 @@ impl Plan {
                 target: check_target(&one.target)?.into(),
                 bytes: one.bytes,
             });
+        }
+        let may_mount = [CallGroup::Namespaces, CallGroup::Mounts]
+            .iter()
+            .all(|group| policy.allowed_calls.contains(group));
+        if may_mount {
+            mask::refuse_movable(&policy.masks, &plan.spec.binds)?;
         }
         plan.spec.masks = mask::translate(&policy.masks, &plan.spec.binds)?;
         let secrets = mask::system();
@@ -306,7 +325,7 @@ impl Plan {
                 Ok(())
             }
             Err(_) if !path.exists() => Ok(()),
-            Err(_) => self.add(Role::System, path, path.to_path_buf(), Access::ReadOnly),
+            Err(_) => self.add_shown(path),
         }
     }
 
@@ -314,20 +333,20 @@ impl Plan {
     fn add_resolver(&mut self) -> Result<(), PlanError> {
         match Path::new("/etc/resolv.conf").canonicalize() {
             Ok(path) if !SYSTEM.iter().any(|shown| path.starts_with(shown)) => {
-                self.add(Role::System, &path, path.clone(), Access::ReadOnly)
+                self.add_shown(&path)
             }
             _ => Ok(()),
         }
     }
 
-    fn add(
-        &mut self,
-        role: Role,
-        source: &Path,
-        target: PathBuf,
-        access: Access,
-    ) -> Result<(), PlanError> {
-        let opened = source::open(source)?;
+    /// Shows a part of the host's system, at its own place.
+    fn add_shown(&mut self, path: &Path) -> Result<(), PlanError> {
+        let opened = source::open(path, &[])?;
+        self.add(Role::System, opened, path.to_path_buf(), Access::ReadOnly);
+        Ok(())
+    }
+
+    fn add(&mut self, role: Role, opened: Opened, target: PathBuf, access: Access) {
         self.spec.binds.push(BindSpec {
             source: opened.path.into(),
             target: target.into(),
@@ -338,7 +357,6 @@ impl Plan {
             role,
         });
         self.descriptors.push(opened.descriptor);
-        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns the errors of planning. Never follows a link after the path was resolved once.
 
 use super::Kind;
+use super::resolve::resolve;
 use crate::beneath;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
@@ -63,6 +64,12 @@ pub enum PlanError {
         /// Where the workload would see it.
         path: PathBuf,
     },
+    /// The workload may make mounts of its own, and could move what hides a masked path out of its way.
+    #[error("with calls of the groups namespaces and mounts the workload could uncover {}, which lies where it may write; name another place for it", path.display())]
+    MaskMovable {
+        /// The masked path.
+        path: PathBuf,
+    },
     /// The policy asks for what only namespaces can do, or leaves off what stands in their place.
     #[error("the tier container has {0}")]
     NotInContainer(&'static str),
@@ -78,8 +85,8 @@ pub(super) struct Opened {
     pub(super) group: u32,
 }
 
-/// Resolves a path once and opens the result without following any link.
-pub(super) fn open(path: &Path) -> Result<Opened, PlanError> {
+/// Resolves a path once and opens the result without following any link. A link in one of `writable` is not followed.
+pub(super) fn open(path: &Path, writable: &[PathBuf]) -> Result<Opened, PlanError> {
     let failed = |source: io::Error| PlanError::Source {
         path: path.to_path_buf(),
         source,
@@ -90,7 +97,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, PlanError> {
             "the path is not absolute",
         )));
     }
-    let resolved = path.canonicalize().map_err(failed)?;
+    let resolved = resolve(path, writable).map_err(failed)?;
     let descriptor = open_exactly(&resolved).map_err(failed)?;
     let status = fstat(&descriptor).map_err(|errno| failed(errno.into()))?;
     let is_directory = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
