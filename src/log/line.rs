@@ -15,6 +15,10 @@ use crate::event::EventType;
 /// Largest payload of one event, in bytes. Texts are cut far below this; it bounds what one reader must buffer.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 
+/// Largest number of an event: the largest integer that every reader of JSON keeps (RFC 8259, section 6). A log that goes
+/// beyond it was not written by us, and the next number would be none.
+pub const MAX_SEQ: u64 = (1 << 53) - 1;
+
 /// Bytes of `,"hash":"…"}` with 64 hexadecimal digits.
 const HASH_FIELD_BYTES: usize = HASH_KEY.len() + 64 + 2;
 const HASH_KEY: &[u8] = b",\"hash\":\"";
@@ -182,6 +186,9 @@ impl<'a> LineHead<'a> {
             return None;
         }
         let seq = std::str::from_utf8(seq_digits).ok()?.parse().ok()?;
+        if seq > MAX_SEQ {
+            return None;
+        }
         let rest = rest.strip_prefix(TS_KEY)?;
         let (ts, rest) = rest.split_at_checked(STAMP_BYTES)?;
         let rest = rest.strip_prefix(TYPE_KEY)?;
@@ -302,6 +309,11 @@ mod tests {
             b"{\"seq\":-1,\"ts\":\"",
         ] {
             assert_eq!(LineHead::parse(foreign), None);
+        }
+        for (seq, is_read) in [(MAX_SEQ, true), (MAX_SEQ + 1, false), (u64::MAX, false)] {
+            let (bytes, _) = line(seq, b"{}", &ChainHead::default());
+            let bytes = bytes.trim_ascii_end();
+            assert_eq!(LineHead::parse(bytes).is_some(), is_read, "{seq}");
         }
     }
 

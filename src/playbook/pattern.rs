@@ -72,9 +72,10 @@ impl Pattern {
         }
     }
 
-    /// Whether it matches somewhere in `text`.
+    /// Whether it matches somewhere in `text`. `$` also holds before line ends at the end, as grep(1) and people have it: the
+    /// output of a command ends with one.
     pub fn is_in(&self, text: &str) -> bool {
-        self.anywhere.is_match(text)
+        self.anywhere.is_match(text) || self.anywhere.is_match(without_last_line_end(text))
     }
 
     /// Whether it matches somewhere in the text that begins with `head` and goes on unseen: what reaches the cut is not
@@ -87,7 +88,9 @@ impl Pattern {
 
     /// Whether it matches somewhere in the text that ends with `tail` and began unseen; as for a beginning.
     pub(super) fn is_in_tail(&self, tail: &str) -> bool {
-        self.anywhere.find_iter(tail).any(|found| found.start() > 0)
+        [tail, without_last_line_end(tail)]
+            .into_iter()
+            .any(|tail| self.anywhere.find_iter(tail).any(|found| found.start() > 0))
     }
 
     /// Whether it matches the whole of `text`.
@@ -102,9 +105,16 @@ impl Pattern {
 
     /// The text of a group of the first match in `text`.
     pub fn group<'t>(&self, text: &'t str, group: usize) -> Option<&'t str> {
-        let captures = self.anywhere.captures(text)?;
+        let captures = self
+            .anywhere
+            .captures(text)
+            .or_else(|| self.anywhere.captures(without_last_line_end(text)))?;
         captures.get(group).map(|found| found.as_str())
     }
+}
+
+fn without_last_line_end(text: &str) -> &str {
+    text.trim_end_matches(['\n', '\r'])
 }
 
 fn compile(written: &str) -> Result<Regex, PatternError> {

@@ -139,6 +139,8 @@ impl Session {
         let Some(looking) = self.looking.take() else {
             return;
         };
+        // A look may be silent; what follows it may not.
+        self.quiet_until.send_replace(Instant::now());
         let answer = tokio::time::timeout(ANSWER_LIMIT, looking.answer).await;
         let seen = match answer {
             Ok(Ok(Ok(bytes))) => match stockade_sandbox::Seen::from_wire(&bytes) {

@@ -7,9 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::agent::{MAX_LINE_BYTES, Report};
 
-/// How an object with a name in it begins; other text in braces or brackets is text, as `[INFO] done` is.
-const OBJECT_BEGINS: &[u8] = b"{\"";
-
 /// The line that was found, shared by all launches of a run.
 #[derive(Debug, Clone, Default)]
 pub struct ResultLine(Arc<Mutex<Option<Found>>>);
@@ -21,7 +18,8 @@ pub enum Found {
     Json(Vec<u8>),
     /// Longer than [`MAX_LINE_BYTES`]; it was not kept.
     TooLong,
-    /// It begins as an object, `{"`, and ends before that does: what was printed before it is not taken for the result in its place.
+    /// It begins as an object, and is none, or goes on in the next line: what was printed before it is not taken for the
+    /// result in its place.
     Torn,
 }
 
@@ -98,10 +96,12 @@ impl ResultLines {
     /// Looks at a line that has no end yet as if it had one: its writer has ended, and only others hold the stream open.
     pub fn settle(&mut self) {
         if let Line::Candidate(line) = &self.line {
+            let is_whole = serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
             let whole = Line::Candidate(line.clone());
             let begun = std::mem::replace(&mut self.line, whole);
             self.end_line();
-            self.line = begun;
+            // What others write behind it takes nothing away from it.
+            self.line = if is_whole { Line::Other } else { begun };
         }
     }
 
@@ -129,9 +129,7 @@ impl ResultLines {
             Line::TooLong => self.found.set(Found::TooLong),
             Line::Candidate(line) => match serde_json::from_slice::<serde::de::IgnoredAny>(&line) {
                 Ok(_) if !self.is_report(&line) => self.found.set(Found::Json(line)),
-                Err(error) if error.is_eof() && line.starts_with(OBJECT_BEGINS) => {
-                    self.found.set(Found::Torn);
-                }
+                Err(_) if begins_as_object(&line) => self.found.set(Found::Torn),
                 Ok(_) | Err(_) => {}
             },
         }
@@ -153,6 +151,13 @@ impl ResultLines {
             },
         }
     }
+}
+
+/// Whether a line begins as an object does: a brace and a name in quotes, or the brace alone, as a printer has it that puts
+/// each name on a line of its own. Other text in braces or brackets is text, as `[INFO] done` is.
+fn begins_as_object(line: &[u8]) -> bool {
+    let inside = line.strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
+    inside.is_some_and(|inside| matches!(inside.first(), None | Some(b'"')))
 }
 
 #[cfg(test)]
@@ -193,6 +198,16 @@ mod tests {
         let find = |text: &str| found(text.as_bytes(), 2, Reports::Absent);
         assert_eq!(find("{\"a\":1}\n{\"a\":"), Some(Found::Torn));
         assert_eq!(find("{\"a\":1}\n{\"a\":\nDone.\n"), Some(Found::Torn));
+        for broken in [
+            "{\"a\":NaN}",
+            "{\"a\":2,}",
+            "{\"a\":2} done",
+            "{ \"a\": 2,",
+            "{\n  \"a\": 2\n}",
+        ] {
+            let text = format!("{{\"a\":1}}\n{broken}\n");
+            assert_eq!(find(&text), Some(Found::Torn), "{broken}");
+        }
         // A later one that is whole counts, and text in braces is text.
         assert_eq!(find("{\"a\":\n{\"a\":2}\n"), json("{\"a\":2}"));
         assert_eq!(find("{\"a\":1}\n{broken\n[INFO] done\n"), json("{\"a\":1}"));

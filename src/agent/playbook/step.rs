@@ -303,12 +303,15 @@ impl StepRun {
 
     /// A look that did not hold: looks again while there is time for it, else the attempt failed.
     fn fail_look(&mut self, why: String, now: Instant, wishes: &mut Vec<Wish>) -> Reaction {
-        if let Some(verify) = self.step.verify
-            && now.saturating_duration_since(self.looks_began) + verify.every <= verify.within
-        {
-            self.stage = Stage::BetweenLooks;
-            wishes.push(Wish::Wait(verify.every));
-            return Reaction::GoesOn;
+        if let Some(verify) = self.step.verify {
+            let passed = now.saturating_duration_since(self.looks_began);
+            let left = verify.within.saturating_sub(passed);
+            if !left.is_zero() {
+                self.stage = Stage::BetweenLooks;
+                // The last look is when the time is over, whatever the interval.
+                wishes.push(Wish::Wait(verify.every.min(left)));
+                return Reaction::GoesOn;
+            }
         }
         let why = match self.step.verify {
             Some(verify) => format!("{why}, within {:?}", verify.within),

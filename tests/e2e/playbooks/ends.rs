@@ -172,3 +172,14 @@ fn a_pause_that_the_playbook_asks_for_is_no_silence() {
         .finish();
     assert_eq!(run.code(), 124, "{}", run.stderr);
 }
+
+/// A look at a URL may take 5 minutes; the step behind it may not be silent for as long.
+#[test]
+fn a_look_that_has_ended_is_no_excuse_for_silence() {
+    let steps = "steps:\n  - {id: one, run: 'echo x >f', expect: {file: {path: f}}}\n  - {id: two, run: 'sleep 600'}\n";
+    let run = playbook(steps).flag("--idle-timeout=1").finish();
+    assert_eq!(run.code(), 124, "{}", run.stderr);
+    // A file may be looked at for 5 s, which would have been added to the second.
+    let duration = run.recording.status()["duration_ms"].as_u64().unwrap();
+    assert!(duration < 5_000, "{duration}");
+}

@@ -106,13 +106,32 @@ fn a_look_gets_no_more_time_than_is_left_to_look() {
             }
         },
     );
-    assert_eq!(limits, [1_000, 550, 100]);
+    assert_eq!(limits, [1_000, 550, 100, 100]);
     assert!(story.verdict.error.is_some());
 }
 
 #[test]
 fn files_are_looked_at_until_they_hold_or_the_time_is_over() {
     let steps = "steps:\n  - {id: up, run: a, expect: {file: {path: log, contains: ready}}, verify: {within: 2s, every: 500ms}}\n";
+    let uneven = steps.replace("500ms", "900ms");
+    for (n_looks, code) in [(4, None), (5, Some(ErrorCode::AgentFailed))] {
+        let mut looks = 0;
+        let seen = |is_ready: bool| Seen::File {
+            text: Excerpt::whole(if is_ready { "ready" } else { "not yet" }),
+        };
+        let story = run_with(
+            playbook(&uneven),
+            BTreeMap::new(),
+            0,
+            |_| None,
+            |_| {
+                looks += 1;
+                seen(looks >= n_looks)
+            },
+        );
+        assert_eq!(story.verdict.error.map(|(code, _)| code), code);
+        assert_eq!(looks, 4, "at 0, 0.9, 1.8 and 2 s");
+    }
     for (n_looks, code) in [(3, None), (9, Some(ErrorCode::AgentFailed))] {
         let mut looks = 0;
         let story = run_with(
