@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use super::results::Results;
-use super::run::refuse_writable_recordings;
+use super::run::{refuse_taken_id, refuse_writable_recordings};
 use super::{FAILURE, notice};
 use crate::description::{RunDescription, SupervisorOptions};
 use crate::playbook::plan::Plan;
@@ -14,7 +14,9 @@ use crate::supervisor::{report_file, setup};
 
 /// Prints the plan: 0, or the exit status that the run would give for what stands in its way.
 pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) -> ExitCode {
-    if let Err(refusal) = refuse_writable_recordings(description, &options.recordings) {
+    let refused = refuse_writable_recordings(description, &options.recordings)
+        .and_then(|()| refuse_taken_id(&description.run_id, &options.recordings));
+    if let Err(refusal) = refused {
         notice::error(&refusal.to_string());
         return ExitCode::from(FAILURE);
     }

@@ -257,6 +257,24 @@ fn vacant(run_dir: &RunDir) -> Result<RunLock, Refusal> {
     }
 }
 
+/// Refuses an id that a run has, for somebody who only asks. Nothing is made, locked or mended.
+pub(super) fn refuse_taken_id(id: &RunId, recordings: &Path) -> Result<(), Refusal> {
+    if !recordings.exists() {
+        return Ok(());
+    }
+    let unusable = |error: crate::recordings::RecordingsError| {
+        Refusal::new(ErrorCode::RecordingsUnusable, chain(&error))
+    };
+    let store = Store::open(recordings).map_err(unusable)?;
+    let Some(run_dir) = store.open_run(id).map_err(unusable)? else {
+        return Ok(());
+    };
+    match Occupancy::of(&run_dir).map_err(unusable)? {
+        Occupancy::Vacant => Ok(()),
+        Occupancy::Locked | Occupancy::Finished | Occupancy::Abandoned => Err(exists(&run_dir)),
+    }
+}
+
 fn exists(run_dir: &RunDir) -> Refusal {
     let message = format!(
         "run {} has a record at {}; choose another --run-id",

@@ -92,3 +92,22 @@ fn a_file_with_more_faults_than_are_told_is_at_fault_like_any_other() {
         assert_eq!(told, n_faults == 101, "{}", run.stderr);
     }
 }
+
+#[test]
+fn an_id_that_a_run_has_is_refused_before_the_run_and_nothing_is_made() {
+    let steps = "steps:\n  - {id: one, run: 'true'}\n";
+    let recordings = tempfile::tempdir().unwrap();
+    let place = recordings.path().join("new");
+    let run = |flag: Option<&str>| {
+        let run = playbook(steps)
+            .with_recordings(&place)
+            .flag("--run-id=taken");
+        flag.into_iter().fold(run, RunBuilder::flag).finish()
+    };
+    assert_eq!(run(Some("--dry-run")).code(), 0);
+    assert!(!place.exists());
+    assert_eq!(run(None).code(), 0);
+    let refused = run(Some("--dry-run"));
+    assert_eq!(refused.code(), 125);
+    assert!(refused.stderr.contains("RUN_EXISTS"), "{}", refused.stderr);
+}
