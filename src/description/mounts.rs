@@ -41,14 +41,7 @@ impl Checker<'_> {
         for key in [MountKey::Mounts, MountKey::Ro, MountKey::Rw] {
             self.add_mounts(key, &mut mounts, &mut ways);
         }
-        let written = mounts
-            .iter()
-            .filter(|mount| mount.access == Access::ReadWrite);
-        let writable: Vec<PathBuf> = written
-            .map(|mount| mount.source.as_path())
-            .chain(writable_workspace)
-            .map(Path::to_path_buf)
-            .collect();
+        let writable = writable_places(writable_workspace, &mounts);
         for way in ways {
             if let Err(error) = stockade_sandbox::resolve(&way.path, &writable) {
                 let cause = error.to_string();
@@ -244,6 +237,15 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// Directories and files of the host that the workload may write, whose links an earlier run may have made.
+pub(super) fn writable_places(workspace: Option<&Path>, mounts: &[Mount]) -> Vec<PathBuf> {
+    let written = mounts
+        .iter()
+        .filter(|mount| mount.access == Access::ReadWrite);
+    let sources = written.map(|mount| mount.source.as_path());
+    sources.chain(workspace).map(Path::to_path_buf).collect()
 }
 
 /// The target without `.` and doubled slashes, if it may be mounted on.

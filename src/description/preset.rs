@@ -41,12 +41,14 @@ pub struct ChosenPreset {
 }
 
 impl Checker<'_> {
-    /// The preset; `mounts` and `tmpfs` are those of the run, which stand above its own.
+    /// The preset; `mounts` and `tmpfs` are those of the run, which stand above its own. No link in one of the `writable`
+    /// places is followed.
     pub(crate) fn preset(
         &mut self,
         isolation: Isolation,
         mounts: &[Mount],
         tmpfs: &[Tmpfs],
+        writable: &[PathBuf],
     ) -> ChosenPreset {
         let given = self.take("preset").map(|(_, given)| given);
         let given = given.unwrap_or_else(|| Given::text(DEFAULT, Origin::Unset));
@@ -76,7 +78,7 @@ impl Checker<'_> {
         let taken: Vec<_> = mounted
             .chain(tmpfs.iter().map(|tmpfs| tmpfs.target.clone()))
             .collect();
-        self.on_this_host(name, preset, &taken, &given)
+        self.on_this_host((name, preset), &taken, writable, &given)
     }
 
     fn read_file(&mut self, name: &str, given: &Given) -> Preset {
@@ -127,9 +129,9 @@ impl Checker<'_> {
     /// Leaves out what does not exist, and mounts in whose place the run has one of its own.
     fn on_this_host(
         &mut self,
-        name: String,
-        preset: Preset,
+        (name, preset): (String, Preset),
         taken: &[PathBuf],
+        writable: &[PathBuf],
         given: &Given,
     ) -> ChosenPreset {
         let home = self.environment.get("HOME").map(PathBuf::from);
@@ -145,7 +147,7 @@ impl Checker<'_> {
             if taken.contains(&target) || shown.iter().any(is_taken) {
                 continue;
             }
-            match path.canonicalize() {
+            match stockade_sandbox::resolve(&path, writable) {
                 Ok(source) if source != Path::new("/") && source.to_str().is_some() => {
                     shown.push(Mount {
                         source,

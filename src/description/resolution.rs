@@ -14,6 +14,7 @@ use super::error::{DescriptionErrors, ErrorKind};
 use super::file::Described;
 use super::keys::{KEYS, Key, Support};
 use super::layers::{Faults, Layer};
+use super::mounts::writable_places;
 use super::origin::Origin;
 use super::playbook::Replacement;
 use super::settings::{
@@ -204,7 +205,12 @@ impl Checker<'_> {
             self.refuse_unenforced("uid", uid.map(|id| id.to_string()), &origins);
             self.refuse_unenforced("gid", gid.map(|id| id.to_string()), &origins);
         }
-        let preset = self.preset(isolation, &mounts, &tmpfs);
+        let preset = self.preset(
+            isolation,
+            &mounts,
+            &tmpfs,
+            &writable_places(workspace_mode.writable(&workspace), &mounts),
+        );
         let services = self.services(grace);
         let hooks = self.hooks(grace);
         RunDescription {
@@ -361,8 +367,7 @@ impl Checker<'_> {
         let network = self.network();
         let is_network_named =
             origins.contains_key("network") && !self.faults.has_any(&["network"]);
-        let is_written = workspace_mode == WorkspaceMode::ReadWrite;
-        let mounts = self.mounts(is_written.then_some(workspace));
+        let mounts = self.mounts(workspace_mode.writable(workspace));
         if (isolation, workspace_mode) == (Isolation::Container, WorkspaceMode::Overlay) {
             let origin = origins.get("workspace_mode").cloned();
             let given = Given::text("overlay", origin.unwrap_or(Origin::Unset));

@@ -1,6 +1,6 @@
 //! The closed sets of values that keys of the run description take, spelt on the wire as in the file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,11 @@ pub enum WorkspaceMode {
 }
 
 impl WorkspaceMode {
+    /// The workspace, if what the workload does to it is done on the host.
+    pub(super) fn writable(self, workspace: &Path) -> Option<&Path> {
+        (self.access() == Access::ReadWrite).then_some(workspace)
+    }
+
     /// What becomes of the host's files.
     pub fn access(self) -> Access {
         match self {

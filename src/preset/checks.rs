@@ -18,6 +18,8 @@ const RESERVED: [&str; 4] = ["/proc", "/sys", "/dev", OUTPUT];
 /// Variables that are not a preset's to set: the first has a key of its own, the others are the run's.
 const RESERVED_VARIABLES: [&str; 2] = ["PATH", "HOME"];
 
+const _: () = assert!(MAX_TEXT_BYTES == 4_096, "the remedy names the limit");
+
 /// What stands for a text that is none.
 const TEXT: &str = "give text of at most 4,096 bytes, without NUL";
 

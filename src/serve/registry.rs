@@ -1,7 +1,8 @@
 //! Finding a run again, wherever it is.
 //!
 //! Owns the order of the looks (record, engine, the run itself) and the repair that follows from them: a run that is lost gets
-//! its end on record before anybody is told. It keeps nothing between two calls. Invariant: two processes that look at the
+//! its end on record before anybody is told. Between two calls it keeps nothing but which runs the
+//! engine did not have a moment ago. Invariant: two processes that look at the
 //! same time tell the same and repair once, for the repair is done under the run's lock.
 
 use std::sync::Arc;
