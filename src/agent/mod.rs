@@ -23,6 +23,7 @@ pub use jsonl::JsonlAgent;
 pub use playbook::PlaybookAgent;
 pub use report::{Report, ReportedAction};
 
+use crate::event::LimitRule;
 use crate::run::ErrorCode;
 use crate::text::Excerpt;
 
@@ -217,6 +218,8 @@ pub enum SandboxState {
 pub struct Verdict {
     /// Why it did not complete; none when it did.
     pub error: Option<(ErrorCode, String)>,
+    /// The limit that decided it, with its value.
+    pub limit: Option<(LimitRule, u64)>,
     /// Exit of the process that decided it.
     pub exit: Option<Box<Exit>>,
     /// Summary of the result.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::exact::{Inexact, first_inexact};
-use crate::event::{Level, ToolKind};
+use crate::event::{Level, Limit, ToolKind};
 
 /// Longest kept part of a line that was not understood, in bytes.
 pub const MAX_RAW_BYTES: usize = 8 * 1024;
@@ -40,6 +40,8 @@ pub enum Report {
     },
     /// Our own checks were repeated, which is an action of its own and no circle of an agent.
     Checked(Box<ReportedAction>),
+    /// A limit of a playbook was reached.
+    Limit(Limit),
     /// An attempt failed and another one follows; it is of the action that ended last.
     Retry {
         /// What was attempted.

@@ -66,6 +66,12 @@ pub enum LimitRule {
     /// `timeout` of a playbook's step, in milliseconds.
     #[serde(rename = "steps.timeout")]
     StepTimeout,
+    /// Attempts at steps of a playbook; no key sets it.
+    #[serde(rename = "steps.attempts")]
+    StepAttempts,
+    /// Skipped steps of a playbook, each time counted; no key sets it.
+    #[serde(rename = "steps.skipped")]
+    StepsSkipped,
     /// `idle_timeout_seconds`.
     #[serde(rename = "idle_timeout_seconds")]
     IdleTimeout,
@@ -73,7 +79,7 @@ pub enum LimitRule {
 
 impl LimitRule {
     /// Every rule.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::MaxSteps,
         Self::Output,
         Self::Memory,
@@ -81,6 +87,8 @@ impl LimitRule {
         Self::Disk,
         Self::Timeout,
         Self::StepTimeout,
+        Self::StepAttempts,
+        Self::StepsSkipped,
         Self::IdleTimeout,
     ];
 
@@ -94,6 +102,8 @@ impl LimitRule {
             Self::Disk => "limits.disk",
             Self::Timeout => "timeout_seconds",
             Self::StepTimeout => "steps.timeout",
+            Self::StepAttempts => "steps.attempts",
+            Self::StepsSkipped => "steps.skipped",
             Self::IdleTimeout => "idle_timeout_seconds",
         }
     }
@@ -109,6 +119,8 @@ pub enum LimitDecision {
     Kill,
     /// One action is ended; the run goes on.
     EndAction,
+    /// No further step of a playbook begins but those of `finally`.
+    EndSteps,
     /// The kernel killed a process of the workload; the run goes on.
     KillProcess,
     /// The kernel refused a process or thread; the run goes on.
@@ -117,10 +129,11 @@ pub enum LimitDecision {
 
 impl LimitDecision {
     /// Every decision.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Stop,
         Self::Kill,
         Self::EndAction,
+        Self::EndSteps,
         Self::KillProcess,
         Self::RefuseProcess,
     ];

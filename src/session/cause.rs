@@ -52,9 +52,14 @@ impl Session {
         match end {
             End::Verdict(mut verdict) => Cause {
                 error: verdict.error.take(),
-                details: None,
+                details: verdict
+                    .limit
+                    .map(|(rule, limit)| guarded::budget(rule, limit)),
                 oom: None,
-                by: EndedBy::Agent,
+                by: match verdict.limit {
+                    Some(_) => EndedBy::Limit,
+                    None => EndedBy::Agent,
+                },
                 stop_signal: None,
                 sender: None,
                 verdict: *verdict,

@@ -156,6 +156,7 @@ impl Journal {
                     beyond @ (Recorded::TooManySteps | Recorded::Blocked(_)) => Ok(beyond),
                 };
             }
+            Report::Limit(limit) => Event::Limit(limit),
             Report::Message { role, text } => Event::Message(Text {
                 role: role.map(|role| self.label(&role)),
                 text: self.cut(&text),

@@ -146,6 +146,7 @@ impl ResultLines {
                 | Report::Thought { .. }
                 | Report::Log { .. }
                 | Report::Checked(_)
+                | Report::Limit(_)
                 | Report::Retry { .. }
                 | Report::Result { .. } => true,
             },

@@ -38,6 +38,7 @@ pub(super) fn of_command(
                 code: exit.error_code(ErrorCode::CommandFailed),
                 why,
                 exit: Some(Box::new(*exit)),
+                limit: None,
             }
         });
     }

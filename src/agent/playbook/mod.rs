@@ -19,8 +19,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Agent, NextSteps, Observation, Report, ResultFile, Step, Verdict};
-use crate::event::Level;
+use super::{Agent, NextSteps, Observation, Report, ReportedAction, ResultFile, Step, Verdict};
+use crate::event::{Level, Limit, LimitDecision, ToolKind};
+use crate::playbook::MAX_STEP_EXECUTIONS;
 use crate::playbook::expression::StepState;
 use crate::playbook::model::{Argument, Playbook, StepStatus};
 use outcomes::Outcomes;
@@ -139,9 +140,15 @@ impl PlaybookAgent {
     fn advance(&mut self, now: Instant, steps: &mut Vec<Step>) {
         let playbook = Arc::clone(&self.playbook);
         while let Some((place, step)) = self.progress.current(&playbook) {
-            if let Err(why) = self.progress.may_begin() {
-                self.progress
-                    .abandon(&playbook, &step.id, Failure::of_check(why));
+            if let Err(rule) = self.progress.may_begin() {
+                let failure = Failure::of_limit(rule);
+                steps.push(Step::Record(Report::Limit(Limit {
+                    rule,
+                    decision: LimitDecision::EndSteps,
+                    limit: u64::from(MAX_STEP_EXECUTIONS),
+                    detail: format!("{}, before step {}", failure.why, step.id),
+                })));
+                self.progress.abandon(&playbook, &step.id, failure);
                 continue;
             }
             let scope = self.progress.scope(&self.arguments);
@@ -171,8 +178,9 @@ impl PlaybookAgent {
                     return;
                 }
                 Err(why) => {
-                    let message = format!("step {} was not run: {why}", step.id);
-                    steps.push(log(Level::Error, message));
+                    // Nothing that could be tried again: the values are the same.
+                    let action = not_attempted(step, &why);
+                    steps.push(Step::Record(Report::Checked(Box::new(action))));
                     let record = Record {
                         status: StepStatus::Failed,
                         error: Some(why.clone()),
@@ -261,6 +269,22 @@ impl Agent for PlaybookAgent {
 
     fn stood(&mut self, time: Duration) {
         self.stood += time;
+    }
+}
+
+/// The action of an attempt that could not begin.
+fn not_attempted(step: &crate::playbook::model::Step, why: &str) -> ReportedAction {
+    ReportedAction {
+        tool: Some(TOOL.to_owned()),
+        action: Some(step.id.clone()),
+        kind: Some(ToolKind::Execute),
+        input_summary: Some(step.run.shown()),
+        attempt: Some(1),
+        of: Some(step.retries.max.saturating_add(1)),
+        duration_ms: Some(0.0),
+        success: Some(false),
+        error: Some(format!("it was not run: {why}")),
+        ..ReportedAction::default()
     }
 }
 

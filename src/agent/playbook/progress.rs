@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::agent::{Exit, Verdict};
+use crate::event::LimitRule;
 use crate::playbook::expression::{Scope, StepState};
 use crate::playbook::model::{Argument, OnFailure, Playbook, Step, StepStatus};
 use crate::playbook::{MAX_OUTPUTS_BYTES, MAX_STEP_EXECUTIONS};
@@ -38,6 +39,8 @@ pub(super) struct Failure {
     pub(super) why: String,
     /// The exit that decided it, if one did.
     pub(super) exit: Option<Box<Exit>>,
+    /// The limit that decided it, if one did.
+    pub(super) limit: Option<(LimitRule, u64)>,
 }
 
 impl Failure {
@@ -47,6 +50,21 @@ impl Failure {
             code: ErrorCode::AgentFailed,
             why,
             exit: None,
+            limit: None,
+        }
+    }
+
+    /// A limit of all steps together, which [`MAX_STEP_EXECUTIONS`] is.
+    pub(super) fn of_limit(rule: LimitRule) -> Self {
+        let what = match rule {
+            LimitRule::StepsSkipped => "skipped steps",
+            _ => "attempts",
+        };
+        Self {
+            code: ErrorCode::BudgetExceeded,
+            why: format!("the playbook reached its limit of {MAX_STEP_EXECUTIONS} {what}"),
+            exit: None,
+            limit: Some((rule, u64::from(MAX_STEP_EXECUTIONS))),
         }
     }
 }
@@ -187,21 +205,17 @@ impl Progress {
     /// Whether another attempt may begin.
     ///
     /// # Errors
-    /// One clause, when there were too many attempts or skipped steps. A step of `finally` always may: there are few of
+    /// The limit, when there were too many attempts or skipped steps. A step of `finally` always may: there are few of
     /// them, and each has its own limit of attempts.
-    pub(super) fn may_begin(&self) -> Result<(), String> {
+    pub(super) fn may_begin(&self) -> Result<(), LimitRule> {
         if !matches!(self.next, Some(Place::Steps(_))) {
             return Ok(());
         }
         if self.n_executions >= MAX_STEP_EXECUTIONS {
-            return Err(format!(
-                "the playbook made more than {MAX_STEP_EXECUTIONS} attempts"
-            ));
+            return Err(LimitRule::StepAttempts);
         }
         if self.n_skipped >= MAX_STEP_EXECUTIONS {
-            return Err(format!(
-                "the playbook skipped more than {MAX_STEP_EXECUTIONS} steps"
-            ));
+            return Err(LimitRule::StepsSkipped);
         }
         Ok(())
     }
@@ -297,6 +311,7 @@ impl Progress {
             .map(|(id, failure)| (failure.code, format!("step {id}: {}", failure.why)));
         Verdict {
             error,
+            limit: self.fatal.as_ref().and_then(|(_, failure)| failure.limit),
             exit: self
                 .fatal
                 .as_ref()

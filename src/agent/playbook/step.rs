@@ -468,5 +468,6 @@ fn failure_of_start(why: NotStarted) -> Failure {
         code,
         why: why.message,
         exit: None,
+        limit: None,
     }
 }

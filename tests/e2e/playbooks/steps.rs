@@ -34,6 +34,31 @@ fn steps_share_the_sandbox_and_each_attempt_is_an_action() {
 }
 
 #[test]
+fn a_step_without_a_value_is_an_action_that_failed_and_is_not_tried_again() {
+    let run = playbook(
+        "steps:\n  - {id: one, run: 'echo x', if: '1 == 2', outputs: {o: stdout}}\n  - {id: two, run: 'echo never', env: {O: '${{ number(steps.one.outputs.o) }}'}, retries: {max: 3, delay: 0s}, on_failure: continue}\n  - {id: three, run: 'echo never', if: 'number(steps.one.outputs.o) > 1'}\n",
+    )
+    .finish();
+    assert_eq!(run.code(), 1, "{}", run.stderr);
+    let [two, three] = attempts(&run).try_into().unwrap();
+    for (action, id, of, part) in [
+        (&two, "two", 4, "env O"),
+        (&three, "three", 1, "its condition"),
+    ] {
+        assert_eq!((&action[0], &action[2]), (&json!(id), &json!(of)));
+        assert_eq!((&action[1], &action[3]), (&json!(1), &json!(false)));
+        let why = action[5].as_str().unwrap();
+        assert!(
+            why.starts_with(&format!("it was not run: {part} has no value")),
+            "{why}"
+        );
+    }
+    assert!(!run.stdout.contains("never"), "{}", run.stdout);
+    let status = run.recording.status();
+    assert_eq!(status["error"]["code"], "AGENT_FAILED", "{status}");
+}
+
+#[test]
 fn a_flaky_step_is_retried_on_record_and_a_failed_one_ends_the_run_with_its_code() {
     let run = playbook(
         "steps:\n  - {id: flaky, run: 'echo x >>/tmp/n; test $(wc -l </tmp/n) -ge 3', retries: {max: 4, delay: 10ms}}\n  - {id: fatal, run: 'echo last words >&2; exit 23'}\n  - {id: never, run: 'echo never'}\nfinally:\n  - {id: clean, run: 'echo clean'}\n",

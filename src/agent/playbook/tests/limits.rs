@@ -20,8 +20,11 @@ fn a_loop_that_was_ended_takes_no_step_of_finally_with_it() {
         (MAX_STEP_EXECUTIONS - 1, 6, 1)
     );
     assert_eq!(story.data()["steps"]["g"]["status"], "succeeded");
-    let (_, message) = story.verdict.error.unwrap();
-    assert!(message.contains("skipped more than 10000"), "{message}");
+    let limit = (LimitRule::StepsSkipped, u64::from(MAX_STEP_EXECUTIONS));
+    assert_eq!(story.verdict.limit, Some(limit));
+    let (code, message) = story.verdict.error.unwrap();
+    assert_eq!(code, ErrorCode::BudgetExceeded);
+    assert!(message.contains("10000 skipped steps"), "{message}");
 }
 
 #[test]
@@ -40,7 +43,7 @@ fn skipped_steps_have_a_limit_of_their_own() {
     assert_eq!(n_attempts, MAX_STEP_EXECUTIONS / 200 - 1);
     assert_eq!(story.data()["steps"]["f"]["status"], "succeeded");
     let (_, message) = story.verdict.error.unwrap();
-    assert!(message.contains("skipped more than 10000"), "{message}");
+    assert!(message.contains("10000 skipped steps"), "{message}");
 }
 
 #[test]
@@ -54,8 +57,13 @@ fn attempts_count_for_the_limit_of_loops() {
         Some(attempted(i32::from(attempt.id != "f"), ""))
     });
     assert_eq!(n_attempts, MAX_STEP_EXECUTIONS);
-    let (_, message) = story.verdict.error.unwrap();
-    assert!(message.contains("more than 10000 attempts"), "{message}");
+    let limit = (LimitRule::StepAttempts, u64::from(MAX_STEP_EXECUTIONS));
+    assert_eq!(story.verdict.limit, Some(limit));
+    let told = "the playbook reached its limit of 10000 attempts";
+    assert!(story.lines.iter().any(|line| line.contains(told)));
+    let (code, message) = story.verdict.error.unwrap();
+    assert_eq!(code, ErrorCode::BudgetExceeded);
+    assert!(message.contains(told), "{message}");
 }
 
 #[test]

@@ -178,10 +178,10 @@ fn only_the_checks_are_repeated_where_that_was_asked_for() {
             "failed: the file ready does not exist",
             "retry 1/5",
             "wait 1s",
-            "checked Some(false)",
+            "checked Some(false) the file ready does not exist",
             "retry 2/5",
             "wait 2s",
-            "checked Some(true)",
+            "checked Some(true) ",
         ]
     );
     assert_eq!(story.verdict.error, None);

@@ -15,6 +15,7 @@ use crate::agent::{
     Seen, Step, Verdict,
 };
 use crate::document::Format;
+use crate::event::LimitRule;
 use crate::event::action::ProcessUsage;
 use crate::playbook::{Argument, MAX_STEP_EXECUTIONS, Playbook};
 use crate::run::ErrorCode;
@@ -122,8 +123,10 @@ fn run_with(
                     Some(failure) => format!("failed: {failure}"),
                 }),
                 Step::Record(Report::Checked(action)) => {
-                    lines.push(format!("checked {:?}", action.success));
+                    let why = action.error.as_deref().unwrap_or_default();
+                    lines.push(format!("checked {:?} {why}", action.success));
                 }
+                Step::Record(Report::Limit(limit)) => lines.push(limit.detail),
                 Step::Record(Report::Retry { attempt, of, .. }) => {
                     lines.push(format!("retry {attempt}/{of}"));
                 }
@@ -269,8 +272,8 @@ fn a_jump_back_without_end_is_ended_and_finally_still_runs() {
     assert_eq!(n_launches, MAX_STEP_EXECUTIONS + 1);
     assert_eq!(story.lines.last().map(String::as_str), Some("ok"));
     let (code, message) = story.verdict.error.unwrap();
-    assert_eq!(code, ErrorCode::AgentFailed);
-    assert!(message.contains("more than 10000"), "{message}");
+    assert_eq!(code, ErrorCode::BudgetExceeded);
+    assert!(message.contains("limit of 10000 attempts"), "{message}");
 }
 
 #[test]
