@@ -1,29 +1,28 @@
 //! `stockade run --dry-run`: the plan of a run that passed every check, and nothing else.
 //!
-//! It writes no recording and starts no process. Everything that it prints goes through the redactor of the run.
+//! It writes no recording and starts nothing of the run; the sandbox is built and taken down again. Everything that it prints goes through the redactor of the run.
 
 use std::process::ExitCode;
 
 use super::results::Results;
-use super::run::{refuse_taken_id, refuse_writable_recordings};
+use super::run::{Refusal, refuse_taken_id, refuse_writable_recordings};
 use super::{FAILURE, notice};
 use crate::description::{RunDescription, SupervisorOptions};
 use crate::playbook::plan::Plan;
+use crate::recordings::Store;
 use crate::run::ErrorCode;
-use crate::supervisor::{report_file, setup};
+use crate::session::workload::chain;
+use crate::supervisor::rehearsal::rehearse;
+use crate::supervisor::warnings::warnings;
+use crate::supervisor::{listeners, report_file, setup};
 
 /// Prints the plan: 0, or the exit status that the run would give for what stands in its way.
 pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) -> ExitCode {
-    let refused = refuse_writable_recordings(description, &options.recordings)
-        .and_then(|()| refuse_taken_id(&description.run_id, &options.recordings));
-    if let Err(refusal) = refused {
+    if let Err(refusal) = check(description, options) {
         notice::error(&refusal.to_string());
         return ExitCode::from(FAILURE);
     }
-    if let Some(Err(error)) = options.junit.as_deref().map(report_file::check) {
-        notice::error(&format!("{}: {error}", ErrorCode::SetupFailed.as_str()));
-        return ExitCode::from(FAILURE);
-    }
+    let mut warned = Vec::new();
     let plan = match &description.playbook {
         None => format!("command\n     {:?}", description.command),
         Some(run) => match run.playbook() {
@@ -37,6 +36,7 @@ pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) ->
                     first_step,
                     earlier: &earlier,
                 };
+                warned.extend(plan.faults());
                 plan.to_string()
             }
             Err(errors) => {
@@ -46,12 +46,35 @@ pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) ->
         },
     };
     let redactor = setup::redactor(description, options);
-    for warning in setup::secrets_in_clear(&redactor) {
-        notice::line(&format!("warning: {warning}"));
+    warned.extend(warnings(description, &redactor));
+    for warning in warned {
+        notice::line(&format!("warning: {}", redactor.redact_text(&warning)));
     }
     let mut results = Results::stdout();
     results.line(visible(&redactor.redact_text(plan.trim_end())));
     results.end(ExitCode::SUCCESS)
+}
+
+/// Whether the run could begin: what it would use is tried, and nothing of it stays.
+fn check(description: &RunDescription, options: &SupervisorOptions) -> Result<(), Refusal> {
+    let recordings = &options.recordings;
+    refuse_writable_recordings(description, recordings)?;
+    Store::check(recordings)
+        .map_err(|error| Refusal::new(ErrorCode::RecordingsUnusable, chain(&error)))?;
+    refuse_taken_id(&description.run_id, recordings)?;
+    if let Some(Err(error)) = options.junit.as_deref().map(report_file::check) {
+        return Err(Refusal::new(ErrorCode::SetupFailed, error.to_string()));
+    }
+    // Let go of at once, with the file of the socket.
+    listeners::bind(
+        &options.listen,
+        &options.socket,
+        &description.run_id,
+        setup::has_own_network(description),
+        &setup::sight(description),
+    )
+    .map_err(|error| Refusal::new(ErrorCode::ListenFailed, chain(&error)))?;
+    rehearse(description, recordings).map_err(|end| Refusal::new(end.code(), end.message()))
 }
 
 /// The text with control characters as escapes: a playbook from elsewhere must not be able to hide its commands from who

@@ -21,6 +21,7 @@ pub mod variables;
 #[cfg(feature = "operator")]
 mod alone;
 mod arguments;
+mod bounds;
 mod artifacts;
 mod checker;
 mod credential_directory;

@@ -24,7 +24,7 @@ use super::settings::{
 use super::sight::Sight;
 use super::supervisor::{self, SupervisorOptions};
 use super::value::{Given, Value};
-use super::{RunDescription, file, profile};
+use super::{RunDescription, bounds, file, profile};
 use crate::document::Format;
 use crate::run::RunId;
 
@@ -91,6 +91,7 @@ pub(crate) fn resolve(
         origins,
         earlier_runs.as_deref(),
     );
+    bounds::check(&description, &mut faults);
     let (isolation, workspace) = (description.isolation, &description.workspace);
     let sight = Sight::of(isolation, workspace, &description.shown());
     if let Some(given) = sources.options.get("junit")

@@ -24,6 +24,7 @@ pub(crate) mod rules;
 mod tests;
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::description::{DescriptionError, ErrorKind, Origin};
 use crate::document::{self, Format};
@@ -70,6 +71,9 @@ pub const MAX_OUTPUTS_BYTES: usize = 1024 * 1024;
 
 /// Most attempts of all steps together, those of `finally` not included, and most skipped steps: what ends a loop of `goto`.
 pub const MAX_STEP_EXECUTIONS: u32 = 10_000;
+
+/// How long one attempt may take when nothing is said: the deadline of a run of which nothing is said.
+pub const DEFAULT_STEP_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Longest name, tag, id or name of a parameter or output, in characters.
 pub const MAX_NAME_CHARS: usize = 63;

@@ -48,6 +48,40 @@ impl Plan<'_> {
     }
 }
 
+impl Plan<'_> {
+    /// The steps that would fail whatever the run does: those of whose condition or variables it is known already that they
+    /// have no value. One sentence each.
+    pub fn faults(&self) -> Vec<String> {
+        let steps = self.known_steps();
+        let scope = self.scope(&steps);
+        let run = self.playbook.steps.iter().skip(self.first_step);
+        let run = run.chain(&self.playbook.finally);
+        let fault = |step: &Step| {
+            let condition = step.condition.as_ref();
+            let known = condition.filter(|condition| condition.is_known_in(scope));
+            let (what, error) = match known.map(|condition| condition.holds(scope)) {
+                Some(Ok(false)) => return None,
+                Some(Err(error)) => ("its condition".to_owned(), error),
+                Some(Ok(true)) | None => {
+                    let mut env = step
+                        .env
+                        .iter()
+                        .filter(|(_, value)| value.is_known_in(scope));
+                    env.find_map(|(name, value)| {
+                        let error = value.render(scope).err()?;
+                        Some((format!("its variable {name}"), error))
+                    })?
+                }
+            };
+            Some(format!(
+                "the step {} fails: {what} has no value: {error}",
+                step.id
+            ))
+        };
+        run.filter_map(fault).collect()
+    }
+}
+
 impl fmt::Display for Plan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let steps = self.known_steps();

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag};
+use nix::unistd::AccessFlags;
 
 use super::directory::Directory;
 use super::error::{Operation, RecordingsError};
@@ -53,6 +54,28 @@ impl Store {
                 source,
             })?;
         Self::open(path)
+    }
+
+    /// Looks whether [`Store::open_or_create`] and a run in it would succeed, and makes nothing.
+    ///
+    /// # Errors
+    /// When the directory, or the nearest one above it that exists, is none or cannot be written to.
+    pub fn check(path: &Path) -> Result<(), RecordingsError> {
+        let unusable = |path: &Path, source| RecordingsError::Io {
+            operation: Operation::Create,
+            path: path.to_owned(),
+            source,
+        };
+        let there = path
+            .ancestors()
+            .find(|path| path.symlink_metadata().is_ok());
+        let there = there.unwrap_or(Path::new("/"));
+        let kind = there.metadata().map_err(|source| unusable(there, source))?;
+        if !kind.is_dir() {
+            return Err(unusable(there, io::ErrorKind::NotADirectory.into()));
+        }
+        let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
+        nix::unistd::eaccess(there, wanted).map_err(|errno| unusable(there, errno.into()))
     }
 
     /// Opens a store that exists, for those who only read.

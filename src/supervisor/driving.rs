@@ -12,6 +12,7 @@ use super::descriptors::Descriptors;
 use super::early_end::EarlyEnd;
 use super::record::Record;
 use super::report_file::ReportFile;
+use super::warnings::warnings;
 use super::{LOG_CLOSE_LIMIT, Supervisor, collecting, egress, filming, setup, showing};
 use crate::api::{self, Readiness};
 use crate::control::Calls;
@@ -95,7 +96,7 @@ impl Supervisor {
         recorder.append(crate::event::Event::Isolation(isolation));
         record.board.gauge().set(workload.gauge());
         record.metrics.level.set(workload.gauge());
-        for warning in setup::secrets_in_clear(&self.redactor) {
+        for warning in warnings(description, &self.redactor) {
             tracing::warn!("{warning}");
             recorder.diagnose(crate::event::Level::Warn, warning);
         }

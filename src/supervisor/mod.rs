@@ -20,6 +20,7 @@ pub mod link;
 pub mod listeners;
 pub mod observer;
 mod record;
+pub mod rehearsal;
 pub(crate) mod report_file;
 mod retention;
 mod sealing;
@@ -27,6 +28,7 @@ pub mod setup;
 pub mod showing;
 pub mod signals;
 pub mod telemetry;
+pub mod warnings;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -45,7 +47,6 @@ use tracing::Instrument;
 use crate::api::{self, Exposure, Readiness};
 use crate::control::Control;
 use crate::description::hand_over::HandOver;
-use crate::description::sight::Sight;
 use crate::progress::held::HeldLines;
 use crate::progress::mode::Display;
 use crate::recordings::RunDir;
@@ -229,11 +230,7 @@ impl Supervisor {
         );
         let description = &self.hand_over.description;
         let own_network = setup::has_own_network(description);
-        let sight = Sight::of(
-            description.isolation,
-            &description.workspace,
-            &description.shown(),
-        );
+        let sight = setup::sight(description);
         let shutdown = CancellationToken::new();
         let (ready, readiness) = watch::channel(Readiness::Starting);
         let mut serving = None;

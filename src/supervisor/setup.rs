@@ -25,6 +25,7 @@ use crate::description::hand_over::{HandOver, HandOverError};
 use crate::description::settings::{
     Access, Adapter, Durability, Isolation, Network, OnError, OnFull, WorkspaceMode,
 };
+use crate::description::sight::Sight;
 use crate::description::supervisor::{Authentication, SupervisorOptions};
 use crate::event::lifecycle::EnforcedLimit;
 use crate::guardrail::Watch;
@@ -34,7 +35,7 @@ use crate::progress::mode::{Doors, Passthrough};
 use crate::recordings::RunDir;
 use crate::recordings::claim::{Claim, ClaimAnswer};
 use crate::recordings::termination::TerminationMessage;
-use crate::redact::{MIN_SECRET_BYTES, Redactor};
+use crate::redact::Redactor;
 use crate::run::ErrorCode;
 use crate::session::artifacts::Artifacts;
 use crate::session::console::Console;
@@ -146,13 +147,10 @@ pub fn redactor(description: &RunDescription, options: &SupervisorOptions) -> Re
     )
 }
 
-/// What has to be said of declared secrets that are too short to be replaced: a text of a few letters is found everywhere.
-pub fn secrets_in_clear(redactor: &Redactor) -> impl Iterator<Item = String> {
-    redactor.too_short().iter().map(|name| {
-        format!(
-            "the secret {name} is shorter than {MIN_SECRET_BYTES} bytes, so it is not hidden where it is printed; use a longer one"
-        )
-    })
+/// What the workload sees of this host's files.
+pub fn sight(description: &RunDescription) -> Sight {
+    let shown = description.shown();
+    Sight::of(description.isolation, &description.workspace, &shown)
 }
 
 /// Names this process as the run's supervisor.

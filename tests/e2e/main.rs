@@ -82,6 +82,7 @@ mod live;
 mod init;
 #[cfg(feature = "operator")]
 mod replay;
+mod dry_run;
 mod egress;
 #[cfg(feature = "operator")]
 mod exec;

@@ -340,7 +340,7 @@ proptest! {
     ) {
         let command: Vec<&str> = std::iter::once("true").chain(arguments.iter().map(String::as_str)).collect();
         let json = |value: serde_json::Value| value.to_string();
-        let (timeout, idle) = (timeout.to_string(), idle.to_string());
+        let (timeout, idle) = (timeout.to_string(), idle.min(timeout).to_string());
         let (command, env) = (json(command.into()), json(serde_json::json!(env)));
         let (credentials, labels) = (json(serde_json::json!(credentials)), json(serde_json::json!(labels)));
         let mut environment = vec![

@@ -9,7 +9,7 @@ use super::super::model::{
 };
 use super::super::reader::{Field, Fields, Reader};
 use super::super::shown::Sight;
-use super::super::{MAX_NAME_CHARS, MAX_OUTPUTS};
+use super::super::{DEFAULT_STEP_TIMEOUT, MAX_NAME_CHARS, MAX_OUTPUTS};
 use super::literal::AS_IT_STANDS;
 use super::retries::NO_RETRIES;
 use super::{NAME_REMEDY, is_name};
@@ -39,9 +39,6 @@ pub(in super::super) const STEP_KEYS: [&str; 12] = [
 const TIMEOUTS: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(7 * 86_400);
 
-/// How long one attempt may take when nothing is said: the deadline of a run of which nothing is said.
-const TIMEOUT: Duration = Duration::from_secs(600);
-
 /// Most words of a shell with its flags.
 const MAX_SHELL_WORDS: usize = 16;
 
@@ -62,7 +59,7 @@ pub(super) struct Defaults {
 impl Default for Defaults {
     fn default() -> Self {
         Self {
-            timeout: TIMEOUT,
+            timeout: DEFAULT_STEP_TIMEOUT,
             retries: NO_RETRIES,
             on_failure: Failure::Abort,
             shell: vec!["sh".to_owned(), "-c".to_owned()],
@@ -120,7 +117,9 @@ impl<'a> Reader<'a> {
             return defaults;
         };
         if let Some(field) = fields.get("timeout") {
-            defaults.timeout = self.duration(&field, TIMEOUTS).unwrap_or(TIMEOUT);
+            defaults.timeout = self
+                .duration(&field, TIMEOUTS)
+                .unwrap_or(DEFAULT_STEP_TIMEOUT);
         }
         if let Some(field) = fields.get("retries") {
             defaults.retries = self.retries(&field, NO_RETRIES);

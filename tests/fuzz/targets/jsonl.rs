@@ -42,7 +42,9 @@ fn check_report(report: &Report, line: &[u8]) {
             let _ = action.whole_duration_ms();
         }
         Report::Message { .. } | Report::Thought { .. } | Report::Log { .. } => {}
-        Report::Checked(_) | Report::Retry { .. } => panic!("a line never says so"),
+        Report::Checked(_) | Report::Limit(_) | Report::Retry { .. } => {
+            panic!("a line never says so")
+        }
         Report::Result { .. } => panic!("a result is not recorded before the end"),
     }
 }
