@@ -28,6 +28,9 @@ const SECRET_REMEDY: &str = "give 1 byte to 64 KiB of UTF-8 without NUL";
 pub struct Credential {
     /// The kind of place.
     pub source: CredentialSource,
+    /// The place itself: the absolute path of the file, the name of the variable or in the directory, the number of the
+    /// descriptor. None where the value was given.
+    pub from: Option<String>,
     /// How the workload gets it.
     pub expose: Expose,
     /// The secret.
@@ -140,8 +143,18 @@ impl Checker<'_> {
             }
             _ => return Err(malformed()),
         };
+        let from = match (place, &place_given.value) {
+            ("file", Value::Text(path)) => {
+                let path = self.absolute(path, &place_given.origin);
+                Some(path.to_string_lossy().into_owned())
+            }
+            ("env" | "ref" | "fd", Value::Text(name)) => Some(name.clone()),
+            ("fd", Value::Integer(number)) => Some(number.to_string()),
+            _ => None,
+        };
         secret.map(|secret| Credential {
             source,
+            from,
             expose,
             secret,
         })

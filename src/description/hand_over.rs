@@ -38,7 +38,7 @@ pub enum HandOverError {
 struct Wire {
     description: RunDescription,
     options: SupervisorOptions,
-    credentials: BTreeMap<String, (CredentialSource, Expose, String)>,
+    credentials: BTreeMap<String, (CredentialSource, Option<String>, Expose, String)>,
     secret_parameters: BTreeMap<String, String>,
     token: Option<String>,
     read_token: Option<String>,
@@ -67,10 +67,11 @@ impl HandOver {
                 .map(|(name, credential)| {
                     let Credential {
                         source,
+                        from,
                         expose,
                         secret,
                     } = credential;
-                    (name, (source, expose, exposed(secret)))
+                    (name, (source, from, expose, exposed(secret)))
                 })
                 .collect(),
             token: options.token.take().map(exposed),
@@ -92,10 +93,11 @@ impl HandOver {
         description.credentials = wire
             .credentials
             .into_iter()
-            .map(|(name, (source, expose, text))| {
+            .map(|(name, (source, from, expose, text))| {
                 let secret = Secret::new(text);
                 let credential = Credential {
                     source,
+                    from,
                     expose,
                     secret,
                 };

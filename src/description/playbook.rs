@@ -148,6 +148,7 @@ impl Checker<'_> {
         };
         self.refuse_others(&given);
         let parameters = self.bounded_entries("parameters");
+        let is_read = !self.faults.has_any(&["parameters"]);
         let from_step = self.take("from_step").map(|(_, given)| given);
         let resumed_from = self.take("resumed_from").map(|(_, given)| given);
         if let (Some(given), None) = (&resumed_from, &from_step) {
@@ -161,7 +162,7 @@ impl Checker<'_> {
         let mut faults = Faults::default();
         let arguments = bind(
             &playbook,
-            &parameters,
+            is_read.then_some(&*parameters),
             &given.origin,
             &mut |given| self.secret_parameter(given),
             &mut faults,
@@ -319,8 +320,9 @@ impl Checker<'_> {
         }
         let candidates: Vec<Candidate<'_>> = playbooks
             .iter()
-            .map(|(_, playbook)| Candidate {
+            .map(|(source, playbook)| Candidate {
                 name: &playbook.name,
+                file: &source.shown,
                 tags: &playbook.tags,
             })
             .collect();

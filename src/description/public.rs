@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use super::credentials::Credential;
 use super::{Mount, MountKey, RunDescription, Secret};
 use crate::run::RunId;
 
@@ -23,10 +24,17 @@ impl RunDescription {
             .credentials
             .iter()
             .map(|(name, credential)| {
-                (
-                    name.clone(),
-                    json!({ "source": credential.source, "expose": credential.expose }),
-                )
+                let Credential {
+                    source,
+                    from,
+                    expose,
+                    ..
+                } = credential;
+                let mut shown = json!({ "source": source, "expose": expose });
+                if let (Some(from), Some(shown)) = (from, shown.as_object_mut()) {
+                    shown.insert("from".to_owned(), from.as_str().into());
+                }
+                (name.clone(), shown)
             })
             .collect();
         let mounts_of = |key: MountKey| self.mounts.iter().filter(move |mount| mount.key == key);

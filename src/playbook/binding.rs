@@ -12,16 +12,17 @@ pub(crate) type ReadSecret<'a> =
 
 /// The value of every parameter of a run, by name; what is wrong is added to `faults`.
 ///
-/// `playbook_origin` is where the playbook was named: there a required parameter is missing.
+/// `playbook_origin` is where the playbook was named: there a required parameter is missing. Where what was given could not be
+/// read, nothing is known to be missing, and `given` is none.
 pub(crate) fn bind(
     playbook: &Playbook,
-    given: &[(String, Given)],
+    given: Option<&[(String, Given)]>,
     playbook_origin: &Origin,
     read_secret: &mut ReadSecret<'_>,
     faults: &mut Faults,
 ) -> BTreeMap<String, Argument> {
     let mut arguments = BTreeMap::new();
-    for (name, given) in given {
+    for (name, given) in given.unwrap_or_default() {
         let key = format!("parameters.{}", shown_name(name));
         let Some(parameter) = playbook.parameter(name) else {
             let known = || playbook.parameters.iter().map(|known| known.name.as_str());
@@ -51,11 +52,12 @@ pub(crate) fn bind(
         }
     }
     for parameter in &playbook.parameters {
-        let is_given = given.iter().any(|(name, _)| *name == parameter.name);
-        if is_given {
+        let is_given =
+            |given: &[(String, Given)]| given.iter().any(|(name, _)| *name == parameter.name);
+        if given.is_some_and(is_given) {
             continue;
         }
-        if parameter.is_required {
+        if parameter.is_required && given.is_some() {
             let key = format!("parameters.{}", parameter.name);
             let form = match &parameter.kind {
                 ParameterKind::Secret { .. } => "file:PATH",

@@ -2,14 +2,27 @@
 
 use std::cmp::Reverse;
 
-/// Words that, directly before a tag, mean that it is not asked for; so does every word that ends in `n't`.
-const NEGATIONS: [&str; 6] = ["not", "never", "no", "without", "dont", "cannot"];
+/// Words that mean that a tag behind them is not asked for; so does every word that ends in `n't`.
+const NEGATIONS: [&str; 8] = [
+    "not", "never", "no", "without", "dont", "wont", "cant", "cannot",
+];
+
+/// Words that a negation reaches over, itself included, within its sentence and up to a comma: "do not ever run" is one, and
+/// what is far behind is another matter.
+const NEGATION_REACH: usize = 4;
+
+/// What makes one word with what follows its hyphen.
+const PREFIXES: [&str; 9] = [
+    "anti", "de", "mis", "non", "over", "post", "pre", "re", "un",
+];
 
 /// A playbook that may be asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
     /// Its name.
     pub name: &'a str,
+    /// The file that it was read from, for people.
+    pub file: &'a str,
     /// Its tags, in lower case.
     pub tags: &'a [String],
 }
@@ -59,33 +72,91 @@ pub fn best_match(task: &str, candidates: &[Candidate<'_>]) -> Result<usize, Mat
     }
 }
 
-/// The words of a text, in lower case; an apostrophe belongs to its word.
-fn words(text: &str) -> Vec<String> {
-    text.to_lowercase()
-        .replace('\u{2019}', "'")
-        .split(|c: char| !c.is_alphanumeric() && c != '\'')
-        .map(|word| word.trim_matches('\'').to_owned())
-        .filter(|word| !word.is_empty())
-        .collect()
+/// A word of a task, in lower case; an apostrophe belongs to its word.
+struct Word {
+    text: String,
+    end: End,
+}
+
+/// What stands behind a word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// A blank, or what ends nothing.
+    None,
+    /// A comma.
+    Comma,
+    /// The end of a sentence or line.
+    Sentence,
+}
+
+fn words(task: &str) -> Vec<Word> {
+    let task = task.to_lowercase().replace('\u{2019}', "'");
+    let is_of_word = |c: char| c.is_alphanumeric() || c == '\'' || c == '-';
+    let mut words: Vec<Word> = Vec::new();
+    let mut rest = task.as_str();
+    while let Some(start) = rest.find(is_of_word) {
+        let behind = rest.get(start..).unwrap_or_default();
+        let length = behind.find(|c| !is_of_word(c)).unwrap_or(behind.len());
+        let (run, after) = behind.split_at(length);
+        let gap = after.split(is_of_word).next().unwrap_or_default();
+        let end = match gap {
+            gap if gap.contains(['.', '!', '?', ';', '\n']) => End::Sentence,
+            gap if gap.contains(',') => End::Comma,
+            _ => End::None,
+        };
+        for part in parts(run) {
+            words.push(Word {
+                text: part.to_owned(),
+                end: End::None,
+            });
+        }
+        if let Some(last) = words.last_mut() {
+            last.end = end;
+        }
+        rest = after;
+    }
+    words
+}
+
+/// The words that hyphens join, but for a prefix, which makes another word of what follows: to pre-build is not to build.
+fn parts(run: &str) -> impl Iterator<Item = &str> {
+    let is_one = run
+        .split_once('-')
+        .is_some_and(|(first, _)| PREFIXES.contains(&first));
+    run.split(move |c| c == '-' && !is_one)
+        .map(|part| part.trim_matches(['\'', '-']))
+        .filter(|part| !part.is_empty())
 }
 
 /// Whether a tag stands in the words of a task, and nowhere behind a negation.
-fn is_asked_for(words: &[String], tag: &str) -> bool {
+fn is_asked_for(words: &[Word], tag: &str) -> bool {
     let tag: Vec<&str> = tag.split(' ').collect();
     let mut is_there = false;
     for (idx, window) in words.windows(tag.len()).enumerate() {
-        if window != tag.as_slice() {
+        if !window.iter().map(|word| &word.text).eq(&tag) {
             continue;
         }
-        let before = idx.checked_sub(1).and_then(|before| words.get(before));
-        let is_negated =
-            before.is_some_and(|word| NEGATIONS.contains(&word.as_str()) || word.ends_with("n't"));
-        if is_negated {
+        if words.get(..idx).is_some_and(is_negated) {
             return false;
         }
         is_there = true;
     }
     is_there
+}
+
+/// Whether a negation reaches over the end of these words.
+fn is_negated(before: &[Word]) -> bool {
+    for word in before.iter().rev().take(NEGATION_REACH) {
+        let is_negation = NEGATIONS.contains(&word.text.as_str()) || word.text.ends_with("n't");
+        match word.end {
+            End::Sentence => return false,
+            // "No, cancel it" asks for it; "never, ever cancel it" does not.
+            End::Comma if !is_negation || word.text == "no" => return false,
+            End::Comma | End::None if is_negation => return true,
+            End::Comma | End::None => {}
+        }
+    }
+    false
 }
 
 /// The candidates with their tags, for an error.
@@ -95,7 +166,10 @@ fn listed(candidates: &[Candidate<'_>]) -> String {
     let mut names: Vec<String> = candidates
         .iter()
         .take(MAX_LISTED)
-        .map(|candidate| format!("{} ({})", candidate.name, candidate.tags.join(", ")))
+        .map(|candidate| {
+            let Candidate { name, file, tags } = candidate;
+            format!("{name} ({}) in {file}", tags.join(", "))
+        })
         .collect();
     if candidates.len() > MAX_LISTED {
         names.push(format!("and {} more", candidates.len() - MAX_LISTED));

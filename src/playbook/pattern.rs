@@ -50,7 +50,9 @@ impl Pattern {
         }
         // The pattern itself is compiled first: with what stands around the whole one, `a)|(b` would be one.
         let anywhere = compile(written)?;
-        let whole = compile(&format!(r"\A(?:{written})\z"))?;
+        let whole = compile(&format!(r"\A(?:{written})\z"))
+            // Its last line is a comment, which it can have with `(?x)` only: there a line end means nothing.
+            .or_else(|_| compile(&format!("\\A(?:{written}\n)\\z")))?;
         Ok(Self {
             written: written.to_owned(),
             anywhere,
@@ -142,5 +144,17 @@ impl Eq for Pattern {}
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "/{}/", self.written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pattern;
+
+    #[test]
+    fn a_comment_at_the_end_belongs_to_the_pattern_alone() {
+        let pattern = Pattern::new("(?x) a b # both").unwrap();
+        assert!(pattern.is_whole("ab") && !pattern.is_whole("abc"));
+        assert!(Pattern::new("a)|(b").is_err());
     }
 }

@@ -157,6 +157,11 @@ impl<'a> Reader<'a> {
         self.fault(ErrorKind::OutOfBounds, &*field.key, shown, place, expected);
     }
 
+    /// How many faults there are so far.
+    pub(super) fn n_faults(&self) -> usize {
+        self.faults.len()
+    }
+
     /// Keeps the fault that a name of a map is absent.
     pub(super) fn missing(&mut self, fields: &Fields<'_>, name: &str, expected: &str) {
         let key = fields.key_of(name);
@@ -256,6 +261,11 @@ impl<'a> Reader<'a> {
     pub(super) fn text(&mut self, field: &Field<'a>, expected: &str) -> Option<&'a str> {
         match &field.node.value {
             Value::Text(text) if !text.contains('\0') => Some(text),
+            Value::Text(_) => {
+                let expected = "leave out the NUL, which no argument, variable or path can hold";
+                self.invalid(field, expected);
+                None
+            }
             _ => {
                 self.invalid(field, expected);
                 None
@@ -289,7 +299,12 @@ impl<'a> Reader<'a> {
             bounds.end()
         );
         let Value::Integer(integer) = &field.node.value else {
-            self.invalid(field, expected);
+            match &field.node.value {
+                Value::OtherNumber(number) if is_whole(number) => {
+                    self.out_of_bounds(field, expected);
+                }
+                _ => self.invalid(field, expected),
+            }
             return None;
         };
         match T::try_from(*integer) {
@@ -460,4 +475,10 @@ impl<'a> Reader<'a> {
         let kind = ErrorKind::Unusable { cause: error.found };
         self.fault(kind, &*field.key, shown, place, error.expected);
     }
+}
+
+/// Whether a number is a whole one, which is too large for the type.
+fn is_whole(number: &str) -> bool {
+    let digits = number.strip_prefix(['-', '+']).unwrap_or(number);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -1,15 +1,41 @@
 //! What whoever begins a run is warned of: things that are allowed and hardly meant.
 
-use crate::description::RunDescription;
+use crate::description::{Expose, RunDescription};
+use crate::playbook::Playbook;
 use crate::redact::{MIN_SECRET_BYTES, Redactor};
 
 /// The warnings of a run, one sentence each.
 pub fn warnings(description: &RunDescription, redactor: &Redactor) -> Vec<String> {
     let playbook = description.playbook.as_ref();
     let playbook = playbook.and_then(|run| run.playbook().ok());
-    let steps = playbook.map(|playbook| description.steps_beyond_the_run(&playbook));
+    let steps = playbook.map(|playbook| {
+        let mut warnings = description.steps_beyond_the_run(&playbook);
+        warnings.extend(hidden_credentials(description, &playbook));
+        warnings
+    });
     let steps = steps.unwrap_or_default().into_iter();
     secrets_in_clear(redactor).chain(steps).collect()
+}
+
+/// Steps whose own variable takes the place of a credential.
+fn hidden_credentials<'a>(
+    description: &'a RunDescription,
+    playbook: &'a Playbook,
+) -> impl Iterator<Item = String> + 'a {
+    let steps = playbook.steps.iter().chain(&playbook.finally);
+    steps.flat_map(|step| {
+        let names = step.env.iter().map(|(name, _)| name);
+        let hidden = names.filter(|name| {
+            let credential = description.credentials.get(*name);
+            credential.is_some_and(|credential| credential.expose == Expose::Env)
+        });
+        hidden.map(|name| {
+            format!(
+                "the step {} has a {name} of its own, and not the credential",
+                step.id
+            )
+        })
+    })
 }
 
 /// Declared secrets that are too short to be replaced: a text of a few letters is found everywhere.

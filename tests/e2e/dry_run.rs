@@ -61,19 +61,28 @@ fn nothing_is_left_of_a_sandbox_that_was_tried() {
 
 #[test]
 fn what_is_hardly_meant_is_a_warning_of_the_plan_and_of_the_run() {
-    let book = "version: 1\nname: p\nparameters: {n: {type: string}}\nsteps:\n  - {id: long, run: 'true', timeout: 20m}\n  - {id: bad, run: 'true', env: {N: '${{ number(params.n) }}'}, on_failure: continue}\n  - {id: off, run: 'true', if: \"params.n == '1'\", env: {N: '${{ number(params.n) }}'}}\n";
-    let run = || RunBuilder::playbook(book).flag("--param=n=x");
+    let book = "version: 1\nname: p\nparameters: {n: {type: string}}\nsteps:\n  - {id: long, run: 'true', timeout: 20m}\n  - {id: bad, run: 'true', env: {N: '${{ number(params.n) }}'}, on_failure: continue}\n  - {id: off, run: 'true', if: \"params.n == '1'\", env: {M: '${{ number(params.n) }}'}}\n";
+    let run = || {
+        RunBuilder::playbook(book).flag("--param=n=x").env(
+            "STOCKADE_CREDENTIALS",
+            r#"{"N": "correct-horse-battery-staple"}"#,
+        )
+    };
     let longer = "the step long may take 1200 s, and the run ends after timeout_seconds = 600; give a longer --timeout";
     let bad = "the step bad fails: its variable N has no value: number() was given a text that is no whole number";
+    let hidden = "the step bad has a N of its own, and not the credential";
     let dry = run().flag("--dry-run").finish();
     assert_eq!(dry.code(), 0, "{}", dry.stderr);
     let warnings: Vec<_> = dry.stderr.lines().collect();
     assert_eq!(
         warnings,
-        [format!("warning: {bad}"), format!("warning: {longer}")]
+        [bad, longer, hidden].map(|warning| format!("warning: {warning}"))
     );
     let real = run().finish();
     assert_eq!(real.code(), 0, "{}", real.stderr);
     let logs = real.recording.events_of("log");
-    assert!(logs.iter().any(|log| log["message"] == longer), "{logs:?}");
+    for warning in [longer, hidden] {
+        let is_it = |log: &serde_json::Value| log["message"] == warning;
+        assert!(logs.iter().any(is_it), "{warning}: {logs:?}");
+    }
 }

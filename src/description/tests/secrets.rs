@@ -98,7 +98,31 @@ fn a_credential_says_how_the_workload_gets_it() {
     let (run, _) = resolve_args("--config run.toml", &[], file).unwrap();
     let found: Vec<Expose> = run.credentials.values().map(|c| c.expose).collect();
     assert_eq!(found, [Expose::Env, Expose::Env, Expose::None]);
-    assert_eq!(run.public()["credentials"]["C"]["expose"], "none");
+    let public = &run.public()["credentials"]["C"];
+    assert_eq!(
+        *public,
+        serde_json::json!({"source": "value", "expose": "none"})
+    );
+}
+
+#[test]
+fn the_place_of_a_credential_is_shown_and_handed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("key");
+    std::fs::write(&path, "correct-horse-battery-staple").unwrap();
+    let args = format!(
+        "--credential A=file:{} --credential B=env:T -- true",
+        path.display()
+    );
+    let (description, options) = resolve_args(&args, &[("T", TOKEN)], "").unwrap();
+    let hand_over = HandOver {
+        description,
+        options,
+    };
+    let handed = HandOver::from_bytes(&hand_over.to_bytes().unwrap()).unwrap();
+    let public = handed.description.public();
+    assert_eq!(public["credentials"]["A"]["from"], path.to_str().unwrap());
+    assert_eq!(public["credentials"]["B"]["from"], "T");
 }
 
 #[test]

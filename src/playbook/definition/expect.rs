@@ -209,10 +209,15 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// How long files and URLs are looked at.
-    pub(super) fn verify(&mut self, field: &Field<'a>, expect: &Expectations) -> Option<Verify> {
+    /// How long files and URLs are looked at. Expectations `with_faults` may have named some.
+    pub(super) fn verify(
+        &mut self,
+        field: &Field<'a>,
+        expect: &Expectations,
+        with_faults: bool,
+    ) -> Option<Verify> {
         let fields = self.fields(field, &VERIFY_KEYS)?;
-        if expect.files.is_empty() && expect.http.is_empty() {
+        if expect.files.is_empty() && expect.http.is_empty() && !with_faults {
             let expected =
                 "expect a file or http: nothing else changes after the command has ended";
             self.conflict(field, expected);

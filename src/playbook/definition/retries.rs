@@ -32,7 +32,7 @@ impl<'a> Reader<'a> {
     /// The retries that a field gives over those that hold without it.
     pub(super) fn retries(&mut self, field: &Field<'a>, without: Retries) -> Retries {
         let mut retries = without;
-        if let Value::Integer(_) = &field.node.value {
+        if let Value::Integer(_) | Value::OtherNumber(_) = &field.node.value {
             retries.max = self.integer(field, 0..=MAX_RETRIES).unwrap_or(0);
             return retries;
         }

@@ -188,9 +188,11 @@ impl<'a> Reader<'a> {
         let condition = condition.and_then(|field| self.condition(&field, names));
         let timeout = fields.get("timeout");
         let timeout = timeout.and_then(|field| self.duration(&field, TIMEOUTS));
+        let n_faults = self.n_faults();
         let expect = self.expectations(fields.get("expect"), names);
+        let has_faults = self.n_faults() > n_faults;
         let verify = fields.get("verify");
-        let verify = verify.and_then(|field| self.verify(&field, &expect));
+        let verify = verify.and_then(|field| self.verify(&field, &expect, has_faults));
         let mut retries = self.step_retries(&fields, &expect, context.defaults.retries);
         let outputs = self.outputs(fields.get("outputs"));
         let on_failure = self.on_failure(fields.get("on_failure"), idx, context, &mut retries);

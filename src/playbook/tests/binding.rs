@@ -33,7 +33,7 @@ fn bound(given: &[(String, Given)]) -> Result<BTreeMap<String, Argument>, String
     let origin = Origin::flag("playbook");
     let arguments = bind(
         &read(PLAYBOOK),
-        given,
+        Some(given),
         &origin,
         &mut read_secret,
         &mut faults,

@@ -10,7 +10,11 @@ fn chosen(task: &str, playbooks: &[(&str, &[&str])]) -> Result<String, MatchErro
     let candidates: Vec<Candidate<'_>> = playbooks
         .iter()
         .zip(&tags)
-        .map(|((name, _), tags)| Candidate { name, tags })
+        .map(|((name, _), tags)| Candidate {
+            name,
+            file: "a.yaml",
+            tags,
+        })
         .collect();
     best_match(task, &candidates).map(|idx| playbooks[idx].0.to_owned())
 }
@@ -47,19 +51,35 @@ fn a_word_inside_another_or_behind_a_negation_is_no_match() {
         "do not cancel",
         "never cancel",
         "we won't cancel, so cancel nothing",
+        "do not ever cancel",
+        "don't you dare cancel it",
+        "never, ever cancel",
+        "pre-cancel it",
         "",
     ] {
-        let expected = MatchError::NoMatch("cancel-order (cancel)".to_owned());
+        let expected = MatchError::NoMatch("cancel-order (cancel) in a.yaml".to_owned());
         assert_eq!(chosen(task, &playbooks), Err(expected), "{task}");
     }
     assert_eq!(
         chosen("no: cancel", &playbooks),
-        Err(MatchError::NoMatch("cancel-order (cancel)".to_owned()))
+        Err(MatchError::NoMatch(
+            "cancel-order (cancel) in a.yaml".to_owned()
+        ))
     );
-    assert_eq!(
-        chosen("it is not right, cancel", &playbooks),
-        Ok("cancel-order".to_owned())
-    );
+    for task in [
+        "it is not right, cancel",
+        "No, cancel it",
+        "Do not wait. Cancel it",
+        "do not stop\ncancel",
+        "I do not know where my order is, cancel it",
+        "use the cancel-order playbook",
+    ] {
+        assert_eq!(
+            chosen(task, &playbooks),
+            Ok("cancel-order".to_owned()),
+            "{task}"
+        );
+    }
 }
 
 #[test]
@@ -68,6 +88,8 @@ fn a_tie_is_an_error_that_names_the_candidates() {
         [("a", &["deploy"]), ("b", &["deploy"]), ("c", &["test"])];
     assert_eq!(
         chosen("deploy it", &playbooks),
-        Err(MatchError::Tie("a (deploy), b (deploy)".to_owned()))
+        Err(MatchError::Tie(
+            "a (deploy) in a.yaml, b (deploy) in a.yaml".to_owned()
+        ))
     );
 }
