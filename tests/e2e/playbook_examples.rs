@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::need::{need, skip};
 use crate::harness::run::{Finished, binary};
 use crate::harness::tree::{copy_tree, snapshot};
-use crate::harness::{Recording, RunBuilder};
+use crate::harness::{Recording, RunBuilder, until};
 
 /// Longest time of the quick start, of which the README says that it takes less than a minute.
 const QUICK_START_LIMIT: Duration = Duration::from_secs(60);
@@ -189,47 +189,73 @@ fn a_flaky_job_succeeds_at_last_or_gives_up() {
     if need("python3").is_none() {
         return;
     }
-    let run = example("flaky.yaml").finish();
+    let on_tree = || {
+        let run = example("flaky.yaml");
+        let (_, n_files) = tree_of_sources(&run);
+        (run, n_files)
+    };
+    let (run, n_files) = on_tree();
+    let run = run.finish();
     assert_eq!(run.code(), 0, "{}\n{}", run.stderr, run.stdout);
     let steps = &run.recording.status()["data"]["steps"];
     assert_eq!(steps["serve"]["attempts"], 1);
-    assert_eq!(steps["work"]["attempts"], 3);
-    assert_eq!(steps["optional"]["status"], "failed");
-    assert_eq!(steps["either"]["status"], "succeeded");
+    assert_eq!(steps["fetch"]["attempts"], 3);
+    assert_eq!(steps["sums"]["status"], "failed");
+    assert_eq!(steps["compare"]["outputs"]["files"], n_files.to_string());
     let survivors = &run.recording.status()["survivors"];
     assert_eq!(survivors["killed"], 1, "the server ended with the run");
 
-    let run = example("flaky.yaml").flag("--param=failures=20").finish();
+    let (run, _) = on_tree();
+    let run = run.flag("--param=failures=20").finish();
     assert_eq!(run.code(), 1, "{}", run.stderr);
     let status = run.recording.status();
-    assert_eq!(status["data"]["steps"]["work"]["attempts"], 6);
+    assert_eq!(status["data"]["steps"]["fetch"]["attempts"], 6);
     assert_eq!(status["data"]["steps"]["log"]["status"], "succeeded");
+}
+
+/// Puts the event sources of this project into the workspace; gives their directory and how many files they are.
+fn tree_of_sources(run: &RunBuilder) -> (PathBuf, usize) {
+    let tree = run.workspace().join("event");
+    copy_tree(&checkout().join("src/event"), &tree);
+    let n_files = std::fs::read_dir(&tree).unwrap().count();
+    assert!(n_files >= 6, "{n_files}");
+    (tree, n_files)
 }
 
 #[test]
 fn a_job_that_was_stopped_goes_on_where_it_was() {
-    let stopped = example("resume.yaml").flag("--param=pause=1").start();
-    stopped.until_stdout("item 2");
+    let stopped = example("resume.yaml").flag("--param=pause=1");
+    let (_, n_files) = tree_of_sources(&stopped);
+    let done = stopped.workspace().join("inventory/done");
+    let stopped = stopped.start();
+    until("two files are hashed", || {
+        let done = std::fs::read_to_string(&done).unwrap_or_default();
+        (done.lines().count() >= 2).then_some(())
+    });
     stopped.signal(Signal::SIGTERM);
     let stopped = stopped.finish();
     assert_eq!(stopped.code(), 143, "{}", stopped.stderr);
     let workspace = stopped.directory.path().join("workspace");
-    let done = std::fs::read_to_string(workspace.join("resume-state/done")).unwrap();
-    assert!(done.starts_with("1\n2\n") && !done.contains('8'), "{done}");
+    let done = std::fs::read_to_string(workspace.join("inventory/done")).unwrap();
+    let n_done = done.lines().count();
+    assert!((2..n_files).contains(&n_done), "{done}");
 
     let resumed = example("resume.yaml")
         .flag("--workspace")
         .flag(&workspace)
-        .flag("--from-step=work")
+        .flag("--from-step=hash")
         .flag("--resumed-from")
         .flag(stopped.recording.path())
         .flag("--param=pause=1")
         .finish();
     assert_eq!(resumed.code(), 0, "{}\n{}", resumed.stderr, resumed.stdout);
     let steps = &resumed.recording.status()["data"]["steps"];
-    assert_eq!(steps["prepare"]["status"], "skipped");
-    assert_eq!(steps["prepare"]["taken_over"], true);
-    assert_eq!(steps["check"]["outputs"]["items"], "8");
-    assert!(!resumed.stdout.contains("item 1\n"), "{}", resumed.stdout);
-    assert!(!workspace.join("resume-state").exists());
+    assert_eq!(steps["list"]["status"], "skipped");
+    assert_eq!(steps["list"]["taken_over"], true);
+    assert_eq!(steps["check"]["outputs"]["files"], n_files.to_string());
+    let n_hashed = resumed.stdout.matches("hashed ./event/").count();
+    assert_eq!(n_hashed, n_files - n_done, "{}", resumed.stdout);
+    let sums = std::fs::read_to_string(workspace.join("SHA256SUMS")).unwrap();
+    assert!(sums.starts_with(&done), "{sums}");
+    assert!(!workspace.join("inventory").exists());
 }
