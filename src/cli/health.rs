@@ -36,7 +36,7 @@ const UNHEALTHY: u8 = 1;
 /// Which run, and what is asked.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The run: latest, a run id, a run's directory, unix:PATH or http://HOST:PORT [default: the one that listens here]
+    /// The run: latest, a run id, a run's directory, unix:PATH or HOST:PORT [default: the one that listens here]
     #[arg(value_name = "TARGET")]
     target: Option<String>,
 

@@ -17,7 +17,7 @@ use crate::session::workload::chain;
 /// Which run is meant, and how it is asked.
 #[derive(Debug, clap::Args)]
 pub struct Reach {
-    /// The run: latest, a run id, a run's directory, unix:PATH or http://HOST:PORT
+    /// The run: latest, a run id, a run's directory, unix:PATH or HOST:PORT
     #[arg(value_name = "TARGET", default_value = "latest")]
     pub(super) target: String,
 

@@ -1,4 +1,4 @@
-//! `stockade verify DIR`
+//! `stockade verify [RUN]`
 //!
 //! The log by its hash chain, and every file by the manifest.
 
@@ -17,7 +17,7 @@ const NOT_SOUND: u8 = 1;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The recording: a run's directory, a run id, or latest
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", default_value = "latest")]
     run: String,
 
     #[command(flatten)]

@@ -53,7 +53,8 @@ impl PartialEq for HeldSocket {
 impl Eq for HeldSocket {}
 
 impl Address {
-    /// Reads `http://HOST:PORT[/]` or `unix:PATH`, also `unix://PATH`; none when the text has neither beginning.
+    /// Reads `http://HOST:PORT[/]`, `HOST:PORT` or `unix:PATH`, also `unix://PATH`; none when the text has no such form: no run
+    /// id has a colon.
     ///
     /// # Errors
     /// What would be right, when the rest is no address.
@@ -71,7 +72,17 @@ impl Address {
                 "the status API speaks no TLS; give http:// and the address behind the proxy, or a tunnel to it",
             ));
         }
-        let rest = text.strip_prefix("http://")?;
+        let is_authority = |text: &str| {
+            let port = text.rsplit_once(':').map(|(_, port)| port);
+            let has_port = port
+                .is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+            has_port && !text.contains('/')
+        };
+        let rest = match text.strip_prefix("http://") {
+            Some(rest) => rest,
+            None if is_authority(text) => text,
+            None => return None,
+        };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let port = authority.rsplit_once(':').map(|(_, port)| port);
         let is_whole = port.is_some_and(|port| port.parse::<u16>().is_ok())
@@ -149,13 +160,9 @@ mod tests {
         assert_eq!(Address::parse("http://localhost:1"), tcp("localhost:1"));
         assert_eq!(Address::parse("unix:/run/a.sock"), unix("/run/a.sock"));
         assert_eq!(Address::parse("unix:///run/a.sock"), unix("/run/a.sock"));
-        for name in [
-            "latest",
-            "fox-1",
-            "/recordings/fox-1",
-            "./fox",
-            "127.0.0.1:8090",
-        ] {
+        assert_eq!(Address::parse("127.0.0.1:8090"), tcp("127.0.0.1:8090"));
+        assert_eq!(Address::parse("[::1]:8090"), tcp("[::1]:8090"));
+        for name in ["latest", "fox-1", "/recordings/fox-1", "./fox:80", "a:b"] {
             assert_eq!(Address::parse(name), None, "{name}");
         }
         for wrong in [
@@ -166,6 +173,9 @@ mod tests {
             "http://localhost:70000",
             "http://localhost:8090/status",
             "http://user@localhost:8090",
+            "user@localhost:8090",
+            "localhost:70000",
+            ":8090",
         ] {
             assert!(matches!(Address::parse(wrong), Some(Err(_))), "{wrong}");
         }

@@ -32,7 +32,7 @@ pub enum TargetError {
     },
     /// The text is no form of a target.
     #[error(
-        "{text:?} names no run: give latest, a run id, a run's directory (with a slash in it), unix:PATH or http://HOST:PORT"
+        "{text:?} names no run: give latest, a run id, a run's directory (with a slash in it), unix:PATH or HOST:PORT"
     )]
     Form {
         /// What was given.
@@ -245,7 +245,7 @@ mod tests {
             found.unwrap_err().to_string()
         };
         assert!(say("latest").contains("there is no run in"));
-        assert!(say("Fox!").contains("unix:PATH or http://HOST:PORT"));
+        assert!(say("Fox!").contains("unix:PATH or HOST:PORT"));
         assert!(say("http://x").contains("http://127.0.0.1:8090"));
     }
 

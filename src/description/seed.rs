@@ -204,6 +204,12 @@ fn take_out_switches(given: &mut Given, faults: &mut Faults) {
         return;
     };
     entries.retain(|(name, given)| {
+        if name == "dir" {
+            let expected =
+                "give the directory of recordings by --recordings or STOCKADE_RECORDINGS";
+            faults.add(ErrorKind::Unsupported, "recording.dir", given, expected);
+            return false;
+        }
         let switch = RECORDING_SWITCHES.iter().find(|(known, _)| known == name);
         if let Some((_, why)) = switch {
             let kind = match given.value {

@@ -28,7 +28,11 @@ impl Call {
             input: match input {
                 (None, None) => None,
                 (summary, input) => {
-                    let input = input.as_ref().map(ToString::to_string);
+                    // The order of names in an object says nothing.
+                    let input = input.clone().map(|mut input| {
+                        input.sort_all_objects();
+                        input.to_string()
+                    });
                     Some(hash_of(&(summary, input)))
                 }
             },

@@ -206,6 +206,11 @@ fn what_was_typed_and_what_came_back_make_the_difference() {
     for (idx, change) in alike.into_iter().enumerate() {
         assert_eq!(signature(change), same, "{idx}");
     }
+    let in_order: fn(&mut ReportedAction) =
+        |r| r.input = serde_json::from_str(r#"{"a": {"c": 1, "d": 2}, "b": 3}"#).ok();
+    let in_another: fn(&mut ReportedAction) =
+        |r| r.input = serde_json::from_str(r#"{"b": 3, "a": {"d": 2, "c": 1}}"#).ok();
+    assert_eq!(signature(in_order), signature(in_another));
 }
 
 #[test]
