@@ -142,7 +142,10 @@ fn page(name: Option<&str>, mut command: Command) -> Option<io::Result<Vec<u8>>>
         Some(name) => named(name, &command)?.clone(),
     };
     let mut page = Vec::new();
-    let rendered = clap_mangen::Man::new(command).render(&mut page);
+    let rendered = clap_mangen::Man::new(command)
+        .source(concat!("stockade ", env!("CARGO_PKG_VERSION")))
+        .manual("Stockade Manual")
+        .render(&mut page);
     Some(rendered.map(|()| page))
 }
 
@@ -167,6 +170,22 @@ fn written(bytes: &[u8]) -> ExitCode {
 mod tests {
     use super::*;
     use crate::cli::command;
+
+    #[test]
+    fn a_page_says_of_what_program_and_version_it_is() {
+        for (name, title) in [
+            (None, "stockade"),
+            (Some("config-show"), "stockade-config-show"),
+        ] {
+            let page = String::from_utf8(page(name, command()).unwrap().unwrap()).unwrap();
+            let heading = page.lines().find(|line| line.starts_with(".TH")).unwrap();
+            let expected = format!(
+                ".TH {title} 1  \"stockade {}\" \"Stockade Manual\"",
+                env!("CARGO_PKG_VERSION")
+            );
+            assert_eq!(heading.trim_end(), expected);
+        }
+    }
 
     /// Every visible flag of every command, and the commands themselves, by the names of their pages.
     fn words() -> Vec<(String, Vec<String>)> {
