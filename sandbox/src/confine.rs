@@ -45,10 +45,6 @@ use std::rc::Rc;
 /// Host name of every sandbox.
 pub const HOST_NAME: &str = "stockade";
 
-/// Out-of-memory score of the in-sandbox init: above the supervisor's, and below that of each launch, so that a group that
-/// is out of memory loses what filled it and keeps what reports on it.
-const OUT_OF_MEMORY_SCORE: &str = "400";
-
 /// More capabilities than any kernel has; the loop ends at the first that does not exist.
 const MAX_CAPABILITIES: libc::c_ulong = 64;
 
@@ -137,8 +133,6 @@ impl Child {
                 .at(Step::CreateNamespaces, "the view of control groups")?;
         }
         let _ = nix::unistd::setsid();
-        // Not every host grants it, and nothing is weaker without it.
-        let _ = fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE);
         // The launch helper has no secret in its arguments, so a kernel that forbids this loses nothing but tidiness.
         let _ = wipe_arguments();
         // A possessed key could be read whatever the namespaces. Where keyctl is filtered the workload has none either.

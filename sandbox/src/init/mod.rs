@@ -46,7 +46,8 @@ use std::time::Duration;
 /// Most launches whose report was not taken yet; each costs the init a table entry or a queued report.
 pub const MAX_UNREPORTED_LAUNCHES: usize = 4_096;
 
-/// Out-of-memory score of everything that is launched: above the init's, below what is sure to be chosen first.
+/// Out-of-memory score of everything that is launched: above the init's, which has the supervisor's and next to no memory, so
+/// that even a launch that lowers its own is chosen before who reports it; below what is sure to be chosen first.
 const OUT_OF_MEMORY_SCORE: &str = "500";
 
 /// Time for the last sweep without a pid namespace, after which the init leaves the rest to the launch helper.
