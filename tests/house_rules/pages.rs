@@ -22,6 +22,40 @@ const PAGES: [&str; 13] = [
     "changelog",
 ];
 
+/// Each acceptance check of the init, with the tests that check it.
+const CHECKS: &str = "tests/e2e/init/checks.md";
+
+#[test]
+fn every_check_of_the_init_has_tests_that_are_there() {
+    let mut findings = Findings::new(
+        "every row of the table of checks names tests that exist",
+        "write the test, or name the one that took its place",
+    );
+    let page = read(CHECKS);
+    let rows = page
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.starts_with("| "));
+    let mut n_checks = 0;
+    for (line_idx, row) in rows.skip(2) {
+        n_checks += 1;
+        let named: Vec<_> = row.split('`').filter(|part| part.contains("::")).collect();
+        if named.is_empty() {
+            findings.add(CHECKS, line_idx, "a check without a test");
+        }
+        for test in named {
+            let (path, function) = test.split_once("::").unwrap();
+            let is_there = root().join(path).is_file()
+                && read(path).contains(&format!("#[test]\nfn {function}() {{"));
+            if !is_there {
+                findings.add(CHECKS, line_idx, &format!("{test}: no such test"));
+            }
+        }
+    }
+    assert!(n_checks >= 19, "{n_checks} checks");
+    findings.check();
+}
+
 #[test]
 fn every_page_is_there_and_every_link_leads_somewhere() {
     let mut findings = Findings::new(
