@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use axum::http::StatusCode;
 use prometheus_client::encoding::text::encode;
@@ -13,7 +14,7 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use super::egress::EgressCounters;
 use super::guardrails::GuardrailCounters;
@@ -151,6 +152,10 @@ pub struct Metrics {
     pub survivors_killed: Counter,
     /// Starts of services that had ended.
     pub service_restarts: Counter,
+    /// 1 while the run is paused, else 0.
+    pub run_paused: Gauge,
+    /// How long the run stood still, in the pauses that have ended.
+    pub paused_seconds: Counter<f64, AtomicU64>,
     /// Connections and readers.
     pub traffic: Arc<Traffic>,
     /// Absent until there is something to tell.
@@ -208,6 +213,14 @@ impl Default for Metrics {
         };
         let log_bytes = gauge("log_bytes", "Bytes of whole lines in the log's files");
         let log_healthy = gauge("log_healthy", "1 while the log reaches its files");
+        let run_paused = gauge("run_paused", "1 while the run is paused");
+        let paused_seconds = Counter::default();
+        registry.register_with_unit(
+            "paused",
+            "Time in pauses that have ended",
+            Unit::Seconds,
+            paused_seconds.clone(),
+        );
         let mut seldom = |name: &str, help: &str| {
             let family = Family::<NoLabels, Gauge>::default();
             registry.register(name, help, family.clone());
@@ -229,6 +242,8 @@ impl Default for Metrics {
             egress,
             survivors_killed,
             service_restarts,
+            run_paused,
+            paused_seconds,
             traffic,
             memory,
             pids,
@@ -354,6 +369,8 @@ mod tests {
             "stockade_run_phase{phase=\"running\"} 1",
             "stockade_run_phase{phase=\"starting\"} 0",
             "stockade_log_healthy 1",
+            "stockade_run_paused 0",
+            "stockade_paused_seconds_total 0.0",
             "stockade_readers_connected 0",
             "stockade_slow_readers_cut_total 0",
             "stockade_guardrail_decisions_total{rule=\"repeated_cycle\",decision=\"hint\"} 0",

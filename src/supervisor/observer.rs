@@ -1,6 +1,7 @@
 //! Who looks at the log as it is written: the status document and the metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::api::Metrics;
 use crate::event::{Event, ServiceState};
@@ -52,9 +53,15 @@ impl RunObserver {
                         .inc_by(complete.survivors.killed);
                     self.metrics.set_phase(Phase::Finished);
                 }
+                Event::RunPaused(_) => {
+                    self.metrics.run_paused.set(1);
+                }
+                Event::RunResumed(resumed) => {
+                    self.metrics.run_paused.set(0);
+                    let time = Duration::from_millis(resumed.paused_ms);
+                    self.metrics.paused_seconds.inc_by(time.as_secs_f64());
+                }
                 Event::LogOpened(_)
-                | Event::RunPaused(_)
-                | Event::RunResumed(_)
                 | Event::Isolation(_)
                 | Event::ActionStarted(_)
                 | Event::ActionOutput(_)

@@ -200,12 +200,19 @@ fn readers_and_the_status_work_while_the_run_is_paused() {
         assert!(late.text().contains("\"type\":\"run.paused\""));
         let status = http::get(&address, "/status").json();
         assert_eq!(status["paused"]["by"], means.word(), "{status}");
-        assert_eq!(http::get(&address, "/metrics").status, 200);
+        let metrics = || http::get(&address, "/metrics").text();
+        assert!(metrics().contains("\nstockade_run_paused 1\n"));
         assert_eq!(http::get(&address, "/readyz").status, 200);
         let seen = run.recording().events_of("action.output").len();
         assert_stands(&run, Duration::from_millis(100));
         assert_eq!(ask(&run, "/resume").0, 200);
         next("run.resumed");
+        let metrics = metrics();
+        assert!(metrics.contains("\nstockade_run_paused 0\n"), "{metrics}");
+        let paused = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("stockade_paused_seconds_total "));
+        assert!(paused.unwrap().parse::<f64>().unwrap() >= 0.1, "{paused:?}");
         until("there is output again", || {
             (run.recording().events_of("action.output").len() > seen).then_some(())
         });
