@@ -5,7 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::json;
 
@@ -56,19 +56,19 @@ pub struct Arguments {
     json: bool,
 }
 
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     quantity::bytes(text).ok_or_else(|| "give bytes, or text such as 500MB or 1GiB".to_owned())
 }
 
 /// Removes recordings: 0 when all that was due is gone, 125 when something could not be removed or looked into.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    let retention = Retention {
-        max_age: arguments
-            .keep_days
-            .map(|days| Duration::from_secs(days.saturating_mul(24 * 60 * 60))),
-        max_runs: arguments.keep_runs,
-        max_bytes: arguments.keep_bytes,
-    };
+    let Arguments {
+        keep_days,
+        keep_runs,
+        keep_bytes,
+        ..
+    } = arguments;
+    let retention = Retention::of(*keep_days, *keep_runs, *keep_bytes);
     if retention.is_unlimited() {
         notice::error("nothing to prune by: give --keep-days, --keep-runs or --keep-bytes");
         return ExitCode::from(super::USAGE);

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::place::Place;
+use super::prune::size;
 use super::{FAILURE, notice};
 use crate::api::server::serve_with;
 use crate::api::{Auth, Limits, Listener, Reach, Scope};
@@ -24,12 +25,14 @@ use crate::engine::docker::{self, DockerEngine};
 use crate::engine::local::LocalEngine;
 use crate::engine::program::Program;
 use crate::recordings::Store;
+use crate::recordings::prune::Retention;
 use crate::serve::admission::{Admission, DEFAULT_MAX_RUNS};
 use crate::serve::creation::Creation;
 use crate::serve::hub::Hub;
 use crate::serve::metrics::Counters;
 use crate::serve::reaper::Reaper;
 use crate::serve::registry::Registry;
+use crate::serve::retention;
 use crate::serve::service::{ControlPlane, ServeService};
 use crate::serve::token;
 use crate::session::workload::chain;
@@ -72,6 +75,34 @@ pub struct Arguments {
     /// Let at most COUNT runs go on at once [default: 256]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=MAX_MAX_RUNS))]
     max_runs: Option<u16>,
+
+    /// Remove recordings older than so many days, every minute [default: keep all]
+    #[arg(
+        long,
+        value_name = "DAYS",
+        env = "STOCKADE_KEEP_DAYS",
+        hide_env_values = true
+    )]
+    keep_days: Option<u64>,
+
+    /// Remove the oldest recordings beyond so many runs [default: keep all]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "STOCKADE_KEEP_RUNS",
+        hide_env_values = true
+    )]
+    keep_runs: Option<usize>,
+
+    /// Remove the oldest recordings beyond so many bytes: bytes, or 500MB, 1GiB [default: keep all]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "STOCKADE_KEEP_BYTES",
+        hide_env_values = true,
+        value_parser = size
+    )]
+    keep_bytes: Option<u64>,
 
     /// Read the token for reading and control from FILE [default: one is made, in .stockade/token of the recordings]
     #[arg(long, value_name = "FILE")]
@@ -125,12 +156,18 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| format!("cannot begin: {error}"))?;
+    let keep = Retention::of(
+        arguments.keep_days,
+        arguments.keep_runs,
+        arguments.keep_bytes,
+    );
     let told = how_to_ask(address, is_minted.then(|| token::path(&store)));
     runtime.block_on(async {
         let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
         let store = Arc::new(store);
         let program = Program::new(program, recordings);
         let engine = engine(arguments, &store, &program, &tasks)?;
+        let kept = Arc::clone(&store);
         let registry = Arc::new(Registry::new(
             store,
             engine,
@@ -156,6 +193,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
             reach: Reach::Exposed,
         };
         tasks.spawn(reaper.work(draining.clone()));
+        tasks.spawn(retention::work(kept, keep, draining.clone()));
         notice::line(&told);
         let service = ServeService::new(plane);
         let served = serve_with(vec![listener], service, draining, tasks).await;

@@ -33,6 +33,16 @@ pub struct Retention {
 }
 
 impl Retention {
+    /// What is kept by the limits that people give, days among them.
+    pub fn of(days: Option<u64>, runs: Option<usize>, bytes: Option<u64>) -> Self {
+        const DAY_SECONDS: u64 = 24 * 60 * 60;
+        Self {
+            max_age: days.map(|days| Duration::from_secs(days.saturating_mul(DAY_SECONDS))),
+            max_runs: runs,
+            max_bytes: bytes,
+        }
+    }
+
     /// Whether there is no limit at all, so that nothing goes.
     pub fn is_unlimited(&self) -> bool {
         *self == Self::default()

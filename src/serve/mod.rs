@@ -21,6 +21,7 @@ pub mod intent;
 pub mod metrics;
 pub mod reaper;
 pub mod registry;
+pub mod retention;
 pub mod route;
 mod routes;
 pub mod service;

@@ -4,6 +4,7 @@ mod client;
 mod docker;
 mod place;
 mod quota;
+mod retention;
 mod unasked;
 
 use std::path::Path;
