@@ -410,16 +410,28 @@ pub fn one_round(cell: Cell, holds: &Holds, seed: u64) -> Seen {
         &format!("the run ends:\n{}", scene.stderr()),
         || scene.ended(),
     );
-    until_within(PATIENCE, "nothing of the run is left", || {
-        let left = process_table::of_run(&scene.directory);
-        (left.is_empty() && scene.agent().is_none() && scene.grandchild().is_none()).then_some(())
-    });
+    // Where no pid namespace ends it, what is frozen stays so when all who could let it go are killed at once: `finalize`
+    // finds it by the record.
+    let may_stand = cell.moment == Moment::Paused
+        && cell.victim == Victim::All
+        && matches!(scene.place, Place::Container | Place::Unconfined);
+    let until_nothing_is_left = || {
+        until_within(PATIENCE, "nothing of the run is left", || {
+            let left = process_table::of_run(&scene.directory);
+            (left.is_empty() && scene.agent().is_none() && scene.grandchild().is_none())
+                .then_some(())
+        });
+    };
+    if !may_stand {
+        until_nothing_is_left();
+    }
     let seen = reader.finish();
     watcher.finish();
     let is_guardian_gone = matches!(cell.victim, Victim::Guardian | Victim::All);
     if is_guardian_gone {
         finalize(recording.path(), 1 + random.below(3));
     }
+    until_nothing_is_left();
     claims::check(&Told {
         cell,
         n_struck,
