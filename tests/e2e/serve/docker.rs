@@ -3,6 +3,9 @@
 use serde_json::{Value, json};
 
 use super::place::Place;
+use crate::harness::engine::Engine;
+use crate::harness::need::need;
+use crate::harness::run::binary;
 use crate::harness::until;
 
 fn inspected(place: &Place, id: &str) -> Value {
@@ -218,4 +221,35 @@ fn an_engine_that_is_away_ends_no_run_hides_none_and_stops_no_reader() {
     until("the container is removed once the engine is back", || {
         place.container(&id).is_empty().then_some(())
     });
+}
+
+/// The script is for a person and an engine of their own; here it has the engine of the tests.
+#[test]
+fn the_acceptance_of_the_predecessor_holds_in_a_real_container() {
+    let Some(engine) = Engine::shared() else {
+        return;
+    };
+    for tool in ["curl", "jq"] {
+        if need(tool).is_none() {
+            return;
+        }
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/seed-acceptance");
+    let output = std::process::Command::new("bash")
+        .arg(script)
+        .env("STOCKADE", binary())
+        .env("DOCKER_HOST", engine.host())
+        .env("IMAGE", Engine::IMAGE)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}{errors}");
+    let n_passed = told
+        .lines()
+        .filter(|line| line.starts_with("PASS "))
+        .count();
+    assert_eq!(n_passed, 5, "{told}{errors}");
+    // For whoever runs it alone, with `--nocapture`.
+    print!("{told}");
 }
