@@ -113,7 +113,7 @@ fn a_container_of_somebody_else_is_no_run() {
         .unwrap()
         .trim_start_matches('/')
         .replace(&id, "foreign");
-    let image = crate::harness::engine::Engine::IMAGE;
+    let image = Engine::IMAGE;
     place.docker(&[
         "create",
         "--name",
