@@ -74,7 +74,12 @@ pub struct DockerEngine {
 
 /// What has the name of a run's container.
 enum Named {
-    Ours(Bound, EngineState),
+    Ours {
+        bound: Bound,
+        state: EngineState,
+        /// The engine's id of the container.
+        container: String,
+    },
     Foreign,
     Nothing,
 }
@@ -129,6 +134,7 @@ impl DockerEngine {
             Err(error) if status_of(&error) == Some(404) => return Ok(Named::Nothing),
             Err(error) => return Err(unavailable(error)),
         };
+        let container = found.id.unwrap_or_else(|| name.clone());
         let labels = found.config.and_then(|config| config.labels);
         if !container::is_ours(&labels.unwrap_or_default(), &self.owner, run_id) {
             return Ok(Named::Foreign);
@@ -142,13 +148,17 @@ impl DockerEngine {
             run_id: run_id.clone(),
             instance_id: claim.await?.map(|claim| claim.nonce),
         };
-        Ok(Named::Ours(bound, state::of(found.state.as_ref())))
+        Ok(Named::Ours {
+            bound,
+            state: state::of(found.state.as_ref()),
+            container,
+        })
     }
 
     /// A container that is not ours is none.
     async fn look(&self, run_id: &RunId) -> Result<(Option<Bound>, EngineState), EngineError> {
         Ok(match self.find(run_id).await? {
-            Named::Ours(bound, state) => (Some(bound), state),
+            Named::Ours { bound, state, .. } => (Some(bound), state),
             Named::Foreign | Named::Nothing => (None, EngineState::Gone),
         })
     }

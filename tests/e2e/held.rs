@@ -17,8 +17,13 @@ pub struct Holds {
 impl Holds {
     /// Nothing is held yet. None where no compiler is.
     pub fn new() -> Option<Self> {
+        Self::of("death_shim")
+    }
+
+    /// The same with another library.
+    pub fn of(library: &str) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
-        let library = compiled(directory.path(), "death_shim")?;
+        let library = compiled(directory.path(), library)?;
         Some(Self { directory, library })
     }
 

@@ -5,6 +5,7 @@ mod docker;
 mod place;
 mod quota;
 mod retention;
+mod steps;
 mod unasked;
 
 use std::path::Path;

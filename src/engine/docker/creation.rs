@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{ANSWER_LIMIT, DockerEngine, Named, container, refusal, status_of, token};
-use crate::engine::{Bound, EngineError, Order};
+use crate::engine::{Bound, EngineError, EngineState, Order, PendingReason};
 use crate::run::RunId;
 
 /// The user of a container where the control plane is root: that of our image.
@@ -26,18 +26,58 @@ const IMAGE_UID: u32 = 65532;
 /// Time between two looks for a container that is being made.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How long somebody else may leave a container that they made without starting it: an engine that answers takes milliseconds
+/// for that, and who was killed in between never starts it.
+const START_LIMIT: Duration = Duration::from_secs(5);
+
+/// Attempts to make a container whose name is taken.
+const MAX_TRIES: usize = 3;
+
+/// Whose container it is that has the name already.
+enum Taken {
+    /// It was started, or has ended even.
+    Started(Bound),
+    /// Whoever made it never started it.
+    Left {
+        /// Its id.
+        container: String,
+    },
+    /// A foreign one's, or nobody's after all.
+    NotOurs,
+}
+
+/// Whether a container goes that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Discard {
+    /// It goes.
+    Always,
+    /// It stays.
+    UnlessStarted,
+}
+
 impl DockerEngine {
-    /// The container that somebody else makes at this moment; none where the name is a foreign one's, or nothing appears.
-    async fn made_by_another(&self, run_id: &RunId) -> Result<Option<Bound>, EngineError> {
-        let until = Instant::now() + ANSWER_LIMIT;
+    /// What became of the container that somebody else makes, or made.
+    async fn made_by_another(&self, run_id: &RunId) -> Result<Taken, EngineError> {
+        let began_at = Instant::now();
         loop {
+            let passed = began_at.elapsed();
             match self.find(run_id).await? {
-                Named::Ours(bound, _) => return Ok(Some(bound)),
-                Named::Foreign => return Ok(None),
+                Named::Ours {
+                    state: EngineState::Pending(PendingReason::Created),
+                    container,
+                    ..
+                } if passed >= START_LIMIT => return Ok(Taken::Left { container }),
+                Named::Ours {
+                    state: EngineState::Pending(PendingReason::Created),
+                    ..
+                } => {}
+                Named::Ours { bound, .. } => return Ok(Taken::Started(bound)),
+                Named::Foreign => return Ok(Taken::NotOurs),
                 // The engine takes the name before it has the container.
-                Named::Nothing if Instant::now() < until => sleep(LOOK_INTERVAL).await,
-                Named::Nothing => return Ok(None),
+                Named::Nothing if passed < ANSWER_LIMIT => {}
+                Named::Nothing => return Ok(Taken::NotOurs),
             }
+            sleep(LOOK_INTERVAL).await;
         }
     }
 
@@ -61,18 +101,29 @@ impl DockerEngine {
             name: Some(name.clone()),
             ..CreateContainerOptions::default()
         };
-        match client.create_container(Some(options), body).await {
-            Ok(_) => {}
-            // Docker says 409 of a name that is taken, Podman 500. Whoever took it starts it, too.
-            Err(error) if matches!(status_of(&error), Some(409 | 500)) => {
-                let made = self.made_by_another(&order.run_id).await?;
-                return made.ok_or_else(|| refused(error));
+        let mut n_tries = 0;
+        let made = loop {
+            n_tries += 1;
+            let asked = client.create_container(Some(options.clone()), body.clone());
+            match asked.await {
+                Ok(made) => break made.id,
+                // Docker says 409 of a name that is taken, Podman 500. Whoever took it starts it, too, if they live.
+                Err(error) if matches!(status_of(&error), Some(409 | 500)) => {
+                    match self.made_by_another(&order.run_id).await? {
+                        Taken::Started(bound) => return Ok(bound),
+                        Taken::Left { container } if n_tries < MAX_TRIES => {
+                            self.discard(client, &container, Discard::UnlessStarted)
+                                .await;
+                        }
+                        Taken::Left { .. } | Taken::NotOurs => return Err(refused(error)),
+                    }
+                }
+                Err(error) => return Err(refused(error)),
             }
-            Err(error) => return Err(refused(error)),
-        }
-        if let Err(source) = self.begin(client, &name, &order.accepted.delivered).await {
+        };
+        if let Err(source) = self.begin(client, &made, &order.accepted.delivered).await {
             // What was made for a run that is refused stays nowhere.
-            self.discard(client, &name).await;
+            self.discard(client, &made, Discard::Always).await;
             return Err(refusal(&order.run_id, source));
         }
         Ok(Bound {
@@ -85,7 +136,7 @@ impl DockerEngine {
     async fn begin(
         &self,
         client: &Docker,
-        name: &str,
+        container: &str,
         description: &[u8],
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let options = AttachContainerOptions {
@@ -93,9 +144,9 @@ impl DockerEngine {
             stream: true,
             ..AttachContainerOptions::default()
         };
-        let mut attached = client.attach_container(name, Some(options)).await?;
+        let mut attached = client.attach_container(container, Some(options)).await?;
         client
-            .start_container(name, None::<StartContainerOptions>)
+            .start_container(container, None::<StartContainerOptions>)
             .await?;
         timeout(ANSWER_LIMIT, async {
             attached.input.write_all(description).await?;
@@ -106,17 +157,20 @@ impl DockerEngine {
         Ok(())
     }
 
-    async fn discard(&self, client: &Docker, name: &str) {
+    /// Removes that very container, whoever has its name meanwhile.
+    async fn discard(&self, client: &Docker, container: &str, discard: Discard) {
         let options = RemoveContainerOptions {
-            force: true,
+            force: discard == Discard::Always,
             v: true,
             ..RemoveContainerOptions::default()
         };
-        let removed = client.remove_container(name, Some(options)).await;
-        if let Err(error) = removed
-            && status_of(&error) != Some(404)
-        {
-            tracing::warn!(%error, "a container that did not start was not removed");
+        let removed = client.remove_container(container, Some(options)).await;
+        if let Err(error) = removed {
+            match (status_of(&error), discard) {
+                // Somebody else was faster, or has started it after all.
+                (Some(404), _) | (Some(409), Discard::UnlessStarted) => {}
+                _ => tracing::warn!(%error, "a container that did not start was not removed"),
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use crate::harness::http::{Stream, request, stream};
 use crate::harness::run::binary;
 use crate::harness::wait::until_within;
 use crate::harness::{Reply, until};
+use crate::held::Holds;
 
 /// Longest wait for something that a busy machine makes slow.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -172,9 +173,21 @@ impl Place {
         until("the port is free", || self.try_to_serve(address, &[]))
     }
 
+    /// A control plane that is held where `holds` says.
+    pub fn serve_held(&self, holds: &Holds) -> Plane {
+        let mut command = self.command(&["--listen", "127.0.0.1:0"]);
+        command.envs(holds.variables());
+        self.started(command).unwrap()
+    }
+
     fn try_to_serve(&self, listen: &str, arguments: &[&str]) -> Option<Plane> {
         let arguments = [&["--listen", listen], arguments].concat();
-        let mut child = self.command(&arguments).spawn().unwrap();
+        self.started(self.command(&arguments))
+    }
+
+    /// None when it cannot listen.
+    fn started(&self, mut command: Command) -> Option<Plane> {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let first = lines.next().unwrap().unwrap();
         let Some((_, address)) = first.split_once("control plane on http://") else {
@@ -281,6 +294,12 @@ impl Plane {
             ("Last-Event-ID", &after),
         ];
         stream(&self.address, &format!("/runs/{id}/stream"), &headers)
+    }
+
+    /// Kills it while somebody else still waits for its answer.
+    pub fn strike(&self) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        crate::harness::run::kill(pid, nix::sys::signal::Signal::SIGKILL);
     }
 
     pub fn kill(mut self) {
