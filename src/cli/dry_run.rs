@@ -1,6 +1,7 @@
 //! `stockade run --dry-run`: the plan of a run that passed every check, and nothing else.
 //!
-//! It writes no recording and starts nothing of the run; the sandbox is built and taken down again. Everything that it prints goes through the redactor of the run.
+//! It writes no recording and starts nothing of the run; the sandbox is built and taken down again. Everything that it prints
+//! goes through the redactor of the run.
 
 use std::process::ExitCode;
 

@@ -100,7 +100,7 @@ fn words(task: &str) -> Vec<Word> {
         let (run, after) = behind.split_at(length);
         let gap = after.split(is_of_word).next().unwrap_or_default();
         let end = match gap {
-            gap if gap.contains(['.', '!', '?', ';', '\n']) => End::Sentence,
+            gap if ends_sentence(gap) => End::Sentence,
             gap if gap.contains(',') => End::Comma,
             _ => End::None,
         };
@@ -116,6 +116,19 @@ fn words(task: &str) -> Vec<Word> {
         rest = after;
     }
     words
+}
+
+/// Whether what stands between two words ends a sentence or line. A dot with something directly behind it is one of a name:
+/// "do not run ./build" is one sentence.
+fn ends_sentence(gap: &str) -> bool {
+    let mut chars = gap.chars().peekable();
+    while let Some(c) = chars.next() {
+        let is_last = chars.peek().is_none_or(|next| next.is_whitespace());
+        if c == '\n' || (is_last && matches!(c, '.' | '!' | '?' | ';') && gap.len() > 1) {
+            return true;
+        }
+    }
+    false
 }
 
 /// The words that hyphens join, but for a prefix, which makes another word of what follows: to pre-build is not to build.
