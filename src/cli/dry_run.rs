@@ -19,9 +19,13 @@ use crate::supervisor::{listeners, report_file, setup};
 
 /// Prints the plan: 0, or the exit status that the run would give for what stands in its way.
 pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) -> ExitCode {
+    let redactor = setup::redactor(description, options);
+    let refuse = |text: &str| {
+        notice::error(&redactor.redact_text(text));
+        ExitCode::from(FAILURE)
+    };
     if let Err(refusal) = check(description, options) {
-        notice::error(&refusal.to_string());
-        return ExitCode::from(FAILURE);
+        return refuse(&refusal.to_string());
     }
     let mut warned = Vec::new();
     let plan = match &description.playbook {
@@ -41,12 +45,10 @@ pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) ->
                 plan.to_string()
             }
             Err(errors) => {
-                notice::error(&errors.to_string());
-                return ExitCode::from(FAILURE);
+                return refuse(&errors.to_string());
             }
         },
     };
-    let redactor = setup::redactor(description, options);
     warned.extend(warnings(description, &redactor));
     for warning in warned {
         notice::line(&format!("warning: {}", redactor.redact_text(&warning)));

@@ -44,6 +44,10 @@ const DEFAULT_ADDRESS: SocketAddr =
 /// Largest number of runs that may be asked for: one control plane looks at each every few seconds.
 const MAX_MAX_RUNS: i64 = 10_000;
 
+/// Longest age and most runs that may be named, as of a run. None of it is 0: a run that is created at this moment is not to go.
+const MAX_KEEP_DAYS: u64 = 36_500;
+const MAX_KEEP_RUNS: i64 = 1_000_000;
+
 /// Threads that run tasks.
 const WORKER_THREADS: usize = 2;
 
@@ -81,7 +85,8 @@ pub struct Arguments {
         long,
         value_name = "DAYS",
         env = "STOCKADE_KEEP_DAYS",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = clap::value_parser!(u64).range(1..=MAX_KEEP_DAYS)
     )]
     keep_days: Option<u64>,
 
@@ -90,9 +95,10 @@ pub struct Arguments {
         long,
         value_name = "COUNT",
         env = "STOCKADE_KEEP_RUNS",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = clap::value_parser!(u32).range(1..=MAX_KEEP_RUNS)
     )]
-    keep_runs: Option<usize>,
+    keep_runs: Option<u32>,
 
     /// Remove the oldest recordings beyond so many bytes: bytes, or 500MB, 1GiB [default: keep all]
     #[arg(
@@ -100,7 +106,7 @@ pub struct Arguments {
         value_name = "SIZE",
         env = "STOCKADE_KEEP_BYTES",
         hide_env_values = true,
-        value_parser = size
+        value_parser = kept_size
     )]
     keep_bytes: Option<u64>,
 
@@ -111,6 +117,13 @@ pub struct Arguments {
     /// Read the token for reading alone from FILE
     #[arg(long, value_name = "FILE")]
     read_token_file: Option<PathBuf>,
+}
+
+fn kept_size(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err("give more than 0".to_owned()),
+        bytes => Ok(bytes),
+    }
 }
 
 /// Serves until a signal: 0, or 125 when it could not begin.
@@ -158,7 +171,9 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         .map_err(|error| format!("cannot begin: {error}"))?;
     let keep = Retention::of(
         arguments.keep_days,
-        arguments.keep_runs,
+        arguments
+            .keep_runs
+            .and_then(|runs| usize::try_from(runs).ok()),
         arguments.keep_bytes,
     );
     let told = how_to_ask(address, is_minted.then(|| token::path(&store)));

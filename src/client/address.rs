@@ -76,7 +76,9 @@ impl Address {
             let port = text.rsplit_once(':').map(|(_, port)| port);
             let has_port = port
                 .is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
-            has_port && !text.contains('/')
+            // Without its brackets an IPv6 address ends like one with a port.
+            let is_bare_v6 = text.matches(':').count() > 1 && !text.starts_with('[');
+            has_port && !is_bare_v6 && !text.contains('/')
         };
         let rest = match text.strip_prefix("http://") {
             Some(rest) => rest,
@@ -162,7 +164,14 @@ mod tests {
         assert_eq!(Address::parse("unix:///run/a.sock"), unix("/run/a.sock"));
         assert_eq!(Address::parse("127.0.0.1:8090"), tcp("127.0.0.1:8090"));
         assert_eq!(Address::parse("[::1]:8090"), tcp("[::1]:8090"));
-        for name in ["latest", "fox-1", "/recordings/fox-1", "./fox:80", "a:b"] {
+        for name in [
+            "latest",
+            "fox-1",
+            "/recordings/fox-1",
+            "./fox:80",
+            "a:b",
+            "2001:db8::5",
+        ] {
             assert_eq!(Address::parse(name), None, "{name}");
         }
         for wrong in [

@@ -79,7 +79,7 @@ struct Word {
 }
 
 /// What stands behind a word.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
     /// A blank, or what ends nothing.
     None,
@@ -110,25 +110,27 @@ fn words(task: &str) -> Vec<Word> {
                 end: End::None,
             });
         }
+        // A lone hyphen is no word: what stood before it holds as well.
         if let Some(last) = words.last_mut() {
-            last.end = end;
+            last.end = last.end.max(end);
         }
         rest = after;
     }
     words
 }
 
-/// Whether what stands between two words ends a sentence or line. A dot with something directly behind it is one of a name:
-/// "do not run ./build" is one sentence.
+/// Whether what stands between two words ends a sentence or line: a blank follows the mark, or what closes a quotation and
+/// then a blank. A dot with a word directly behind it is one of a name: "do not run ./build" is one sentence.
 fn ends_sentence(gap: &str) -> bool {
-    let mut chars = gap.chars().peekable();
-    while let Some(c) = chars.next() {
-        let is_last = chars.peek().is_none_or(|next| next.is_whitespace());
-        if c == '\n' || (is_last && matches!(c, '.' | '!' | '?' | ';') && gap.len() > 1) {
-            return true;
-        }
-    }
-    false
+    let is_mark = |c: char| matches!(c, '.' | '!' | '?' | ';');
+    let is_closing =
+        |c: char| is_mark(c) || matches!(c, '"' | ')' | ']' | '}' | '*' | '\u{201d}' | '\u{bb}');
+    let is_behind_a_mark = |(idx, _): (usize, &str)| {
+        let behind = gap.get(idx + 1..).unwrap_or_default();
+        let behind = behind.trim_start_matches(is_closing);
+        behind.starts_with(char::is_whitespace)
+    };
+    gap.contains('\n') || gap.match_indices(is_mark).any(is_behind_a_mark)
 }
 
 /// The words that hyphens join, but for a prefix, which makes another word of what follows: to pre-build is not to build.
@@ -143,7 +145,7 @@ fn parts(run: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a tag stands in the words of a task, and nowhere behind a negation.
 fn is_asked_for(words: &[Word], tag: &str) -> bool {
-    let tag: Vec<&str> = tag.split(' ').collect();
+    let tag: Vec<&str> = tag.split(' ').flat_map(parts).collect();
     let mut is_there = false;
     for (idx, window) in words.windows(tag.len()).enumerate() {
         if !window.iter().map(|word| &word.text).eq(&tag) {

@@ -58,8 +58,11 @@ impl Plan<'_> {
         let run = run.chain(&self.playbook.finally);
         let fault = |step: &Step| {
             let condition = step.condition.as_ref();
-            let known = condition.filter(|condition| condition.is_known_in(scope));
-            let (what, error) = match known.map(|condition| condition.holds(scope)) {
+            // What is decided in the run may yet skip the step.
+            if condition.is_some_and(|condition| !condition.is_known_in(scope)) {
+                return None;
+            }
+            let (what, error) = match condition.map(|condition| condition.holds(scope)) {
                 Some(Ok(false)) => return None,
                 Some(Err(error)) => ("its condition".to_owned(), error),
                 Some(Ok(true)) | None => {

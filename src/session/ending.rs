@@ -328,7 +328,9 @@ impl Session {
     /// Keeps what the agent had as its result when the run was ended from outside.
     async fn keep_result(&mut self, cause: &mut Cause) {
         let exit = self.launched.as_ref().and_then(|launched| launched.exit);
+        // An agent that reached a limit of its own has said its last word.
         if cause.by != EndedBy::Agent
+            && cause.verdict.limit.is_none()
             && let Some(End::Verdict(verdict)) = self.tell(Observation::Interrupted(exit)).await
         {
             cause.verdict = Verdict {

@@ -43,6 +43,29 @@ fn what_the_run_would_fail_of_is_found_by_trying_it() {
 }
 
 #[test]
+fn recordings_in_the_workspace_are_no_obstacle_and_are_not_made() {
+    for tier in ["full", "container"] {
+        let run = || {
+            let run = RunBuilder::new(["true"]).flag(format!("--isolation={tier}"));
+            let recordings = run.workspace().join("runs");
+            run.with_recordings(recordings)
+        };
+        let (dry, real) = (run().flag("--dry-run"), run());
+        let workspace = dry.workspace();
+        let before = snapshot(&workspace);
+        let (dry, real) = (dry.finish(), real.finish());
+        assert_eq!(
+            dry.code(),
+            real.code(),
+            "{tier}: {} {}",
+            dry.stderr,
+            real.stderr
+        );
+        assert_eq!(snapshot(&workspace).len(), before.len(), "{tier}");
+    }
+}
+
+#[test]
 fn nothing_is_left_of_a_sandbox_that_was_tried() {
     for tier in ["full", "container", "none"] {
         let run = RunBuilder::new(["true"])
@@ -61,7 +84,7 @@ fn nothing_is_left_of_a_sandbox_that_was_tried() {
 
 #[test]
 fn what_is_hardly_meant_is_a_warning_of_the_plan_and_of_the_run() {
-    let book = "version: 1\nname: p\nparameters: {n: {type: string}}\nsteps:\n  - {id: long, run: 'true', timeout: 20m}\n  - {id: bad, run: 'true', env: {N: '${{ number(params.n) }}'}, on_failure: continue}\n  - {id: off, run: 'true', if: \"params.n == '1'\", env: {M: '${{ number(params.n) }}'}}\n";
+    let book = "version: 1\nname: p\nparameters: {n: {type: string}}\nsteps:\n  - {id: long, run: 'true', timeout: 20m}\n  - {id: bad, run: 'true', env: {N: '${{ number(params.n) }}'}, on_failure: continue}\n  - {id: off, run: 'true', if: \"params.n == '1'\", env: {M: '${{ number(params.n) }}'}}\n  - {id: perhaps, run: 'true', if: 'steps.long.exit == 5', env: {M: '${{ number(params.n) }}'}}\n";
     let run = || {
         RunBuilder::playbook(book).flag("--param=n=x").env(
             "STOCKADE_CREDENTIALS",

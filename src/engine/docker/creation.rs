@@ -124,6 +124,11 @@ impl DockerEngine {
         if let Err(source) = self.begin(client, &made, &order.accepted.delivered).await {
             // What was made for a run that is refused stays nowhere.
             self.discard(client, &made, Discard::Always).await;
+            // Somebody took this one for left, and has made another: theirs is the run.
+            let is_gone = source.downcast_ref::<Error>().and_then(status_of) == Some(404);
+            if is_gone && let Taken::Started(bound) = self.made_by_another(&order.run_id).await? {
+                return Ok(bound);
+            }
             return Err(refusal(&order.run_id, source));
         }
         Ok(Bound {

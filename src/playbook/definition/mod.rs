@@ -156,7 +156,7 @@ impl<'a> Reader<'a> {
     }
 
     fn tags(&mut self, field: Option<Field<'a>>) -> Vec<String> {
-        let expected = "give words of letters and digits, of 63 characters in all";
+        let expected = "give words of letters, digits and inner hyphens, of 63 characters in all";
         let Some(field) = field else {
             return Vec::new();
         };
@@ -284,10 +284,11 @@ fn is_label(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// Whether `tag` consists of words with single spaces between them.
+/// Whether `tag` consists of words with single spaces between them; hyphens may join parts of a word.
 fn is_tag(tag: &str) -> bool {
     tag.chars().count() <= MAX_NAME_CHARS
         && tag
             .split(' ')
-            .all(|word| !word.is_empty() && word.chars().all(char::is_alphanumeric))
+            .flat_map(|word| word.split('-'))
+            .all(|part| !part.is_empty() && part.chars().all(char::is_alphanumeric))
 }

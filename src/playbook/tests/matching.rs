@@ -56,6 +56,8 @@ fn a_word_inside_another_or_behind_a_negation_is_no_match() {
         "never, ever cancel",
         "pre-cancel it",
         "do not run ./cancel",
+        "never touch .cancel",
+        "never - cancel",
         "do not touch order.cancel",
         "",
     ] {
@@ -73,6 +75,10 @@ fn a_word_inside_another_or_behind_a_negation_is_no_match() {
         "No, cancel it",
         "Do not wait. Cancel it",
         "do not stop\ncancel",
+        "- never push\n- cancel it",
+        "Do not wait. - cancel it",
+        "he said \"do not wait.\" Cancel it",
+        "(do not wait.) Cancel it",
         "I do not know where my order is, cancel it",
         "use the cancel-order playbook",
     ] {
@@ -94,4 +100,17 @@ fn a_tie_is_an_error_that_names_the_candidates() {
             "a (deploy) in a.yaml, b (deploy) in a.yaml".to_owned()
         ))
     );
+}
+
+#[test]
+fn a_word_with_a_prefix_is_a_tag_of_its_own() {
+    let playbooks: [(&str, &[&str]); 2] = [("checks", &["pre-commit"]), ("all", &["build-all"])];
+    for (task, expected) in [
+        ("run the pre-commit checks", "checks"),
+        ("build-all, please", "all"),
+        ("build all of it", "all"),
+    ] {
+        assert_eq!(chosen(task, &playbooks), Ok(expected.to_owned()), "{task}");
+    }
+    assert!(chosen("commit it", &playbooks).is_err());
 }

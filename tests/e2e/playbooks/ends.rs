@@ -183,3 +183,34 @@ fn a_look_that_has_ended_is_no_excuse_for_silence() {
     let duration = run.recording.status()["duration_ms"].as_u64().unwrap();
     assert!(duration < 5_000, "{duration}");
 }
+
+#[test]
+fn a_loop_that_reached_its_limit_ends_by_it_and_tells_no_exit_of_another_step() {
+    let skipped: String = (0..190)
+        .map(|idx| format!("  - {{id: s{idx}, run: 'true', if: '1 == 2'}}\n"))
+        .collect();
+    let book = format!(
+        "steps:\n{skipped}  - {{id: back, run: 'exit 3', on_failure: 'goto:s0'}}\nfinally:\n  - {{id: f, run: 'exit 0'}}\n"
+    );
+    let run = playbook(&book).flag("--max-steps=1000").finish();
+    assert_eq!(run.code(), 1, "{}", run.stderr);
+    let status = run.recording.status();
+    assert_eq!(status["error"]["code"], "BUDGET_EXCEEDED", "{status}");
+    assert_eq!(
+        status["error"]["details"],
+        json!({"rule": "steps.skipped", "limit": 10_000})
+    );
+    let outcome = &status["outcome"];
+    assert_eq!(outcome["by"], "limit", "{outcome}");
+    assert_eq!(
+        outcome["exit_code"],
+        json!(null),
+        "that of finally decided nothing: {outcome}"
+    );
+    assert_eq!(status["data"]["steps"]["f"]["status"], "succeeded");
+    let [limit] = run.recording.events_of("limit").try_into().unwrap();
+    assert_eq!(
+        (&limit["rule"], &limit["decision"]),
+        (&json!("steps.skipped"), &json!("end_steps"))
+    );
+}

@@ -47,3 +47,14 @@ fn removes_what_is_beyond(place: &Place) {
     let list = plane.ask("GET", "/runs", &[], "").json();
     assert_eq!(list["runs"].as_array().unwrap().len(), 2, "{list}");
 }
+
+#[test]
+fn a_limit_that_would_take_a_run_as_it_is_created_is_refused() {
+    let place = Place::new();
+    for flag in ["--keep-days=0", "--keep-runs=0", "--keep-bytes=0"] {
+        let refused = place.command(&[flag]).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{flag}");
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(told.contains(flag.split('=').next().unwrap()), "{told}");
+    }
+}
