@@ -27,29 +27,28 @@ pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) ->
     if let Err(refusal) = check(description, options) {
         return refuse(&refusal.to_string());
     }
-    let mut warned = Vec::new();
-    let plan = match &description.playbook {
-        None => format!("command\n     {:?}", description.command),
-        Some(run) => match run.playbook() {
-            Ok(playbook) => {
-                let first = run.from_step.as_deref();
-                let first_step = first.and_then(|id| playbook.step_idx(id)).unwrap_or(0);
-                let earlier = run.earlier_states();
-                let plan = Plan {
-                    playbook: &playbook,
-                    arguments: &run.arguments,
-                    first_step,
-                    earlier: &earlier,
-                };
-                warned.extend(plan.faults());
-                plan.to_string()
-            }
-            Err(errors) => {
-                return refuse(&errors.to_string());
-            }
-        },
+    let playbook = match setup::playbook(description) {
+        Ok(playbook) => playbook,
+        Err(errors) => return refuse(&errors.to_string()),
     };
-    warned.extend(warnings(description, &redactor));
+    let mut warned = Vec::new();
+    let plan = match (&description.playbook, &playbook) {
+        (Some(run), Some(playbook)) => {
+            let first = run.from_step.as_deref();
+            let first_step = first.and_then(|id| playbook.step_idx(id)).unwrap_or(0);
+            let earlier = run.earlier_states();
+            let plan = Plan {
+                playbook,
+                arguments: &run.arguments,
+                first_step,
+                earlier: &earlier,
+            };
+            warned.extend(plan.faults());
+            plan.to_string()
+        }
+        _ => format!("command\n     {:?}", description.command),
+    };
+    warned.extend(warnings(description, playbook.as_ref(), &redactor));
     for warning in warned {
         notice::line(&format!("warning: {}", redactor.redact_text(&warning)));
     }

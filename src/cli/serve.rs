@@ -25,7 +25,7 @@ use crate::engine::docker::{self, DockerEngine};
 use crate::engine::local::LocalEngine;
 use crate::engine::program::Program;
 use crate::recordings::Store;
-use crate::recordings::prune::Retention;
+use crate::recordings::prune::{MAX_KEEP_DAYS, MAX_KEEP_RUNS, Retention};
 use crate::serve::admission::{Admission, DEFAULT_MAX_RUNS};
 use crate::serve::creation::Creation;
 use crate::serve::hub::Hub;
@@ -43,10 +43,6 @@ const DEFAULT_ADDRESS: SocketAddr =
 
 /// Largest number of runs that may be asked for: one control plane looks at each every few seconds.
 const MAX_MAX_RUNS: i64 = 10_000;
-
-/// Longest age and most runs that may be named, as of a run. None of it is 0: a run that is created at this moment is not to go.
-const MAX_KEEP_DAYS: u64 = 36_500;
-const MAX_KEEP_RUNS: i64 = 1_000_000;
 
 /// Threads that run tasks.
 const WORKER_THREADS: usize = 2;
@@ -96,7 +92,7 @@ pub struct Arguments {
         value_name = "COUNT",
         env = "STOCKADE_KEEP_RUNS",
         hide_env_values = true,
-        value_parser = clap::value_parser!(u32).range(1..=MAX_KEEP_RUNS)
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_KEEP_RUNS))
     )]
     keep_runs: Option<u32>,
 
@@ -119,6 +115,7 @@ pub struct Arguments {
     read_token_file: Option<PathBuf>,
 }
 
+/// None of the limits is 0: a run that is created at this moment is not to go.
 fn kept_size(text: &str) -> Result<u64, String> {
     match size(text)? {
         0 => Err("give more than 0".to_owned()),

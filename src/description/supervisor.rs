@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -22,14 +21,14 @@ use super::sight::Sight;
 use super::value::{Given, Value};
 use super::variables::VARIABLES;
 use crate::progress::mode::{FinalStatus, Progress};
-use crate::recordings::prune::Retention;
+use crate::recordings::prune::{MAX_KEEP_DAYS, MAX_KEEP_RUNS, Retention};
 
 /// Shortest token, in characters: 16 of base64 hold 96 bits, which cannot be guessed over a network.
 pub const MIN_TOKEN_CHARS: usize = 16;
 /// Longest token, in characters: it must fit into one request header.
 pub const MAX_TOKEN_CHARS: usize = 4_096;
-/// Most days, runs and bytes that a limit of retention may name: a century, a million runs, an exbibyte.
-const MAX_KEEP: [u64; 3] = [36_500, 1_000_000, 1 << 60];
+/// Most bytes that a limit of retention may name: an exbibyte.
+const MAX_KEEP_BYTES: u64 = 1 << 60;
 /// Longest path of a Unix socket, in bytes (unix(7): 108 with the final NUL).
 const MAX_SOCKET_BYTES: usize = 107;
 
@@ -363,20 +362,22 @@ impl OptionReader<'_> {
     }
 
     fn keep(&mut self) -> Retention {
-        let [max_days, max_runs, max_bytes] = MAX_KEEP;
         let plain = |text: &str| text.parse().ok();
-        let days = self.limit("keep-days", "STOCKADE_KEEP_DAYS", max_days, plain);
-        let runs = self.limit("keep-runs", "STOCKADE_KEEP_RUNS", max_runs, plain);
-        Retention {
-            max_age: days.map(|days| Duration::from_secs(days * 86_400)),
-            max_runs: runs.and_then(|runs| usize::try_from(runs).ok()),
-            max_bytes: self.limit(
-                "keep-bytes",
-                "STOCKADE_KEEP_BYTES",
-                max_bytes,
-                quantity::bytes,
-            ),
-        }
+        let days = self.limit("keep-days", "STOCKADE_KEEP_DAYS", MAX_KEEP_DAYS, plain);
+        let runs = self.limit(
+            "keep-runs",
+            "STOCKADE_KEEP_RUNS",
+            MAX_KEEP_RUNS.into(),
+            plain,
+        );
+        let bytes = self.limit(
+            "keep-bytes",
+            "STOCKADE_KEEP_BYTES",
+            MAX_KEEP_BYTES,
+            quantity::bytes,
+        );
+        let runs = runs.and_then(|runs| usize::try_from(runs).ok());
+        Retention::of(days, runs, bytes)
     }
 
     fn limit(

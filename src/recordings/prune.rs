@@ -21,6 +21,12 @@ use super::store::{Store, StoreEntry};
 use super::tree;
 use crate::run::RunId;
 
+/// Longest age that may be named, in days: a century.
+pub const MAX_KEEP_DAYS: u64 = 36_500;
+
+/// Most runs that may be named.
+pub const MAX_KEEP_RUNS: u32 = 1_000_000;
+
 /// What is kept. A limit that is none does not count; without any, nothing goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Retention {

@@ -44,10 +44,12 @@ impl Supervisor {
             Ok(report_file) => report_file,
             Err(error) => return self.end_early(recorder, refused(error.to_string())).await,
         };
-        let agent = match setup::agent(description) {
-            Ok(agent) => agent,
+        let playbook = match setup::playbook(description) {
+            Ok(playbook) => playbook,
             Err(error) => return self.end_early(recorder, refused(error.to_string())).await,
         };
+        let warnings = warnings(description, playbook.as_ref(), &self.redactor);
+        let agent = setup::agent(description, playbook);
         let policy = setup::policy(description, Some(&self.hand_over.options.recordings));
         let deadline = self.began + description.timeout;
         let result = match setup::result(description) {
@@ -96,7 +98,7 @@ impl Supervisor {
         recorder.append(crate::event::Event::Isolation(isolation));
         record.board.gauge().set(workload.gauge());
         record.metrics.level.set(workload.gauge());
-        for warning in warnings(description, &self.redactor) {
+        for warning in warnings {
             tracing::warn!("{warning}");
             recorder.diagnose(crate::event::Level::Warn, warning);
         }

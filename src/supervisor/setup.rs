@@ -19,7 +19,6 @@ use super::early_end::EarlyEnd;
 use super::egress;
 use crate::agent::{Agent, CommandAgent, JsonlAgent, PlaybookAgent};
 use crate::api::{Auth, AuthError, Scope};
-use crate::description::RunDescription;
 use crate::description::credentials::Expose;
 use crate::description::hand_over::{HandOver, HandOverError};
 use crate::description::settings::{
@@ -27,10 +26,11 @@ use crate::description::settings::{
 };
 use crate::description::sight::Sight;
 use crate::description::supervisor::{Authentication, SupervisorOptions};
+use crate::description::{PlaybookRun, RunDescription};
 use crate::event::lifecycle::EnforcedLimit;
 use crate::guardrail::Watch;
 use crate::log::{self, LogOptions, Millis};
-use crate::playbook::PlaybookErrors;
+use crate::playbook::{Playbook, PlaybookErrors};
 use crate::progress::mode::{Doors, Passthrough};
 use crate::recordings::RunDir;
 use crate::recordings::claim::{Claim, ClaimAnswer};
@@ -420,23 +420,28 @@ pub fn journal(
     .watching_attempts(description.guardrails_of_attempts().map(Watch::new))
 }
 
-/// The agent that the description names.
+/// The playbook of the run, read from the description, if it has one.
 ///
 /// # Errors
-/// When the playbook is none to this build, though it was one to the build that handed it over.
-pub fn agent(description: &RunDescription) -> Result<Box<dyn Agent>, PlaybookErrors> {
-    if let Some(run) = &description.playbook {
-        let playbook = run.playbook()?;
+/// When it is none to this build, though it was one to the build that handed it over.
+pub fn playbook(description: &RunDescription) -> Result<Option<Playbook>, PlaybookErrors> {
+    let run = description.playbook.as_ref();
+    run.map(PlaybookRun::playbook).transpose()
+}
+
+/// The agent that the description names, of which `playbook` is the playbook.
+pub fn agent(description: &RunDescription, playbook: Option<Playbook>) -> Box<dyn Agent> {
+    if let (Some(run), Some(playbook)) = (&description.playbook, playbook) {
         let from_step = run.from_step.as_deref();
         let from = from_step.and_then(|id| playbook.step_idx(id)).unwrap_or(0);
         let agent =
             PlaybookAgent::new(playbook, run.arguments.clone(), from).resumed(run.earlier_states());
-        return Ok(Box::new(agent));
+        return Box::new(agent);
     }
-    Ok(match description.adapter {
+    match description.adapter {
         Adapter::None => Box::new(CommandAgent::new(description.command.clone())),
         Adapter::Jsonl => Box::new(JsonlAgent::new(description.command.clone())),
-    })
+    }
 }
 
 /// Who may ask the status API.

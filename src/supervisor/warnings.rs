@@ -4,17 +4,18 @@ use crate::description::{Expose, RunDescription};
 use crate::playbook::Playbook;
 use crate::redact::{MIN_SECRET_BYTES, Redactor};
 
-/// The warnings of a run, one sentence each.
-pub fn warnings(description: &RunDescription, redactor: &Redactor) -> Vec<String> {
-    let playbook = description.playbook.as_ref();
-    let playbook = playbook.and_then(|run| run.playbook().ok());
-    let steps = playbook.map(|playbook| {
-        let mut warnings = description.steps_beyond_the_run(&playbook);
-        warnings.extend(hidden_credentials(description, &playbook));
-        warnings
-    });
-    let steps = steps.unwrap_or_default().into_iter();
-    secrets_in_clear(redactor).chain(steps).collect()
+/// The warnings of a run with that playbook, one sentence each.
+pub fn warnings(
+    description: &RunDescription,
+    playbook: Option<&Playbook>,
+    redactor: &Redactor,
+) -> Vec<String> {
+    let mut warnings: Vec<String> = secrets_in_clear(redactor).collect();
+    if let Some(playbook) = playbook {
+        warnings.extend(description.steps_beyond_the_run(playbook));
+        warnings.extend(hidden_credentials(description, playbook));
+    }
+    warnings
 }
 
 /// Steps whose own variable takes the place of a credential.
