@@ -15,7 +15,7 @@ use crate::run::ErrorCode;
 use crate::session::workload::chain;
 use crate::supervisor::rehearsal::rehearse;
 use crate::supervisor::warnings::warnings;
-use crate::supervisor::{listeners, report_file, setup};
+use crate::supervisor::{listeners, policy, report_file, setup};
 
 /// Prints the plan: 0, or the exit status that the run would give for what stands in its way.
 pub(super) fn main(description: &RunDescription, options: &SupervisorOptions) -> ExitCode {
@@ -72,7 +72,7 @@ fn check(description: &RunDescription, options: &SupervisorOptions) -> Result<()
         &options.listen,
         &options.socket,
         &description.run_id,
-        setup::has_own_network(description),
+        policy::has_own_network(description),
         &setup::sight(description),
     )
     .map_err(|error| Refusal::new(ErrorCode::ListenFailed, chain(&error)))?;

@@ -19,7 +19,7 @@ use stockade_sandbox::{Enforced, Finding, Helper, survey};
 use crate::description::{Listen, RunDescription, SupervisorOptions};
 use crate::session::start::{BUILD_LIMIT, Choice, StartError};
 use crate::session::workload::{HELPER_ARGUMENT, chain};
-use crate::supervisor::setup::policy;
+use crate::supervisor::policy;
 
 pub use advice::Advice;
 pub use host::{Engine, Host};
@@ -106,7 +106,7 @@ pub fn examine(
 fn build(program: &Path, description: &RunDescription, recordings: &Path) -> Built {
     let began = Instant::now();
     let built = || {
-        let policy = policy(description, Some(recordings));
+        let policy = policy::of(description, Some(recordings));
         let helper = Helper::spawn(program, &[HELPER_ARGUMENT]).map_err(StartError::Helper)?;
         let sandbox = match Choice::of(description) {
             Choice::Best => helper

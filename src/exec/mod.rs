@@ -34,7 +34,7 @@ use crate::session::environment::{self, ACTIONS_FD_VARIABLE, Inherited};
 use crate::session::start::Choice;
 use crate::session::workload::chain;
 use crate::supervisor::egress::variables as variables_of_proxy;
-use crate::supervisor::setup;
+use crate::supervisor::{policy, setup};
 
 /// Exit status when the timeout ended the command, timeout(1).
 const TIMED_OUT: u8 = 124;
@@ -158,7 +158,7 @@ fn execute(description: &RunDescription, argv: Vec<OsString>) -> Result<Ended, E
 /// What the description asks for. A limit that nobody named is none, but for that of processes: groups take time, and a
 /// command that is started by hand has the machine for itself.
 fn policy(description: &RunDescription) -> sandbox::Policy {
-    let mut policy = setup::policy(description, None);
+    let mut policy = policy::of(description, None);
     policy.output_bytes = None;
     if !description.is_explicit("limits.memory") {
         policy.limits.memory_bytes = None;

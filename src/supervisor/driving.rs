@@ -13,7 +13,7 @@ use super::early_end::EarlyEnd;
 use super::record::Record;
 use super::report_file::ReportFile;
 use super::warnings::warnings;
-use super::{LOG_CLOSE_LIMIT, Supervisor, collecting, egress, filming, setup, showing};
+use super::{LOG_CLOSE_LIMIT, Supervisor, collecting, egress, filming, policy, setup, showing};
 use crate::api::{self, Readiness};
 use crate::control::Calls;
 use crate::event::lifecycle::Listen;
@@ -50,7 +50,7 @@ impl Supervisor {
         };
         let warnings = warnings(description, playbook.as_ref(), &self.redactor);
         let agent = setup::agent(description, playbook);
-        let policy = setup::policy(description, Some(&self.hand_over.options.recordings));
+        let policy = policy::of(description, Some(&self.hand_over.options.recordings));
         let deadline = self.began + description.timeout;
         let result = match setup::result(description) {
             Ok(result) => result,
@@ -83,18 +83,18 @@ impl Supervisor {
         descriptors.raise();
         let mut isolation = workload.isolation(
             &description.requirement.asked,
-            &setup::network_name(description),
+            &policy::network_name(description),
         );
         tracing::info!(
             tier = isolation.enforced,
             network = isolation.network,
             "sandbox is built"
         );
-        isolation.limits.extend(setup::disk_limit(description));
+        isolation.limits.extend(policy::disk_limit(description));
         let limits = LimitWatch::new(&isolation);
         let recordings = &self.hand_over.options.recordings;
         let scratch_path = scratch.as_ref().map(|scratch| scratch.path().to_owned());
-        let sampled = setup::sampled(description, &isolation, recordings, scratch_path.as_deref());
+        let sampled = policy::sampled(description, &isolation, recordings, scratch_path.as_deref());
         recorder.append(crate::event::Event::Isolation(isolation));
         record.board.gauge().set(workload.gauge());
         record.metrics.level.set(workload.gauge());

@@ -19,6 +19,7 @@ mod hearing;
 pub mod link;
 pub mod listeners;
 pub mod observer;
+pub mod policy;
 mod record;
 pub mod rehearsal;
 pub(crate) mod report_file;
@@ -229,7 +230,7 @@ impl Supervisor {
             options.stop_exit_code,
         );
         let description = &self.hand_over.description;
-        let own_network = setup::has_own_network(description);
+        let own_network = policy::has_own_network(description);
         let sight = setup::sight(description);
         let shutdown = CancellationToken::new();
         let (ready, readiness) = watch::channel(Readiness::Starting);

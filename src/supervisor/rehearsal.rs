@@ -14,7 +14,8 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use stockade_sandbox::{Helper, Probe};
 
 use super::early_end::EarlyEnd;
-use super::setup::{self, SELF};
+use super::policy;
+use super::setup::SELF;
 use crate::description::RunDescription;
 use crate::recordings::staging::Staging;
 use crate::recordings::{RecordingsError, Store};
@@ -67,7 +68,7 @@ pub fn rehearse(description: &RunDescription, recordings: &Path) -> Result<(), E
 fn try_sandbox(description: &RunDescription, recordings: &Path) -> Result<(), EarlyEnd> {
     let not_built = |error: StartError| EarlyEnd::not_started(&error, description);
     let failed = |message: String| EarlyEnd::new(ErrorCode::SetupFailed, message);
-    let mut policy = setup::policy(description, Some(recordings));
+    let mut policy = policy::of(description, Some(recordings));
     policy.group = Some(format!("rehearsal-{}", std::process::id()));
     let helper = Helper::spawn(Path::new(SELF), &[HELPER_ARGUMENT])
         .map_err(|error| not_built(StartError::Helper(error)))?;
