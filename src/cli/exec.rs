@@ -44,11 +44,11 @@ pub struct Arguments {
     #[arg(long, value_name = "MODE", help_heading = "What the workload sees")]
     workspace_mode: Option<String>,
 
-    /// Open the network: none or host [default: none]
+    /// Open the network: none, allow=RULE,… or host [default: none]
     #[arg(long, value_name = "NETWORK", help_heading = "What the workload sees")]
     net: Option<String>,
 
-    /// Give the command so much memory: bytes, or 512MiB, 2GiB [default: no limit]
+    /// Give the command so much memory: bytes, or 512MiB, 2GiB [default: 2GiB, looked at]
     #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     memory: Option<String>,
 

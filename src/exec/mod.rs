@@ -155,14 +155,11 @@ fn execute(description: &RunDescription, argv: Vec<OsString>) -> Result<Ended, E
     ended.map_err(ExecError::Lost)
 }
 
-/// What the description asks for. A limit that nobody named is none, but for that of processes: groups take time, and a
-/// command that is started by hand has the machine for itself.
+/// What the description asks for. A control group is made only for limits that somebody named, because it takes longer than
+/// the sandbox; the others hold by other means.
 fn policy(description: &RunDescription) -> sandbox::Policy {
     let mut policy = policy::of(description, None);
     policy.output_bytes = None;
-    if !description.is_explicit("limits.memory") {
-        policy.limits.memory_bytes = None;
-    }
     let is_limited = ["limits.memory", "limits.pids", "limits.cpus"]
         .iter()
         .any(|key| description.is_explicit(key));

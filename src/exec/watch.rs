@@ -16,9 +16,7 @@ use stockade_sandbox::{End, LaunchId, LimitKind, Means, Sandbox, Target};
 
 use super::terminal::{self, Console};
 use crate::description::RunDescription;
-
-/// Pause between two looks at what the workload takes.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+use crate::session::sampling::{PAUSE_FACTOR, PROCESS_INTERVAL};
 
 /// How it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +86,7 @@ impl<'a> Watch<'a> {
             kill_at: None,
             grace: description.grace,
             sampled,
-            look_at: is_sampled.then(|| now + LOOK_INTERVAL),
+            look_at: is_sampled.then(|| now + PROCESS_INTERVAL),
         }
     }
 
@@ -122,7 +120,8 @@ impl<'a> Watch<'a> {
                 if let Some(ended) = self.look() {
                     return Ok(ended);
                 }
-                self.look_at = Some(Instant::now() + LOOK_INTERVAL);
+                let pause = PROCESS_INTERVAL.max(now.elapsed() * PAUSE_FACTOR);
+                self.look_at = Some(Instant::now() + pause);
             }
             self.wait(console.as_deref_mut())?;
         }
@@ -209,7 +208,7 @@ impl<'a> Watch<'a> {
         let taken = self.sandbox.taken(bound).ok()?;
         let passed = |limit: Option<u64>, value: u64| limit.filter(|limit| value > *limit);
         let limit = if let Some(limit) = passed(self.sampled.memory_bytes, taken.memory_bytes) {
-            format!("killed for memory: more than {limit} bytes")
+            format!("killed for memory: more than {limit} bytes; --memory gives it more")
         } else if let Some(limit) = passed(self.sampled.pids, taken.pids) {
             format!("killed for processes: more than {limit}")
         } else {

@@ -24,7 +24,7 @@ pub const PROCESS_INTERVAL: Duration = Duration::from_millis(100);
 pub const FILE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How much longer than a look the pause behind it is at least.
-const PAUSE_FACTOR: u32 = 10;
+pub const PAUSE_FACTOR: u32 = 10;
 
 /// Where a limit is passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -166,6 +166,22 @@ fn the_timeout_asks_first_then_kills_and_is_124() {
 }
 
 #[test]
+fn a_command_that_nobody_gave_memory_has_that_of_a_run() {
+    // Each step is written, and less than what a look could miss by.
+    let fill = "import time; all = []
+for step in range(64): all.append(b'x' * (64 << 20)); time.sleep(0.01)";
+    for isolation in ["best", "none"] {
+        let output = output(&["--isolation", isolation], &["python3", "-c", fill]);
+        assert_eq!(output.status.signal(), Some(9), "{output:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            stderr,
+            "stockade: killed for memory: more than 2147483648 bytes; --memory gives it more\n"
+        );
+    }
+}
+
+#[test]
 fn a_command_that_is_killed_for_its_memory_is_told_so() {
     let fill = "x = bytearray(300 << 20); import time; time.sleep(60)";
     for isolation in ["best", "none"] {
