@@ -261,4 +261,26 @@ mod tests {
         let found = read_process(own_pid).expect("a stat of our own");
         assert!(found.alive && found.pid == own_pid && found.started_ticks > 0);
     }
+
+    #[test]
+    fn a_number_that_was_used_again_is_not_killed() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .expect("a child");
+        let pid = i32::try_from(child.id()).expect("a pid");
+        let found = read_process(pid).expect("a living child");
+        let earlier = Process {
+            started_ticks: found.started_ticks - 1,
+            ..found
+        };
+        kill_found(earlier);
+        // A signal that was sent is pending at once: had it been sent, the shot below would come second.
+        send_to(found, libc::SIGTERM);
+        let ended = child.wait().expect("an end");
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&ended),
+            Some(libc::SIGTERM)
+        );
+    }
 }

@@ -143,8 +143,8 @@ fn of_guardian(arguments: &Arguments) -> Result<(Finalized, PathBuf), String> {
     };
     let finalized = finalize(&run_dir, &lock, &ending, arguments.stop_exit_code)
         .map_err(|error| chain(&error))?;
-    if !finalized.was_terminal
-        && let Some(message) = TerminationMessage::of(&finalized.document, finalized.exit_code)
+    // Also for a run that had its end: its supervisor may have died between that and this, and the file is replaced.
+    if let Some(message) = TerminationMessage::of(&finalized.document, finalized.exit_code)
         && let Err(error) = message.deliver(&termination_log_path(&|name| std::env::var_os(name)))
     {
         notice::error(&format!(

@@ -22,7 +22,7 @@ use crate::engine::{Bound, Engine, EngineState, Force};
 use crate::finalize::{Ending, finalize};
 use crate::recordings::claim::Occupancy;
 use crate::recordings::lock::{LockError, RunLock};
-use crate::recordings::{RecordingsError, RunDir, Store};
+use crate::recordings::{RecordingsError, RunDir, Store, layout};
 use crate::run::{ErrorCode, RunId};
 use crate::session::workload::chain;
 
@@ -391,10 +391,16 @@ fn give_end(run: &RunDir, found: &Found) -> Result<bool, String> {
     };
     let ending = match Occupancy::under_lock(run).map_err(|error| chain(&error))? {
         Occupancy::Finished => return Ok(false),
-        Occupancy::Abandoned | Occupancy::Locked if found.is_out_of_memory() => Ending::Failed {
-            code: ErrorCode::OomKilled,
-            message: found.message(),
-        },
+        // A stop that was asked for is what ended the run, also where memory ran out on the way.
+        Occupancy::Abandoned | Occupancy::Locked
+            if found.is_out_of_memory()
+                && !run.contains(layout::STOP).map_err(|error| chain(&error))? =>
+        {
+            Ending::Failed {
+                code: ErrorCode::OomKilled,
+                message: found.message(),
+            }
+        }
         // The log knows more than we do, and so does a stop that was asked for.
         Occupancy::Abandoned | Occupancy::Locked => Ending::Found,
         Occupancy::Vacant => Ending::Failed {

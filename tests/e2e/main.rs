@@ -54,6 +54,7 @@ mod presets;
 mod doctor;
 mod flood;
 mod request_flood;
+mod last_word;
 mod limits;
 mod vm;
 mod process;

@@ -69,6 +69,45 @@ fn the_start_time_is_found_behind_any_command_name() {
     assert_eq!(start_ticks(""), None);
 }
 
+#[cfg(feature = "operator")]
+#[test]
+fn a_claim_is_alive_only_while_its_very_process_is_there() {
+    let own = claim();
+    assert!(is_alive(&own));
+    let other_boot = "00000000-0000-4000-8000-000000000000".to_owned();
+    let strangers = [
+        Claim {
+            boot_id: Some(other_boot),
+            ..own.clone()
+        },
+        Claim {
+            boot_id: None,
+            ..own.clone()
+        },
+        Claim {
+            start_ticks: own.start_ticks.map(|ticks| ticks + 1),
+            ..own.clone()
+        },
+        Claim {
+            start_ticks: None,
+            ..own.clone()
+        },
+        // Another process with the number of nobody: pid_max(5) is below it.
+        Claim {
+            pid: 1 << 23,
+            start_ticks: None,
+            ..own.clone()
+        },
+        Claim {
+            pid: std::os::unix::process::parent_id(),
+            ..own
+        },
+    ];
+    for stranger in strangers {
+        assert!(!is_alive(&stranger), "{stranger:?}");
+    }
+}
+
 #[test]
 fn occupancy_follows_status_then_lock_then_evidence() {
     use Occupancy::{Abandoned, Finished, Locked, Vacant};

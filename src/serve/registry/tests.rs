@@ -192,6 +192,32 @@ async fn a_lost_run_that_was_asked_to_stop_is_terminated() {
 }
 
 #[tokio::test]
+async fn a_sandbox_that_the_kernel_killed_for_memory_is_told_as_such_unless_a_stop_was_asked_for() {
+    let out_of_memory = EngineState::Exited {
+        code: Some(137),
+        oom: true,
+    };
+    let place = Place::new(out_of_memory.clone(), On::Claim);
+    assert_eq!(
+        place.told().await,
+        "failed persisted fresh failed OOM_KILLED"
+    );
+    let message = place.document()["error"]["message"].to_string();
+    for told in ["exit code 137", "the memory limit of its sandbox killed it"] {
+        assert!(message.contains(told), "{message}");
+    }
+
+    let place = Place::new(out_of_memory, On::Claim);
+    let run = place.registry.store.open_run(&place.id).unwrap().unwrap();
+    run.write_atomic(layout::STOP, br#"{"by":{"api":true}}"#)
+        .unwrap();
+    assert_eq!(
+        place.told().await,
+        "terminated persisted fresh terminated RUN_TERMINATED"
+    );
+}
+
+#[tokio::test]
 async fn an_engine_is_asked_once_for_a_run_that_is_nowhere_and_a_record_is_seen_at_once() {
     let place = Place::new(EngineState::Gone, On::Nothing);
     for _ in 0..20 {
