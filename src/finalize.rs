@@ -39,6 +39,9 @@ pub enum Ending {
         cause: Cause,
         /// Whether a signal had asked for the end.
         stop_requested: bool,
+        /// Kills for want of memory that the kernel counted in the guardian's control group while the run lasted. In a
+        /// container that is the supervisor's group too, and without control groups for the workload also its own.
+        oom_kills: u64,
         /// Processes that had to be killed behind it.
         survivors: u64,
         /// Names of some of them, as those chose them.
@@ -355,12 +358,17 @@ fn verdict(ending: &Ending, intent: Option<&StopIntent>) -> (ErrorCode, String) 
         Ending::Witnessed {
             cause,
             stop_requested,
+            oom_kills,
             ..
         } => {
             let how = match cause {
                 Cause::Exited(code) => {
                     format!("its supervisor exited with code {code} before it recorded the end")
                 }
+                Cause::Signaled(nix::libc::SIGKILL) if *oom_kills > 0 => format!(
+                    "its supervisor was killed by signal 9 as memory ran out (kills for want of memory in its control group \
+                     during the run: {oom_kills}); give the container more memory or the workload a lower limits.memory"
+                ),
                 Cause::Signaled(signal) => format!("its supervisor was killed by signal {signal}"),
                 Cause::Backstop => {
                     "its supervisor was killed because it did not end in time".to_owned()

@@ -70,6 +70,8 @@ pub(crate) struct RunFiles {
 pub(crate) struct Evidence {
     /// How the supervisor went.
     pub(crate) ending: Ending,
+    /// Kills for want of memory in the guardian's control group while the run lasted.
+    pub(crate) oom_kills: u64,
     /// Processes that had to be killed after it.
     pub(crate) survivors: u32,
     /// What some of them called themselves.
@@ -100,6 +102,9 @@ impl Evidence {
             words.push(word);
         }
         let mut push = |flag: &str, value: String| words.extend([flag.into(), value.into()]);
+        if self.oom_kills > 0 {
+            push("--oom-kills", self.oom_kills.to_string());
+        }
         if let Some(code) = self.stop_exit_code {
             push("--stop-exit-code", code.to_string());
         }

@@ -42,6 +42,7 @@ use crate::finalizer::{Evidence, RunFiles};
 use crate::guard::Guard;
 use crate::inherited::{InheritError, take_descriptor};
 use crate::launch::{Group, raise};
+use crate::memory::OomKills;
 use crate::notice::notice;
 use crate::reaper::Reaper;
 use crate::signals::{SignalQueue, block_signals};
@@ -133,6 +134,7 @@ fn guard_run(arguments: &GuardianArguments, started_at: Instant) -> Result<u8, G
     // An argument that was passed by execve holds no zero byte, so this cannot cut anything.
     let program = CString::new(program).unwrap_or_default();
     let mut reaper = Reaper::default();
+    let kills_before = OomKills::read();
     let terminal = arguments
         .reads_terminal
         .then(SavedTerminal::save)
@@ -173,6 +175,7 @@ fn guard_run(arguments: &GuardianArguments, started_at: Instant) -> Result<u8, G
         Said::Nothing => {
             let evidence = Evidence {
                 ending,
+                oom_kills: oom_kills_since(kills_before.as_ref()),
                 survivors: swept.killed,
                 names: swept.names,
                 stop_exit_code: arguments.stop_exit_code,
@@ -182,6 +185,13 @@ fn guard_run(arguments: &GuardianArguments, started_at: Instant) -> Result<u8, G
         }
     };
     Ok(ending.exit_code(finalized))
+}
+
+/// Kills for want of memory since the first look; 0 where nobody counts them.
+fn oom_kills_since(before: Option<&OomKills>) -> u64 {
+    before
+        .and_then(|before| Some(OomKills::read()?.since(before)))
+        .unwrap_or(0)
 }
 
 /// Step 3.

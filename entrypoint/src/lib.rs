@@ -31,6 +31,8 @@ mod inherited;
 pub mod init;
 /// Fork and exec with a clean signal state.
 mod launch;
+/// How often the kernel killed for want of memory here.
+mod memory;
 /// What guardian and supervisor tell each other.
 pub mod message;
 /// One line on stderr.

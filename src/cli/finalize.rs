@@ -51,6 +51,8 @@ pub struct Arguments {
     #[arg(long, hide = true)]
     survivors: Option<u64>,
     #[arg(long, hide = true)]
+    oom_kills: Option<u64>,
+    #[arg(long, hide = true)]
     survivor_name: Vec<OsString>,
     #[arg(long, hide = true)]
     stop_exit_code: Option<u8>,
@@ -134,6 +136,7 @@ fn of_guardian(arguments: &Arguments) -> Result<(Finalized, PathBuf), String> {
     let ending = Ending::Witnessed {
         cause: arguments.cause.ok_or(missing)?,
         stop_requested: arguments.stop_requested == Some(1),
+        oom_kills: arguments.oom_kills.unwrap_or(0),
         survivors: arguments.survivors.unwrap_or(0),
         names: arguments
             .survivor_name

@@ -111,6 +111,7 @@ mod tests {
         let ending = Ending::Witnessed {
             cause: Cause::Signaled(9),
             stop_requested: false,
+            oom_kills: 0,
             survivors: 40,
             names: vec!["\u{1b}[2Jsh\n".to_owned(), "a".repeat(100)],
         };

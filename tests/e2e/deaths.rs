@@ -1,5 +1,6 @@
 //! Every way in which a supervisor can die, from within and in the middle of a run, and what is on record then.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -8,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::crash::finalize;
 use crate::crash_follower::{Reader, StatusWatcher};
 use crate::harness::need::skip;
-use crate::harness::run::{Run, binary, kill};
+use crate::harness::run::{binary, kill};
 use crate::harness::{Recording, RunBuilder, until};
 use crate::held::Holds;
 use crate::process_table;
@@ -25,8 +26,8 @@ fn builder(holds: &Holds) -> RunBuilder {
 }
 
 /// Kills the supervisor from within; the record says how, is whole, has what readers saw, and nothing is left.
-fn dies(holds: &Holds, word: &str, before: impl FnOnce(&Run)) -> String {
-    let run = builder(holds).start();
+fn dies(builder: RunBuilder, holds: &Holds, word: &str) -> String {
+    let run = builder.start();
     let directory = run.directory.path().to_owned();
     let reader = Reader::start(run.socket());
     let watcher = StatusWatcher::start(run.recording().path().join("status.json"));
@@ -34,7 +35,6 @@ fn dies(holds: &Holds, word: &str, before: impl FnOnce(&Run)) -> String {
     until("a reader has seen the run", || {
         (reader.seen_bytes() > 0).then_some(())
     });
-    before(&run);
     holds.die(word);
     let run = run.finish();
     let seen = reader.finish();
@@ -64,7 +64,10 @@ fn a_supervisor_that_dies_from_within_leaves_the_truth_about_how() {
         ("segv", "killed by signal 11"),
         ("hang", "did not answer the watchdog"),
     ] {
-        let said = dies(&holds.another(), word, |_| {});
+        let said = {
+            let holds = holds.another();
+            dies(builder(&holds), &holds, word)
+        };
         assert!(said.contains(told), "{word}: {said}");
         // That it is this death and no other, where the runtime says so.
         let words_of_the_runtime = match word {
@@ -80,8 +83,8 @@ fn a_supervisor_that_dies_from_within_leaves_the_truth_about_how() {
 struct SmallGroup(PathBuf);
 
 impl SmallGroup {
-    fn new() -> Option<Self> {
-        let name = format!("stockade-test-deaths-{}", std::process::id());
+    fn new(word: &str) -> Option<Self> {
+        let name = format!("stockade-test-deaths-{}-{word}", std::process::id());
         let path = Path::new("/sys/fs/cgroup/memory").join(name);
         let limit = path.join("memory.limit_in_bytes");
         std::fs::create_dir(&path).ok()?;
@@ -90,8 +93,20 @@ impl SmallGroup {
         Some(group)
     }
 
-    fn take(&self, pid: i32) {
-        std::fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    /// A run that is in the group with its guardian, as in a container.
+    fn around(&self, holds: &Holds) -> RunBuilder {
+        let script = format!(
+            "echo $$ >{} && exec env \"$@\"",
+            self.0.join("cgroup.procs").display()
+        );
+        let mut prefix = ["sh", "-c", &script, "sh"].map(OsString::from).to_vec();
+        // The library gives its variables to no program but ours, so they are set behind the shell.
+        for (name, value) in holds.variables() {
+            let mut word = OsString::from(format!("{name}="));
+            word.push(value);
+            prefix.push(word);
+        }
+        builder(holds).within(prefix)
     }
 }
 
@@ -103,13 +118,28 @@ impl Drop for SmallGroup {
 
 #[test]
 fn a_supervisor_that_the_kernel_kills_for_memory_leaves_the_truth() {
-    let (Some(holds), Some(group)) = (Holds::new(), SmallGroup::new()) else {
+    let (Some(holds), Some(group)) = (Holds::new(), SmallGroup::new("oom")) else {
         skip("a control group of version 1 with a memory limit cannot be made here");
         return;
     };
-    let said = dies(&holds, "oom", |run| group.take(run.supervisor_pid()));
+    let said = dies(group.around(&holds), &holds, "oom");
     // Without the limit it would have ended itself by signal 6.
+    assert!(
+        said.contains("killed by signal 9 as memory ran out"),
+        "{said}"
+    );
+    assert!(said.contains("during the run: 1)"), "{said}");
+}
+
+#[test]
+fn a_supervisor_that_somebody_killed_is_not_said_to_have_run_out_of_memory() {
+    let (Some(holds), Some(group)) = (Holds::new(), SmallGroup::new("kill")) else {
+        skip("a control group of version 1 with a memory limit cannot be made here");
+        return;
+    };
+    let said = dies(group.around(&holds), &holds, "kill");
     assert!(said.contains("killed by signal 9"), "{said}");
+    assert!(!said.contains("memory"), "{said}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl LastWord {
         let run = run.finish();
         let text = std::fs::read_to_string(self.0.path()).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
-        let line: Value = serde_json::from_str(&text).expect(&text);
+        let line: Value = serde_json::from_str(&text).unwrap();
         let status = run.recording.status();
         assert_eq!(line["run_id"], status["run_id"], "{line}");
         assert_eq!(line["status"], status["status"], "{line}");
