@@ -159,7 +159,7 @@ pub fn finalize(
             };
             append(&mut log, &mut fold, &Event::Log(diagnostic))?;
         }
-        let found = remains::kill_rest(&fold.document(crate::session::recorder::now_ms()));
+        let found = remains::kill_rest(run_dir, &fold.document(crate::session::recorder::now_ms()));
         if found.left > 0 {
             let diagnostic = Diagnostic {
                 level: Level::Error,

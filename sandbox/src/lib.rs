@@ -29,6 +29,7 @@ mod init;
 mod launch;
 mod layer;
 mod limit;
+mod marked;
 mod pausing;
 mod plan;
 mod policy;
@@ -58,6 +59,7 @@ pub use identity::{FIRST_HOST_ID, NARROW_HOST_ID, SANDBOX_ID};
 pub use init::MAX_UNREPORTED_LAUNCHES;
 pub use launch::{HIGHEST_EXTRA, Launch, LaunchError, MAX_EXTRA};
 pub use layer::{Enforced, Layer, MissingLayer, Tier};
+pub use marked::kill_marked;
 pub use pausing::PauseMeans;
 pub use plan::{Plan, PlanError, resolve};
 pub use policy::{

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// Most names that a report of killed processes carries.
 pub const MAX_REPORTED_NAMES: usize = 32;
@@ -24,6 +25,16 @@ const MAX_AWAITED: usize = 256;
 
 /// Most looks at a tree that forks while it is signalled; whoever signals it comes again.
 const MAX_TREE_ROUNDS: usize = 16;
+
+/// How long what was killed by somebody else may take to end before it counts as left: the end of a pid namespace takes
+/// milliseconds for a thousand processes.
+const DYING_LIMIT: Duration = Duration::from_millis(200);
+
+/// First pause between two looks at what is ending.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// Longest pause between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// What killing everything found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,6 +208,33 @@ pub(crate) fn signal_below(root: i32, signo: i32) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Kills what lives of a dead run, again until nothing does or the limit is over, and counts it. What dies by itself within
+/// 200 ms is not counted: it is on its way with those that held it.
+pub(crate) fn kill_until_gone(
+    living: &dyn Fn() -> Vec<Entry>,
+    kill: &dyn Fn(&[Entry]),
+    limit: Duration,
+) -> KillReport {
+    let mut tally = Tally::default();
+    let mut pause = FIRST_PAUSE;
+    let began_at = Instant::now();
+    loop {
+        let left = living();
+        let passed = began_at.elapsed();
+        if left.is_empty() || passed >= limit {
+            return tally.finish(left.len());
+        }
+        if passed >= DYING_LIMIT {
+            for entry in &left {
+                tally.count(entry);
+            }
+            kill(&left);
+        }
+        wire::pause(pause);
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
 }
 
 /// Signals a process that was read from /proc, unless its pid names another one by now; returns its descriptor.

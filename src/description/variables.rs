@@ -223,6 +223,13 @@ pub const VARIABLES: &[Variable] = &[
         ..OPTION
     },
     Variable {
+        name: Some("STOCKADE_CLAIM"),
+        form: "text",
+        purpose: "Set for workloads: 32 random digits of the run, by which `stockade finalize` finds what outlived it. A stockade that is itself a workload ignores it.",
+        reader: Reader::Elsewhere,
+        ..OPTION
+    },
+    Variable {
         name: Some("STOCKADE_OUTPUT_DIR"),
         form: "a path",
         purpose: "Set for workloads: the directory whose files become artifacts. A stockade that is itself a workload ignores it.",

@@ -13,6 +13,7 @@ use stockade_sandbox::{KillReport, MAX_REPORTED_NAMES};
 
 use super::Ending;
 use crate::event::lifecycle::Survivors;
+use crate::recordings::claim::Claim;
 use crate::recordings::{RunDir, layout};
 use crate::status::document::StatusDocument;
 
@@ -22,9 +23,19 @@ const GROUP_LIMIT: Duration = Duration::from_secs(1);
 /// Longest name that is recorded, in characters; the kernel keeps 15 bytes of it.
 const MAX_NAME_CHARS: usize = 15;
 
-/// Kills what still lives in the control groups of the run, and counts it; no end can be told of a run of which something lives.
-pub(super) fn kill_rest(document: &StatusDocument) -> KillReport {
-    stockade_sandbox::kill_recorded_groups(&groups(document), GROUP_LIMIT)
+/// Kills what still lives of the run, and counts it; no end can be told of a run of which something lives. First what is in
+/// its control groups, then what left them, or never had one, by the claim in its environment.
+pub(super) fn kill_rest(run_dir: &RunDir, document: &StatusDocument) -> KillReport {
+    let mut found = stockade_sandbox::kill_recorded_groups(&groups(document), GROUP_LIMIT);
+    // A damaged claim names nobody.
+    if let Ok(Some(claim)) = Claim::load(run_dir) {
+        let marked = stockade_sandbox::kill_marked(&claim.mark(), GROUP_LIMIT);
+        found.killed = found.killed.saturating_add(marked.killed);
+        // What is left in a group is found by the claim as well.
+        found.left = found.left.max(marked.left);
+        found.names.extend(marked.names);
+    }
+    found
 }
 
 /// What outlived the run: what the guardian killed behind the supervisor, and what was found here.

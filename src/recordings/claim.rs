@@ -23,6 +23,9 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Index of `starttime`, counted from the field after the command's closing parenthesis (proc_pid_stat(5), field 22).
 const START_TIME_INDEX: usize = 19;
 
+/// Name of the variable that has the nonce of the claim, for workloads.
+pub const CLAIM_VARIABLE: &str = "STOCKADE_CLAIM";
+
 /// Content of `claim.json`.
 ///
 /// Process id, boot and start time together name one process of one host; they are for people and for the control
@@ -100,6 +103,12 @@ impl Claim {
                 Err(error) => Err(error),
             },
         }
+    }
+
+    /// The word in the environment of every workload, by which what outlives the run can be found: `STOCKADE_CLAIM=` and the
+    /// nonce.
+    pub fn mark(&self) -> String {
+        format!("{CLAIM_VARIABLE}={}", self.nonce)
     }
 
     /// Reads the claim; none when the run has none.

@@ -17,6 +17,7 @@ use super::{LOG_CLOSE_LIMIT, Supervisor, collecting, egress, filming, policy, se
 use crate::api::{self, Readiness};
 use crate::control::Calls;
 use crate::event::lifecycle::Listen;
+use crate::recordings::claim::{CLAIM_VARIABLE, Claim};
 use crate::run::ErrorCode;
 use crate::session::limits::LimitWatch;
 use crate::session::recorder::{Ended, Recorder};
@@ -129,6 +130,11 @@ impl Supervisor {
         );
         (settings.passthrough, settings.result) = (self.display.passthrough, result);
         settings.console = self.console.clone();
+        if let Ok(Some(claim)) = Claim::load(&self.run_dir) {
+            settings
+                .environment
+                .push((CLAIM_VARIABLE.into(), claim.nonce.into()));
+        }
         if let Some(directory) = prepared.directory {
             let variable = collecting::OUTPUT_VARIABLE.into();
             settings.environment.push((variable, directory.into()));

@@ -319,6 +319,30 @@ fn what_lives_on_behind_all_that_would_have_ended_it_is_killed_counted_and_named
         skip("the host gives a run no control group");
         return;
     }
+    finalize_finds_the_daemon(run);
+}
+
+#[test]
+fn what_lives_on_in_no_control_group_is_found_by_its_environment() {
+    let run = RunBuilder::sh(WITH_DAEMON)
+        .flag("--isolation")
+        .flag("none")
+        .start();
+    run.until_stdout("ready");
+    let groups = run.recording().events_of("isolation")[0]["groups"].clone();
+    for group in groups.as_array().into_iter().flatten() {
+        let group = Path::new(group.as_str().unwrap());
+        // As if there had never been one; the parent of a group of ours is none of ours.
+        let pids = std::fs::read_to_string(group.join("cgroup.procs")).unwrap();
+        for pid in pids.lines() {
+            std::fs::write(group.parent().unwrap().join("cgroup.procs"), pid).unwrap();
+        }
+    }
+    finalize_finds_the_daemon(run);
+}
+
+/// Kills all that is ours at once; what the workload had left lives on until the record is finalized.
+fn finalize_finds_the_daemon(run: Run) {
     let own = its_own(&run);
     for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
         for pid in own {

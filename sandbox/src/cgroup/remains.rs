@@ -8,8 +8,8 @@ use super::GROUP_PREFIX;
 use super::freezer;
 use super::host::Host;
 use super::place;
-use crate::process_table;
-use crate::sweep::{KillReport, Tally};
+use crate::process_table::{self, Entry};
+use crate::sweep::{KillReport, kill_until_gone};
 use crate::sys::signal;
 use crate::wire;
 use nix::libc;
@@ -25,10 +25,6 @@ const LEAST_AGE: Duration = Duration::from_secs(120);
 
 /// Most groups that one look removes from a directory; the next one goes on.
 const MAX_REMOVED: usize = 256;
-
-/// How long what was killed by somebody else may take to end before it counts as left: the end of a pid namespace takes
-/// milliseconds for a thousand processes.
-const DYING_LIMIT: Duration = Duration::from_millis(200);
 
 /// First pause between two attempts to remove a group whose processes are ending.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -94,26 +90,12 @@ pub fn kill_recorded_groups(directories: &[PathBuf], limit: Duration) -> KillRep
     for directory in &ours {
         let _ = freezer::thaw(directory);
     }
-    let mut tally = Tally::default();
-    let mut pause = FIRST_PAUSE;
-    let began_at = Instant::now();
-    loop {
-        let left = living();
-        let passed = began_at.elapsed();
-        if left.is_empty() || passed >= limit {
-            return tally.finish(left.len());
+    let kill_all = |_: &[Entry]| {
+        for directory in &ours {
+            kill(directory);
         }
-        if passed >= DYING_LIMIT {
-            for entry in &left {
-                tally.count(entry);
-            }
-            for directory in &ours {
-                kill(directory);
-            }
-        }
-        wire::pause(pause);
-        pause = LONGEST_PAUSE.min(pause * 2);
-    }
+    };
+    kill_until_gone(&living, &kill_all, limit)
 }
 
 /// Kills what is left in the groups that the record of a dead run names, and removes them. Anything that is no group of ours

@@ -322,6 +322,7 @@ fn service_links_and_the_variables_of_others_have_no_effect() {
         ("STOCKADE_CONTROL_PLANE_PORT_80_SCTP", "sctp://10.0.0.2:80"),
         ("STOCKADE_EMPTY_PORT", ""),
         ("STOCKADE_ACTIONS_FD", "3"),
+        ("STOCKADE_CLAIM", "0f"),
         ("STOCKADE_BLESS", "1"),
         ("STOCKADE_TEST_REQUIRE", "all"),
         ("STOCKADE_SEED_ENV", "0"),
