@@ -2,6 +2,7 @@
 
 mod endings;
 mod promises;
+mod stops;
 mod compose;
 
 use std::path::Path;
@@ -55,12 +56,23 @@ struct Container<'a> {
 
 impl<'a> Container<'a> {
     fn start(engine: &'a Engine, name: &str, flags: &[&str], arguments: &[&str]) -> Self {
+        Self::start_below(engine, name, flags, &[], arguments)
+    }
+
+    /// The same with these words before those of the run: an init of somebody else, with the whole command.
+    fn start_below(
+        engine: &'a Engine,
+        name: &str,
+        flags: &[&str],
+        above: &[&str],
+        arguments: &[&str],
+    ) -> Self {
         let recordings = engine.recordings();
         let volume = format!("--volume={}:/recordings", recordings.path().display());
         let name_flag = format!("--name={name}");
         let base = ["run", "--detach", &name_flag, &volume];
-        let rest = [BASED, "--run-id=run"];
-        let all = base.iter().chain(flags).chain(&rest).chain(arguments);
+        let rest = base.iter().chain(flags).chain(&[BASED]).chain(above);
+        let all = rest.chain(&["--run-id=run"]).chain(arguments);
         let started = engine.docker(all.copied());
         assert!(started.status.success(), "{name}: {}", text(&started));
         Self {

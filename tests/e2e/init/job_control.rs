@@ -1,6 +1,6 @@
 //! An init at a terminal: keys, sizes and jobs.
 
-use super::Subject;
+use super::{Subject, as_pid_1};
 use crate::harness::Terminal;
 
 /// Runs an init with this command in the shell of a terminal.
@@ -28,6 +28,37 @@ fn a_key_and_a_size_reach_the_command_once() {
         !screen.contains("key2") && !screen.contains("size2"),
         "{screen}"
     );
+}
+
+#[test]
+fn as_pid_1_a_key_and_a_size_reach_the_shell_and_its_jobs() {
+    let (Some(first), Some(terminal)) = (as_pid_1(), Terminal::open(100, 30)) else {
+        return;
+    };
+    let mut subject = Subject::own(&[]);
+    subject.words = [first, subject.words].concat();
+    terminal.run(&subject.command(["env", "PS1=inside> ", "sh", "-i"]));
+    terminal.until_shows("inside>");
+    terminal.type_line("echo pid-of-init-$(cat /proc/1/comm)");
+    terminal.until_line("pid-of-init-stockade");
+    // A key ends the job in the foreground, not the shell.
+    terminal.type_line("clear; echo up; sleep 600; echo ended-$?");
+    terminal.until_line("up");
+    terminal.press("C-c");
+    terminal.until_shows("inside>");
+    // A job is stopped and goes on.
+    terminal.type_line("clear; sh -c 'echo job-up; read -r line; echo got-$line'");
+    terminal.until_line("job-up");
+    terminal.press("C-z");
+    terminal.until_shows("Stopped");
+    terminal.type_line("fg");
+    terminal.type_line("more");
+    terminal.until_line("got-more");
+    terminal.resize(90, 25);
+    terminal.type_line("clear; echo size-$(stty size)");
+    terminal.until_line("size-25 90");
+    terminal.type_line("exit 5");
+    terminal.until_line("exit=5");
 }
 
 #[test]
